@@ -1,0 +1,123 @@
+#include "arrays.hpp"
+
+#include <algorithm>
+
+namespace fastbp::python {
+namespace {
+
+std::string text(py::handle object) { return py::cast<std::string>(py::str(object)); }
+
+std::string shape_text(const py::array& array) { return text(py::getattr(array, "shape")); }
+
+// NumPy's type numbers, which never change; -1 where the numbers are not real.
+int type_of(int number) {
+    static_assert(sizeof(long) == 8, "NumPy's long is taken as 64 bits");
+    switch (number) {
+        case 0: return FASTBP_BOOL;
+        case 1: return FASTBP_INT8;
+        case 2: return FASTBP_UINT8;
+        case 3: return FASTBP_INT16;
+        case 4: return FASTBP_UINT16;
+        case 5: return FASTBP_INT32;
+        case 6: return FASTBP_UINT32;
+        case 7:
+        case 9: return FASTBP_INT64;
+        case 8:
+        case 10: return FASTBP_UINT64;
+        case 11: return FASTBP_FLOAT32;
+        case 12: return FASTBP_FLOAT64;
+        case 13: return FASTBP_LONG_DOUBLE;
+        case 23: return FASTBP_FLOAT16;
+        default: return -1;
+    }
+}
+
+// A plain NumPy array passes; everything else goes through numpy.asarray, whose complaints are told with our name.
+py::array as_array(py::handle object, const char* name) {
+    if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
+        return py::reinterpret_borrow<py::array>(object);
+    if (py::hasattr(object, "toarray") && py::hasattr(object, "nnz"))
+        throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is a sparse " +
+                                             text(py::type::of(object).attr("__name__")) +
+                                             ", expected a dense array: pass " + name + ".toarray()");
+    if (py::hasattr(object, "mask") && py::isinstance<py::array>(object))
+        throw Refusal(FASTBP_TYPE_ERROR,
+                      std::string(name) +
+                          " is a masked array, expected a plain one: fill it first, or mask targets by sample_weight");
+    try {
+        return py::reinterpret_borrow<py::array>(py::module_::import("numpy").attr("asarray")(object));
+    } catch (py::error_already_set& error) {
+        if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      std::string(name) + " cannot be made an array of numbers: " + text(error.value()));
+    }
+}
+
+}  // namespace
+
+Input::Input(py::handle object, const char* name, bool optional) {
+    if (object.is_none()) {
+        if (optional) return;
+        throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is None, expected an array of real numbers");
+    }
+    const py::array array = as_array(object, name);
+    const py::dtype dtype = array.dtype();
+    const int type = type_of(dtype.num());
+    if (type < 0)
+        throw Refusal(FASTBP_TYPE_ERROR,
+                      std::string(name) + " holds " + text(dtype) + ", expected real numbers, integers or bools");
+    if (array.ndim() != 1 && array.ndim() != 2)
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      std::string(name) + " has shape " + shape_text(array) + ", expected 1 or 2 dimensions");
+    const bool matrix = array.ndim() == 2;
+    view_.data = const_cast<void*>(array.data());
+    view_.type = type;
+    view_.byte_swapped = dtype.byteorder() == '>' || (dtype.byteorder() == '<' && PY_BIG_ENDIAN);
+    view_.dimensions = std::int32_t(array.ndim());
+    view_.rows = array.shape(0);
+    view_.cols = matrix ? array.shape(1) : 1;
+    view_.row_stride = array.strides(0);
+    view_.col_stride = matrix ? array.strides(1) : array.itemsize();
+    array_ = array;
+}
+
+Extent extent_of(const Input& input, const char* name) {
+    const fastbp_array& view = input.view();
+    const char* data = static_cast<const char*>(view.data);
+    if (data == nullptr || view.rows == 0 || view.cols == 0) return {name, nullptr, nullptr};
+    const std::int64_t down = (view.rows - 1) * view.row_stride, along = (view.cols - 1) * view.col_stride;
+    return {name, data + std::min<std::int64_t>(down, 0) + std::min<std::int64_t>(along, 0),
+            data + std::max<std::int64_t>(down, 0) + std::max<std::int64_t>(along, 0) + 1};
+}
+
+Extent extent_of(const py::array& array, const char* name) {
+    const char* data = static_cast<const char*>(array.data());
+    return {name, data, data + array.nbytes()};
+}
+
+py::array output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
+                 const std::vector<Extent>& inputs) {
+    const std::string who = name;
+    if (!py::isinstance<py::array>(object))
+        throw Refusal(FASTBP_TYPE_ERROR,
+                      who + " is a " + text(py::type::of(object).attr("__name__")) + ", expected a NumPy array");
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    if (!array.dtype().equal(dtype))
+        throw Refusal(FASTBP_VALUE_ERROR, who + " has dtype " + text(array.dtype()) + ", expected " + text(dtype));
+    if (array.ndim() != py::ssize_t(shape.size()) || !std::equal(shape.begin(), shape.end(), array.shape()))
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      who + " has shape " + shape_text(array) + ", expected " + text(py::tuple(py::cast(shape))));
+    if (!array.writeable()) throw Refusal(FASTBP_VALUE_ERROR, who + " is read-only, expected a writable array");
+    if ((array.flags() & py::array::c_style) == 0)
+        throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
+    if (reinterpret_cast<std::uintptr_t>(array.data()) % std::uintptr_t(dtype.itemsize()) != 0)
+        throw Refusal(FASTBP_VALUE_ERROR, who + " is not aligned to its numbers");
+    const Extent mine = extent_of(array, name);
+    for (const Extent& other : inputs)
+        if (mine.begin < other.end && other.begin < mine.end)
+            throw Refusal(FASTBP_VALUE_ERROR,
+                          who + " overlaps " + other.name + " in memory, expected memory of its own");
+    return array;
+}
+
+}  // namespace fastbp::python

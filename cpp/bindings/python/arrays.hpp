@@ -1,0 +1,62 @@
+// From Python's arrays to views: the one file where an argument's kind, form and place in memory are looked at. Whether
+// its sizes and values fit a net is the core's to say.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <string>
+
+#include "fastbp/fastbp.hpp"
+
+namespace fastbp::python {
+
+namespace py = pybind11;
+
+// A call that is refused, here or by the core; module.cpp makes it the Python exception of its status.
+struct Refusal : std::runtime_error {
+    Refusal(fastbp_status s, const std::string& text) : std::runtime_error(text), status(s) {}
+    fastbp_status status;
+};
+
+// Runs the body of a method; what it refuses is told with the method's name in front: "[forward] X has 30 columns,
+// ...".
+template <class Body>
+auto named(const char* method, Body body) {
+    try {
+        return body();
+    } catch (const StatusError& error) {
+        throw Refusal(error.status(), std::string("[") + method + "] " + error.what());
+    } catch (const Refusal& error) {
+        throw Refusal(error.status, std::string("[") + method + "] " + error.what());
+    }
+}
+
+// An argument that is read: any array-like of real, integer or bool numbers; whatever NumPy makes of it is kept alive.
+class Input {
+  public:
+    Input() = default;
+    // None, where `optional`, is an array without data. Refuses data that are not real numbers.
+    Input(py::handle object, const char* name, bool optional = false);
+
+    const fastbp_array& view() const { return view_; }
+    bool given() const { return array_.ptr() != nullptr; }
+
+  private:
+    py::object array_;
+    fastbp_array view_ = {};
+};
+
+// Memory that an output must not share.
+struct Extent {
+    const char* name;
+    const char *begin, *end;
+};
+Extent extent_of(const Input& input, const char* name);
+Extent extent_of(const py::array& array, const char* name);
+
+// An argument that is written: exactly this dtype and shape, row-major without gaps, writable, apart from the inputs.
+// Refused with an error that says what came, never filled in a copy.
+py::array output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
+                 const std::vector<Extent>& inputs);
+
+}  // namespace fastbp::python

@@ -1,0 +1,74 @@
+// What the core calls back while the GIL is released: the poll that looks for Ctrl-C, and a loss given as a function. A
+// Python exception is kept here, the core is told to stop, and the exception goes on once the call is back.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <cstring>
+#include <exception>
+
+#include "fastbp/fastbp.h"
+
+namespace fastbp::python {
+
+namespace py = pybind11;
+
+class Callbacks {
+  public:
+    // `loss`: None, or a callable (rows, x) -> (e, dx), rows a slice or an array of row numbers; it checks shapes
+    // itself.
+    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs)
+        : loss_(std::move(loss)), dtype_(std::move(dtype)), outputs_(outputs) {}
+
+    void attach(fastbp_data& data) {
+        data.poll = [](void* self) { return static_cast<Callbacks*>(self)->poll(); };
+        data.poll_context = this;
+        if (loss_.is_none()) return;
+        data.loss_function = [](void* self, const int64_t* order, int64_t first, int64_t count, const void* x,
+                                double* e, void* dx) {
+            return static_cast<Callbacks*>(self)->loss(order, first, count, x, e, dx);
+        };
+        data.loss_context = this;
+    }
+
+    void rethrow() const {
+        if (error_) std::rethrow_exception(error_);
+    }
+
+  private:
+    int poll() {
+        return guarded([] {
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        });
+    }
+
+    int loss(const int64_t* order, int64_t first, int64_t count, const void* x, double* e, void* dx) {
+        return guarded([&] {
+            py::object rows = py::slice(first, first + count, 1);
+            if (order != nullptr) rows = py::array_t<std::int64_t>(count, order + first);
+            const py::array x_copy(dtype_, {count, outputs_}, x);
+            const py::tuple result = loss_(rows, x_copy);
+            std::memcpy(e, py::array(result[0]).data(), std::size_t(count) * sizeof(double));
+            std::memcpy(dx, py::array(result[1]).data(), std::size_t(count * outputs_ * dtype_.itemsize()));
+        });
+    }
+
+    template <class Body>
+    int guarded(Body body) {
+        const py::gil_scoped_acquire gil;
+        try {
+            body();
+            return 0;
+        } catch (...) {
+            error_ = std::current_exception();
+            return 1;
+        }
+    }
+
+    py::object loss_;
+    py::dtype dtype_;
+    std::int64_t outputs_;
+    std::exception_ptr error_;
+};
+
+}  // namespace fastbp::python

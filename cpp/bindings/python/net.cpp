@@ -1,0 +1,264 @@
+// _core.Net: each method turns arrays into views, releases the GIL, calls, and gives back.
+#include "net.hpp"
+
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "arrays.hpp"
+#include "callbacks.hpp"
+#include "fastbp/fastbp.hpp"
+
+namespace fastbp::python {
+namespace {
+
+using Shape = std::vector<py::ssize_t>;
+
+// X, y and sample_weight of one call, kept alive while it runs.
+struct Batch {
+    Input x, y, sample_weight;
+    fastbp_data data = {};
+
+    explicit Batch(py::handle X) : x(X, "X") {
+        data.size = sizeof data;
+        data.x = x.view();
+    }
+    Batch(py::handle X, py::handle targets, py::handle c, bool function)
+        : x(X, "X"), y(function ? Input() : Input(targets, "y", true)), sample_weight(c, "sample_weight", true) {
+        data = data_of(x.view(), y.view(), sample_weight.view());
+    }
+    std::vector<Extent> extents(const py::array& params) const {
+        return {extent_of(params, "the parameters"), extent_of(x, "X"), extent_of(y, "y"),
+                extent_of(sample_weight, "sample_weight")};
+    }
+};
+
+struct NetDeleter {
+    void operator()(fastbp_net* net) const { fastbp_net_destroy(net); }
+};
+
+class PyNet {
+  public:
+    PyNet(const std::vector<std::int64_t>& widths, const std::vector<std::int32_t>& activations,
+          const std::vector<double>& activation_parameters, int loss,
+          const std::optional<std::vector<double>>& loss_parameters, py::dtype dtype, double l2, double l1,
+          bool deterministic, const std::string& device)
+        : dtype_(std::move(dtype)), widths_(widths) {
+        fastbp_net_spec spec = {};
+        spec.size = sizeof spec;
+        spec.device = device.c_str();
+        spec.type = dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
+        spec.layers = std::int32_t(activations.size());
+        spec.widths = widths.data();
+        spec.activations = activations.data();
+        spec.activation_parameters = activation_parameters.data();
+        spec.loss = loss;
+        spec.loss_parameters = loss_parameters ? loss_parameters->data() : nullptr;
+        spec.l2 = l2;
+        spec.l1 = l1;
+        spec.deterministic = deterministic;
+        fastbp_net* net = nullptr;
+        named("MLP", [&] { require(fastbp_net_create(&spec, &net)); });
+        net_.reset(net);
+    }
+
+    std::int64_t parameter_count() const { return fastbp_parameter_count(net_.get()); }
+
+    py::array forward(const py::array& params, py::handle X, py::handle out) const {
+        return named("forward", [&] {
+            Batch batch(X);
+            const Shape shape{batch.data.x.rows, widths_.back()};
+            const py::array result =
+                out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(params));
+            run(batch, py::none(), [&, to = const_cast<void*>(result.data())] {
+                return fastbp_forward(net_.get(), params.data(), &batch.data, to, nullptr);
+            });
+            return result;
+        });
+    }
+
+    // x(L), and what a later pull_back needs, which belongs to the caller.
+    py::tuple forward_kept(const py::array& params, py::handle X) const {
+        return named("vjp", [&] {
+            Batch batch(X);
+            const std::int64_t n = batch.data.x.rows;
+            const py::array result(dtype_, Shape{n, widths_.back()});
+            const py::array kept(dtype_, Shape{fastbp_kept_size(net_.get(), n)});
+            run(batch, py::none(), [&, to = const_cast<void*>(result.data()), keep = const_cast<void*>(kept.data())] {
+                return fastbp_forward(net_.get(), params.data(), &batch.data, to, keep);
+            });
+            return py::make_tuple(result, kept);
+        });
+    }
+
+    py::tuple evaluate(const char* method, const py::array& params, py::handle X, py::handle y,
+                       py::handle sample_weight, bool sum, const py::object& loss_function, py::handle out,
+                       bool wants_grad, bool accumulate) const {
+        return named(method, [&] {
+            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            fastbp_results results = results_for();
+            results.sum = sum;
+            results.accumulate = accumulate;
+            py::object grad = py::none();
+            if (wants_grad) {
+                const Shape shape{parameter_count()};
+                const py::array given =
+                    out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(params));
+                results.grad = const_cast<void*>(given.data());
+                grad = given;
+            }
+            run(batch, loss_function,
+                [&] { return fastbp_evaluate(net_.get(), params.data(), &batch.data, &results); });
+            return py::make_tuple(results.value, grad);
+        });
+    }
+
+    // Every quantity that `wanted` names, as new arrays in a dict.
+    py::dict backward(const py::array& params, py::handle X, py::handle y, py::handle sample_weight, bool sum,
+                      const py::object& loss_function, const std::vector<std::string>& wanted) const {
+        return named("backward", [&] {
+            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            const std::int64_t n = batch.data.x.rows;
+            fastbp_results results = results_for();
+            results.sum = sum;
+            py::dict arrays;
+            std::vector<std::vector<void*>> lists;
+            lists.reserve(3);
+            const auto one = [&](const char* name, py::dtype dtype, const Shape& shape) {
+                const py::array array(std::move(dtype), shape);
+                arrays[name] = array;
+                return const_cast<void*>(array.data());
+            };
+            const auto per_layer = [&](const char* name) -> void* const* {
+                py::list list;
+                lists.emplace_back();
+                for (std::size_t k = 1; k < widths_.size(); ++k) {
+                    const py::array array(dtype_, Shape{n, widths_[k]});
+                    list.append(array);
+                    lists.back().push_back(const_cast<void*>(array.data()));
+                }
+                arrays[name] = list;
+                return lists.back().data();
+            };
+            for (const std::string& name : wanted) {
+                if (name == "s") results.s = per_layer("s");
+                if (name == "x") results.x = per_layer("x");
+                if (name == "deltas") results.deltas = per_layer("deltas");
+                if (name == "grad") results.grad = one("grad", dtype_, {parameter_count()});
+                if (name == "input_grad") results.input_grad = one("input_grad", dtype_, {n, widths_.front()});
+                if (name == "example_loss")
+                    results.example_loss = static_cast<double*>(one("example_loss", py::dtype::of<double>(), {n}));
+            }
+            run(batch, loss_function,
+                [&] { return fastbp_evaluate(net_.get(), params.data(), &batch.data, &results); });
+            arrays["value"] = results.value;
+            arrays["loss"] = results.loss;
+            return arrays;
+        });
+    }
+
+    py::tuple pull_back(const py::array& params, py::handle X, const py::array& kept, py::handle cotangent) const {
+        return named("pullback", [&] {
+            Batch batch(X);
+            const Input c(cotangent, "cotangent");
+            const py::array grad(dtype_, Shape{parameter_count()});
+            const py::array input_grad(dtype_, Shape{batch.data.x.rows, widths_.front()});
+            fastbp_results results = results_for();
+            results.grad = const_cast<void*>(grad.data());
+            results.input_grad = const_cast<void*>(input_grad.data());
+            run(batch, py::none(), [&] {
+                return fastbp_pull_back(net_.get(), params.data(), &batch.data, kept.data(), &c.view(), &results);
+            });
+            return py::make_tuple(grad, input_grad);
+        });
+    }
+
+    void check(const char* method, py::handle X, py::handle y, py::handle sample_weight, bool sum,
+               const py::object& loss_function) const {
+        return named(method, [&] {
+            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            run(batch, loss_function, [&] { return fastbp_check(net_.get(), &batch.data, sum); });
+        });
+    }
+
+    // report (4,): loss_sum, weight_sum, steps_done, step; filled in also where the epoch ends early.
+    void run_epoch(const char* method, py::array params, py::handle X, py::handle y, py::handle sample_weight,
+                   const py::object& loss_function,
+                   const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,
+                   const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
+                   bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
+                   py::array_t<double, py::array::c_style> report) const {
+        return named(method, [&] {
+            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            batch.data.order = order ? order->data() : nullptr;
+            batch.data.count = order ? order->size() : 0;
+            std::vector<void*> pointers;
+            for (py::array& moment : moments) pointers.push_back(moment.mutable_data());
+            fastbp_epoch epoch = {};
+            epoch.size = sizeof epoch;
+            epoch.rule = rule;
+            epoch.moments = pointers.data();
+            epoch.batch_size = batch_size;
+            epoch.drop_last = drop_last;
+            epoch.lr = lr.data();
+            epoch.step = step;
+            double* out = report.mutable_data();
+            void* p = params.mutable_data();
+            run(batch, loss_function, [&] {
+                const fastbp_status status = fastbp_run_epoch(net_.get(), p, &batch.data, &epoch);
+                out[0] = epoch.loss_sum;
+                out[1] = epoch.weight_sum;
+                out[2] = double(epoch.steps_done);
+                out[3] = double(epoch.step);
+                return status;
+            });
+        });
+    }
+
+  private:
+    // Calls the core without the GIL, with callbacks attached. A Python exception of a callback goes before the core's.
+    template <class Call>
+    void run(Batch& batch, const py::object& loss_function, Call call) const {
+        Callbacks callbacks(loss_function, dtype_, widths_.back());
+        callbacks.attach(batch.data);
+        fastbp_status status;
+        {
+            const py::gil_scoped_release released;
+            status = call();
+        }
+        callbacks.rethrow();
+        require(status);
+    }
+
+    std::unique_ptr<fastbp_net, NetDeleter> net_;
+    py::dtype dtype_;
+    std::vector<std::int64_t> widths_;
+};
+
+}  // namespace
+
+void register_net(py::module_& m) {
+    py::class_<PyNet>(m, "Net", "A network's description, ready to run. It holds no parameters.")
+        .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int32_t>&, const std::vector<double>&,
+                      int, const std::optional<std::vector<double>>&, py::dtype, double, double, bool,
+                      const std::string&>(),
+             py::arg("widths"), py::arg("activations"), py::arg("activation_parameters"), py::arg("loss"),
+             py::arg("loss_parameters"), py::arg("dtype"), py::arg("l2"), py::arg("l1"), py::arg("deterministic"),
+             py::arg("device"))
+        .def_property_readonly("parameter_count", &PyNet::parameter_count)
+        .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))
+        .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))
+        .def("evaluate", &PyNet::evaluate, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
+             py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("out"), py::arg("wants_grad"),
+             py::arg("accumulate"))
+        .def("backward", &PyNet::backward, py::arg("params"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
+             py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
+        .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"))
+        .def("check", &PyNet::check, py::arg("method"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
+             py::arg("sum"), py::arg("loss_function"))
+        .def("run_epoch", &PyNet::run_epoch, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
+             py::arg("sample_weight"), py::arg("loss_function"), py::arg("order"), py::arg("rule"), py::arg("moments"),
+             py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"));
+}
+
+}  // namespace fastbp::python

@@ -1,0 +1,244 @@
+/* fastbp: backpropagation for fully connected networks. The C interface, and the only door of libfastbp.so.
+ *
+ * Conventions
+ *   - Functions that can fail return a fastbp_status; fastbp_last_error() then says why, in this thread. A refused call
+ * has changed nothing. Nothing is printed, nothing is thrown, the process is never ended.
+ *   - Structs that cross the door begin with their size; fill it with sizeof. Clear the rest with memset or = {0}:
+ *     zero is the default of every field.
+ *   - Parameters and gradients are flat arrays of fastbp_parameter_count() numbers of the net's type:
+ *     w(1) b(1) w(2) b(2) .., row-major, w(l) of shape (d(l-1), d(l)). The caller owns them and passes them to each
+ * call.
+ *   - Any number of threads may use one net at a time: a net holds no parameters and no results.
+ *   - Outputs must not overlap inputs or parameters, and are row-major without gaps.
+ * Symbols and equation numbers are those of NOTATION.md, installed beside this file. */
+#ifndef FASTBP_H
+#define FASTBP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define FASTBP_API
+#else
+#define FASTBP_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum fastbp_status {
+    FASTBP_OK = 0,
+    FASTBP_VALUE_ERROR = 1,          /* a shape or a value does not fit */
+    FASTBP_TYPE_ERROR = 2,           /* not numbers of a kind that can be used */
+    FASTBP_FLOATING_POINT_ERROR = 3, /* training met a loss that is not finite */
+    FASTBP_RUNTIME_ERROR = 4,        /* a device or library is missing or broken */
+    FASTBP_MEMORY_ERROR = 5,
+    FASTBP_INTERRUPTED = 6 /* a callback asked to stop */
+} fastbp_status;
+
+typedef enum fastbp_type {
+    FASTBP_FLOAT32 = 0, /* a net's type is one of these two; */
+    FASTBP_FLOAT64 = 1,
+    FASTBP_FLOAT16 = 2, /* the caller's data may be of any */
+    FASTBP_LONG_DOUBLE = 3,
+    FASTBP_BOOL = 4,
+    FASTBP_INT8 = 5,
+    FASTBP_INT16 = 6,
+    FASTBP_INT32 = 7,
+    FASTBP_INT64 = 8,
+    FASTBP_UINT8 = 9,
+    FASTBP_UINT16 = 10,
+    FASTBP_UINT32 = 11,
+    FASTBP_UINT64 = 12
+} fastbp_type;
+
+typedef enum fastbp_activation {
+    FASTBP_IDENTITY = 0,
+    FASTBP_LOGISTIC = 1,
+    FASTBP_TANH = 2,
+    FASTBP_RELU = 3,
+    FASTBP_LEAKY_RELU = 4,
+    FASTBP_ELU = 5,
+    FASTBP_GELU = 6,
+    FASTBP_SILU = 7,
+    FASTBP_SOFTPLUS = 8,
+    FASTBP_SINE = 9,
+    FASTBP_EXP = 10,    /* last layer only */
+    FASTBP_SOFTMAX = 11 /* last layer only */
+} fastbp_activation;
+
+typedef enum fastbp_loss {
+    FASTBP_NO_LOSS = 0, /* none, or a function given with the data */
+    FASTBP_SQUARED_ERROR = 1,
+    FASTBP_CROSS_ENTROPY = 2,
+    FASTBP_POISSON = 3,
+    FASTBP_HUBER = 4,
+    FASTBP_ABSOLUTE_ERROR = 5,
+    FASTBP_PINBALL = 6
+} fastbp_loss;
+
+/* The caller's numbers as they lie in memory: any type, strides in bytes and of any sign, unaligned or in the other
+ * byte order. dimensions is 2, or 1 for a vector of `rows` numbers (then cols is 1). data NULL: not given. */
+typedef struct fastbp_array {
+    void* data;
+    int32_t type; /* fastbp_type */
+    int32_t byte_swapped;
+    int32_t dimensions;
+    int32_t reserved;
+    int64_t rows, cols;
+    int64_t row_stride, col_stride;
+} fastbp_array;
+
+/* ---- the library --------------------------------------------------------------------------------------------- */
+
+FASTBP_API const char* fastbp_version(void);
+/* Text that names this very build; plugins must carry the same. */
+FASTBP_API const char* fastbp_build_id(void);
+/* Why the last call of this thread failed; "" after a success. Valid until the thread's next call. */
+FASTBP_API const char* fastbp_last_error(void);
+
+typedef struct fastbp_config {
+    size_t size;
+    const char* isa;          /* instruction set of the elementwise kernels */
+    const char* blas;         /* bundled, scipy, system, none or a path: see FASTBP_BLAS */
+    const char* blas_library; /* the file it was loaded from, "" where unknown */
+    const char* blas_core;    /* OpenBLAS's name for this processor, "" where unknown */
+} fastbp_config;
+
+/* What the CPU backend runs on. The texts live as long as the process. */
+FASTBP_API fastbp_status fastbp_get_config(fastbp_config* config);
+
+/* Offers a BLAS that the caller has loaded, by its Fortran functions sgemm and dgemm; used where FASTBP_BLAS is `name`.
+ * To be called before the first net is made. */
+FASTBP_API fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm);
+
+/* ---- a net --------------------------------------------------------------------------------------------------- */
+
+typedef struct fastbp_net fastbp_net;
+
+typedef struct fastbp_net_spec {
+    size_t size;
+    const char* device;                  /* NULL: "cpu" */
+    int32_t type;                        /* fastbp_type of parameters and results */
+    int32_t layers;                      /* L */
+    const int64_t* widths;               /* d(0) .. d(L) */
+    const int32_t* activations;          /* L of fastbp_activation */
+    const double* activation_parameters; /* L; NULL: 0.01 for leaky_relu, 1 for elu */
+    int32_t loss;                        /* fastbp_loss */
+    int32_t deterministic;               /* not 0: the same bits for any number of threads */
+    const double* loss_parameters;       /* d(L): huber's delta or pinball's quantile; NULL where the loss has none */
+    double l2, l1;                       /* penalties on the weights */
+} fastbp_net_spec;
+
+FASTBP_API fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net);
+FASTBP_API void fastbp_net_destroy(fastbp_net* net);
+/* P = sum of (d(l-1) + 1) d(l). */
+FASTBP_API int64_t fastbp_parameter_count(const fastbp_net* net);
+/* How many numbers fastbp_forward keeps for fastbp_pull_back over n rows. */
+FASTBP_API int64_t fastbp_kept_size(const fastbp_net* net, int64_t n);
+
+/* ---- forward and backward ------------------------------------------------------------------------------------------
+ */
+
+/* Asked between tiles; not 0: stop, the call returns FASTBP_INTERRUPTED. */
+typedef int (*fastbp_poll)(void* context);
+
+/* A loss as a function, instead of the net's: fills e (count) with each row's loss and dx (count, d(L)) with its
+ * derivative by x(L), given x = x(L) (count, d(L)); x and dx are of the net's type. The rows are order[first ..
+ * first + count), or first .. where order is NULL. Not 0: it failed, the call returns FASTBP_INTERRUPTED. */
+typedef int (*fastbp_loss_function)(void* context, const int64_t* order, int64_t first, int64_t count, const void* x,
+                                    double* e, void* dx);
+
+/* The rows to work on. y: (N, d(L)) numbers, or (N,) numbers where d(L) = 1 or class numbers 0..d(L)-1 where the output
+ * is softmax. sample_weight: (N,) or (N, d(L)), not given: all 1. */
+typedef struct fastbp_data {
+    size_t size;
+    fastbp_array x;
+    fastbp_array y;
+    fastbp_array sample_weight;
+    const int64_t* order; /* `count` row numbers; NULL: all rows as they lie */
+    int64_t count;
+    fastbp_loss_function loss_function; /* y is then not looked at */
+    void* loss_context;
+    fastbp_poll poll;
+    void* poll_context;
+} fastbp_data;
+
+/* What to compute, and where to put it; NULL: not wanted. s, x and deltas are lists of L arrays (N, d(l)) of the net's
+ * type, each of which may be NULL. */
+typedef struct fastbp_results {
+    size_t size;
+    int32_t sum; /* not 0: loss = sum of c_n e_n, no penalty; else the mean over c, penalties added to value and grad */
+    int32_t accumulate; /* not 0: the gradient is added to grad; else it overwrites */
+    void* grad;         /* (P,) */
+    void* input_grad;   /* (N, d(0)): (7) */
+    void* const* s;
+    void* const* x;
+    void* const* deltas;
+    double* example_loss; /* (N,): e_n before weights and mean */
+    double value, loss;   /* filled in: the loss with and without penalties */
+} fastbp_results;
+
+/* Says whether the data fit the net, as the calls below do before they start. */
+FASTBP_API fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t sum);
+
+/* (1)(2): x(L) (N, d(L)) into out, which may be NULL where kept is not; s and x of all layers into kept
+ * (fastbp_kept_size numbers), which may be NULL. */
+FASTBP_API fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fastbp_data* data, void* out,
+                                        void* kept);
+
+/* (1) to (7): the loss and whatever of its derivatives the results ask for. */
+FASTBP_API fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const fastbp_data* data,
+                                         fastbp_results* results);
+
+/* (3) to (7) from a kept forward pass and the caller's cotangent de/dx(L) (N, d(L)): grad and input_grad of the
+ * results. data.x must be as it was in fastbp_forward. */
+FASTBP_API fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const fastbp_data* data,
+                                          const void* kept, const fastbp_array* cotangent, fastbp_results* results);
+
+/* ---- training -------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum fastbp_optimizer { FASTBP_SGD = 0, FASTBP_ADAM = 1 } fastbp_optimizer;
+
+/* torch.optim's names and formulas. */
+typedef struct fastbp_step_rule {
+    size_t size;
+    int32_t kind; /* fastbp_optimizer */
+    int32_t nesterov;
+    double momentum, dampening, weight_decay, beta1, beta2, eps;
+} fastbp_step_rule;
+
+/* How many arrays (P,) the rule keeps between steps; they start as zeros. Negative: not a rule. */
+FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
+
+/* One step on `count` numbers of the type: params from grad, with the learning rate lr; step counts from 1. */
+FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, int32_t type, int64_t count, void* params,
+                                       const void* grad, void* const* moments, double lr, int64_t step);
+
+typedef struct fastbp_epoch {
+    size_t size;
+    fastbp_step_rule rule;
+    void* const* moments;
+    int64_t batch_size;
+    int32_t drop_last; /* not 0: a last mini-batch of fewer rows is left out */
+    int32_t reserved;
+    const double* lr; /* one per step */
+    int64_t step;     /* in and out: steps done */
+    /* filled in, also where the epoch ends early */
+    double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
+    int64_t steps_done;
+} fastbp_epoch;
+
+/* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its
+ * weights, plus the penalties. Ends early, with parameters and moments as after the last whole step, where a loss is
+ * not finite or a callback says stop. */
+FASTBP_API fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data,
+                                          fastbp_epoch* epoch);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* FASTBP_H */

@@ -1,0 +1,183 @@
+#include "api/checks.hpp"
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "execution/numbers.hpp"
+#include "seam/error.hpp"
+
+namespace fastbp {
+namespace {
+
+// BLAS counts in 32-bit integers.
+constexpr Index most = std::numeric_limits<std::int32_t>::max();
+
+template <class... Part>
+[[noreturn]] void refuse(const Part&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    throw Error(ErrorKind::value, text.str());
+}
+
+std::string shape(const fastbp_array& array) {
+    std::ostringstream text;
+    text << "(" << array.rows << ",";
+    if (array.dimensions == 2) text << " " << array.cols;
+    text << ")";
+    return text.str();
+}
+
+void check_form(const fastbp_array& array, const char* name) {
+    if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
+        refuse(name, " has an unknown number type ", array.type);
+    if (array.dimensions != 1 && array.dimensions != 2)
+        refuse(name, " has ", array.dimensions, " dimensions, expected 1 or 2");
+    if (array.rows < 0 || array.cols < 0) refuse(name, " has a negative size");
+    if (array.rows > most || array.cols > most)
+        refuse(name, " has shape ", shape(array), ", at most 2147483647 rows or columns are possible");
+}
+
+double weight(const RowSource& c, Index row, Index col) {
+    if (c.empty()) return 1;
+    double value = 0;
+    RowSource cell = c;
+    if (c.cols > 1) cell.data += col * c.col_stride;
+    load_rows(cell, {nullptr, row, 1}, Matrix<double>{&value, 1, 1, 1, 1});
+    return value;
+}
+
+// Checks every target that counts, that is whose weight is not 0. `fits(value)` is the rule, `expected` its words.
+template <class Fits>
+void check_values(const fastbp_data& data, Fits fits, const char* expected) {
+    const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
+    for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
+        if (!fits(value) && weight(c, i, j) != 0)
+            refuse("y[", i, data.y.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value, ", expected ",
+                   expected);
+    });
+}
+
+void check_classes(const Model& model, const fastbp_data& data) {
+    const double classes = double(model.outputs());
+    std::ostringstream expected;
+    expected << "a class number from 0 to " << model.outputs() - 1
+             << "; for other labels use numpy.unique(y, return_inverse=True)";
+    check_values(data, [=](double v) { return v >= 0 && v < classes && v == std::floor(v); }, expected.str().c_str());
+}
+
+void check_probabilities(const fastbp_data& data) {
+    check_values(data, [](double v) { return v >= 0 && v <= 1; }, "a probability within [0, 1]");
+    if (data.sample_weight.dimensions == 2 && data.sample_weight.cols > 1)
+        return;  // masked entries say nothing of sums
+    const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
+    double sum = 0;
+    for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
+        sum = (j == 0 ? 0.0 : sum) + value;
+        if (j + 1 == y.cols && !(std::abs(sum - 1) <= 1e-3) && weight(c, i, 0) != 0)
+            refuse("row ", i, " of y sums to ", sum, ", expected 1: each row holds the probabilities of the classes");
+    });
+}
+
+void check_y(const Model& model, const fastbp_data& data) {
+    const fastbp_array& y = data.y;
+    const bool softmax = model.output_activation() == Activation::softmax;
+    if (y.data == nullptr && y.rows == 0) refuse("y is missing: the loss needs a target");
+    check_form(y, "y");
+    if (y.rows != data.x.rows) refuse("y has ", y.rows, " rows, X has ", data.x.rows);
+    if (y.dimensions == 1 && !softmax && model.outputs() != 1)
+        refuse("y has shape ", shape(y), ", expected (", data.x.rows, ", ", model.outputs(),
+               "): one column per output");
+    if (y.dimensions == 2 && y.cols != model.outputs()) {
+        if (softmax && y.cols == 1)
+            refuse("y has shape ", shape(y), ", a column; class numbers are a vector: pass y.ravel()");
+        refuse("y has ", y.cols, " columns, the net has ", model.outputs(), " outputs");
+    }
+    if (softmax && y.dimensions == 1) return check_classes(model, data);
+    if (softmax) return check_probabilities(data);
+    if (model.loss == Loss::cross_entropy)
+        check_values(
+            data, [](double v) { return v >= 0 && v <= 1; },
+            "a target within [0, 1] (map -1/+1 to 0/1 by (y + 1) / 2; fastbp.sklearn takes any labels)");
+    if (model.loss == Loss::poisson) check_values(data, [](double v) { return v >= 0; }, "a count or rate >= 0");
+}
+
+void check_weights(const Model& model, const fastbp_data& data, bool sum) {
+    const fastbp_array& c = data.sample_weight;
+    if (c.data == nullptr) return;
+    check_form(c, "sample_weight");
+    if (c.rows != data.x.rows) refuse("sample_weight has ", c.rows, " rows, X has ", data.x.rows);
+    if (c.dimensions == 2 && c.cols != model.outputs())
+        refuse("sample_weight has shape ", shape(c), ", expected (", data.x.rows, ",) or (", data.x.rows, ", ",
+               model.outputs(), ")");
+    if (c.dimensions == 2 && c.cols > 1 && data.loss_function != nullptr)
+        refuse("sample_weight has shape ", shape(c),
+               "; a loss given as a function has one value per row, so expected (", data.x.rows, ",)");
+    bool any = false;
+    for_each_number(row_source(c), {nullptr, 0, c.rows}, [&](Index i, Index j, double value) {
+        if (!std::isfinite(value))
+            refuse("sample_weight[", i, c.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value,
+                   ", expected a finite number");
+        if (value < 0 && !sum)
+            refuse("sample_weight[", i, "] is ", value, ", negative weights are possible with reduction='sum' only");
+        any = any || value != 0;
+    });
+    if (!any) refuse("sample_weight is 0 everywhere, expected at least one row that counts");
+}
+
+}  // namespace
+
+RowSource row_source(const fastbp_array& array) {
+    return {static_cast<const std::byte*>(array.data),
+            NumberType(array.type),
+            array.byte_swapped != 0,
+            array.rows,
+            array.cols,
+            array.row_stride,
+            array.col_stride};
+}
+
+RowRange row_range(const fastbp_data& data) {
+    return data.order != nullptr ? RowRange{data.order, 0, data.count} : RowRange{nullptr, 0, data.x.rows};
+}
+
+bool y_is_classes(const Model& model, const fastbp_data& data) {
+    return model.output_activation() == Activation::softmax && data.y.dimensions == 1;
+}
+
+void check_rows(const Model& model, const fastbp_data& data) {
+    check_form(data.x, "X");
+    if (data.x.dimensions != 2)
+        refuse("X has shape ", shape(data.x), ", expected (N, ", model.inputs(), "); for one row write X[None, :]");
+    if (data.x.cols != model.inputs())
+        refuse("X has ", data.x.cols, " columns, layer 1 (weights[0]) expects ", model.inputs());
+    if (data.order == nullptr) return;
+    for (Index i = 0; i < data.count; ++i)
+        if (data.order[i] < 0 || data.order[i] >= data.x.rows)
+            refuse("row number ", data.order[i], " at position ", i, " of the order, X has ", data.x.rows, " rows");
+}
+
+void check_targets(const Model& model, const fastbp_data& data, bool sum) {
+    if (data.x.rows == 0) refuse("X has 0 rows, a loss needs at least one");
+    if (data.loss_function == nullptr) {
+        if (model.loss == Loss::none) refuse("the net has no loss; give one when the net is made");
+        check_y(model, data);
+    }
+    check_weights(model, data, sum);
+}
+
+StepRule step_rule(const fastbp_step_rule& rule) {
+    check_size(&rule, "rule");
+    if (rule.kind != FASTBP_SGD && rule.kind != FASTBP_ADAM)
+        refuse("rule.kind is ", rule.kind, ", which is none of the optimisers");
+    return {Optimizer(rule.kind), rule.momentum, rule.dampening, rule.weight_decay,
+            rule.nesterov != 0,   rule.beta1,    rule.beta2,     rule.eps};
+}
+
+void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows) {
+    check_form(cotangent, "cotangent");
+    if (cotangent.dimensions != 2 || cotangent.rows != rows || cotangent.cols != model.outputs())
+        refuse("cotangent has shape ", shape(cotangent), ", expected (", rows, ", ", model.outputs(), ")");
+}
+
+}  // namespace fastbp

@@ -1,0 +1,40 @@
+// What the C door looks at before work starts: whether sizes and values of the data fit the net. Every text names the
+// argument, what came and what was expected.
+#pragma once
+
+#include "execution/model.hpp"
+#include "fastbp/fastbp.h"
+#include "seam/error.hpp"
+
+namespace fastbp {
+
+// The caller's array as a row source.
+RowSource row_source(const fastbp_array& array);
+
+// The rows a call works on.
+RowRange row_range(const fastbp_data& data);
+
+bool y_is_classes(const Model& model, const fastbp_data& data);
+
+// X has d(0) columns; row numbers exist.
+void check_rows(const Model& model, const fastbp_data& data);
+
+// What a loss needs besides: there are rows, y and the weights fit. `sum`: weights may be negative.
+void check_targets(const Model& model, const fastbp_data& data, bool sum);
+
+// The caller's rule. Throws Error where it is none.
+StepRule step_rule(const fastbp_step_rule& rule);
+
+// A struct of the caller must be of the size this library knows: both were compiled from the same header.
+template <class Struct>
+void check_size(const Struct* given, const char* name) {
+    if (given == nullptr) throw Error(ErrorKind::value, std::string(name) + " is NULL");
+    if (given->size != sizeof(Struct))
+        throw Error(ErrorKind::value, std::string(name) + ".size is " + std::to_string(given->size) + ", expected " +
+                                          std::to_string(sizeof(Struct)) +
+                                          ": set it to sizeof, with this version's header");
+}
+
+void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows);
+
+}  // namespace fastbp

@@ -1,0 +1,180 @@
+// The extern "C" functions: each checks its structs' sizes, calls the core, and turns exceptions into a status and a
+// text.
+#include "fastbp/fastbp.h"
+
+#include <cmath>
+#include <new>
+#include <string>
+
+#include "api/checks.hpp"
+#include "api/net.hpp"
+#include "backend/make_backend.hpp"
+#include "seam/error.hpp"
+
+namespace {
+
+using fastbp::Error;
+using fastbp::ErrorKind;
+using fastbp::Index;
+
+std::string& last_error() {
+    thread_local std::string text;
+    return text;
+}
+
+fastbp_status status_of(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::value: return FASTBP_VALUE_ERROR;
+        case ErrorKind::type: return FASTBP_TYPE_ERROR;
+        case ErrorKind::floating_point: return FASTBP_FLOATING_POINT_ERROR;
+        case ErrorKind::runtime: return FASTBP_RUNTIME_ERROR;
+        case ErrorKind::interrupted: return FASTBP_INTERRUPTED;
+    }
+    return FASTBP_RUNTIME_ERROR;
+}
+
+template <class Body>
+fastbp_status guarded(Body body) noexcept {
+    try {
+        last_error().clear();
+        body();
+        return FASTBP_OK;
+    } catch (const Error& error) {
+        last_error() = error.what();
+        return status_of(error.kind());
+    } catch (const std::bad_alloc&) {
+        last_error() = "out of memory";
+        return FASTBP_MEMORY_ERROR;
+    } catch (const std::exception& error) {
+        last_error() = error.what();
+        return FASTBP_RUNTIME_ERROR;
+    }
+}
+
+void check_pointer(const void* given, const char* name) {
+    if (given == nullptr) throw Error(ErrorKind::value, std::string(name) + " is NULL");
+}
+
+template <class Real>
+void update(const fastbp::StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
+            const fastbp::StepScalars& now) {
+    static const auto on = fastbp::make_backend<Real>("cpu");
+    fastbp::Vector<Real> state[2];
+    const int needed = fastbp::moment_count(rule);
+    for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
+    const fastbp::Vector<const Real> gradient{static_cast<const Real*>(grad), count};
+    on->update(rule, &now, {&gradient, 1}, {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* fastbp_version(void) { return FASTBP_VERSION; }
+const char* fastbp_build_id(void) { return FASTBP_VERSION " " __VERSION__ " " __DATE__ " " __TIME__; }
+const char* fastbp_last_error(void) { return last_error().c_str(); }
+
+fastbp_status fastbp_get_config(fastbp_config* config) {
+    return guarded([&] {
+        fastbp::check_size(config, "config");
+        static const fastbp::CpuFacts facts = fastbp::cpu_facts();
+        config->isa = facts.isa.c_str();
+        config->blas = facts.blas.c_str();
+        config->blas_library = facts.blas_library.c_str();
+        config->blas_core = facts.blas_core.c_str();
+    });
+}
+
+fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm) {
+    return guarded([&] {
+        check_pointer(name, "name");
+        fastbp::offer_blas(name, sgemm, dgemm);
+    });
+}
+
+fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net) {
+    return guarded([&] {
+        fastbp::check_size(spec, "spec");
+        check_pointer(net, "net");
+        *net = fastbp::make_net(*spec).release();
+    });
+}
+
+void fastbp_net_destroy(fastbp_net* net) { delete net; }
+
+int64_t fastbp_parameter_count(const fastbp_net* net) { return net->model.parameter_count; }
+
+int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) { return net->model.kept_size(n); }
+
+fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t sum) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        fastbp::check_rows(net->model, *data);
+        fastbp::check_targets(net->model, *data, sum != 0);
+    });
+}
+
+fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fastbp_data* data, void* out,
+                             void* kept) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        check_pointer(params, "params");
+        net->forward(params, *data, out, kept);
+    });
+}
+
+fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const fastbp_data* data,
+                              fastbp_results* results) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        fastbp::check_size(results, "results");
+        check_pointer(params, "params");
+        net->evaluate(params, *data, *results);
+    });
+}
+
+fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const fastbp_data* data, const void* kept,
+                               const fastbp_array* cotangent, fastbp_results* results) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        fastbp::check_size(results, "results");
+        check_pointer(params, "params");
+        check_pointer(kept, "kept");
+        check_pointer(cotangent, "cotangent");
+        net->pull_back(params, *data, kept, *cotangent, *results);
+    });
+}
+
+int32_t fastbp_moment_count(const fastbp_step_rule* rule) {
+    int32_t count = -1;
+    guarded([&] { count = fastbp::moment_count(fastbp::step_rule(*rule)); });
+    return count;
+}
+
+fastbp_status fastbp_update(const fastbp_step_rule* rule, int32_t type, int64_t count, void* params, const void* grad,
+                            void* const* moments, double lr, int64_t step) {
+    return guarded([&] {
+        check_pointer(rule, "rule");
+        check_pointer(params, "params");
+        check_pointer(grad, "grad");
+        const fastbp::StepScalars now{lr, step};
+        if (type == FASTBP_FLOAT32)
+            update<float>(fastbp::step_rule(*rule), count, params, grad, moments, now);
+        else if (type == FASTBP_FLOAT64)
+            update<double>(fastbp::step_rule(*rule), count, params, grad, moments, now);
+        else
+            throw Error(ErrorKind::value, "type is not float32 or float64");
+    });
+}
+
+fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data, fastbp_epoch* epoch) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        fastbp::check_size(epoch, "epoch");
+        check_pointer(params, "params");
+        check_pointer(epoch->lr, "epoch.lr");
+        net->run_epoch(params, *data, *epoch);
+    });
+}
+
+}  // extern "C"

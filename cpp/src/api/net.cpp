@@ -1,0 +1,212 @@
+#include "api/net.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "api/checks.hpp"
+#include "backend/make_backend.hpp"
+#include "execution/carry_out.hpp"
+#include "execution/penalty.hpp"
+#include "execution/weights.hpp"
+#include "training/epoch.hpp"
+
+namespace fastbp {
+namespace {
+
+// The array itself, where the backend can use it as it lies: the right type, aligned, one unit stride, rows that do not
+// overlap. Else empty: tiles are loaded.
+template <class Real>
+Matrix<const Real> view_in_place(const RowSource& x) {
+    constexpr Index size = Index(sizeof(Real));
+    constexpr NumberType type = sizeof(Real) == 4 ? NumberType::float32 : NumberType::float64;
+    constexpr Index longest = Index(std::numeric_limits<std::int32_t>::max()) * size;
+    const auto usable = [=](Index unit, Index other, Index along) {
+        return unit == size && other % size == 0 && other >= along * size && other <= longest;
+    };
+    if (x.type != type || x.byte_swapped || reinterpret_cast<std::uintptr_t>(x.data) % sizeof(Real) != 0) return {};
+    const Real* data = reinterpret_cast<const Real*>(x.data);
+    if (usable(x.col_stride, x.row_stride, x.cols)) return {data, x.rows, x.cols, x.row_stride / size, 1};
+    if (usable(x.row_stride, x.col_stride, x.rows)) return {data, x.rows, x.cols, 1, x.col_stride / size};
+    return {};
+}
+
+template <class Real>
+class NetOf final : public fastbp_net {
+  public:
+    NetOf(Model m, const std::string& device) : fastbp_net(std::move(m)), on_(make_backend<Real>(device)) {}
+
+    void forward(const void* params, const fastbp_data& data, void* out, void* kept) const override {
+        check_rows(model, data);
+        Poll poll(data.poll, data.poll_context);
+        Job<Real> job = job_of(params, data, poll);
+        std::vector<LayerValues<Real>> layers = kept_values(static_cast<Real*>(kept), job.rows.count);
+        if (out != nullptr) layers.back().x = dense(static_cast<Real*>(out), job.rows.count, model.outputs());
+        job.kept = layers;
+        run(job);
+        // The pullback finds x(L) among the kept values, the caller in out.
+        if (out != nullptr && kept != nullptr) {
+            const LayerValues<Real> own = kept_values(static_cast<Real*>(kept), job.rows.count).back();
+            on_->copy(layers.back().x, own.x);
+        }
+    }
+
+    void evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const override {
+        check_rows(model, data);
+        check_targets(model, data, results.sum != 0);
+        Poll poll(data.poll, data.poll_context);
+        Job<Real> job = job_of(params, data, poll);
+        const double weight = weight_of(job.weights, job.rows);
+        job.scale = results.sum != 0 ? 1.0 : 1.0 / weight;
+        seed_by_loss(job, data);
+        std::vector<LayerValues<Real>> layers = wanted_values(results, job.rows.count);
+        job.kept = layers;
+        ask_for(job, results);
+        results.loss = run(job);
+        results.value = results.loss;
+        if (results.sum == 0 && model.has_penalty()) add_penalties_to(results, static_cast<const Real*>(params));
+    }
+
+    void pull_back(const void* params, const fastbp_data& data, const void* kept, const fastbp_array& cotangent,
+                   fastbp_results& results) const override {
+        check_rows(model, data);
+        Poll poll(data.poll, data.poll_context);
+        Job<Real> job = job_of(params, data, poll);
+        check_cotangent(model, cotangent, job.rows.count);
+        job.seed = Seed::cotangent;
+        job.cotangent = row_source(cotangent);
+        // Kept values are only read here: forward_done.
+        std::vector<LayerValues<Real>> layers =
+            kept_values(static_cast<Real*>(const_cast<void*>(kept)), job.rows.count);
+        job.kept = layers;
+        job.forward_done = true;
+        ask_for(job, results);
+        run(job);
+    }
+
+    void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override {
+        check_rows(model, data);
+        check_targets(model, data, false);
+        if (epoch.batch_size < 1)
+            throw Error(ErrorKind::value,
+                        "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
+        Poll poll(data.poll, data.poll_context);
+        Job<Real> job = job_of(nullptr, data, poll);
+        seed_by_loss(job, data);
+        Epoch<Real> state;
+        state.rule = step_rule(epoch.rule);
+        for (int k = 0; k < moment_count(state.rule); ++k)
+            state.moments.push_back({static_cast<Real*>(epoch.moments[k]), model.parameter_count});
+        state.batch_size = std::min(epoch.batch_size, std::max<Index>(job.rows.count, 1));
+        state.drop_last = epoch.drop_last != 0 && epoch.batch_size <= job.rows.count;
+        if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;
+        state.lr = epoch.lr;
+        state.step = epoch.step;
+        const Plan plan = make_plan(model, state.batch_size, sizeof(Real));
+        const auto workspace = free_.borrow(*on_, model, plan.tile, gradients_needed(plan) + 1);
+        const auto report = [&] {
+            epoch.step = state.step;
+            epoch.loss_sum = state.loss_sum;
+            epoch.weight_sum = state.weight_sum;
+            epoch.steps_done = state.steps_done;
+        };
+        try {
+            fastbp::run_epoch(*on_, model, *workspace, static_cast<Real*>(params), job, state);
+        } catch (...) {
+            report();
+            throw;
+        }
+        report();
+    }
+
+  private:
+    Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const {
+        Job<Real> job;
+        job.params = static_cast<const Real*>(params);
+        job.x = row_source(data.x);
+        if (data.order == nullptr) job.x_view = view_in_place<Real>(job.x);
+        job.rows = row_range(data);
+        job.weights = row_source(data.sample_weight);
+        job.poll = &poll;
+        return job;
+    }
+
+    void seed_by_loss(Job<Real>& job, const fastbp_data& data) const {
+        job.y = row_source(data.y);
+        job.y_is_classes = y_is_classes(model, data);
+        job.function = {data.loss_function, data.loss_context};
+        job.seed = data.loss_function != nullptr ? Seed::function : Seed::loss;
+    }
+
+    void ask_for(Job<Real>& job, const fastbp_results& results) const {
+        job.grad = static_cast<Real*>(results.grad);
+        job.accumulate = results.accumulate != 0;
+        job.example_loss = results.example_loss;
+        if (results.input_grad != nullptr)
+            job.input_grad = dense(static_cast<Real*>(results.input_grad), job.rows.count, model.inputs());
+    }
+
+    // The layers' places in a kept forward pass: x(l), then s(l) where g' needs it. Without memory: empty views.
+    std::vector<LayerValues<Real>> kept_values(Real* kept, Index n) const {
+        std::vector<LayerValues<Real>> layers;
+        for (const LayerShape& layer : model.layers) {
+            const auto take = [&] {
+                if (kept == nullptr) return Matrix<Real>{};
+                Real* piece = kept;
+                kept += n * layer.outputs;
+                return dense(piece, n, layer.outputs);
+            };
+            const Matrix<Real> x = take();
+            layers.push_back({derivative_needs_s(layer.g) ? take() : Matrix<Real>{}, x, {}, {}});
+        }
+        return layers;
+    }
+
+    std::vector<LayerValues<Real>> wanted_values(const fastbp_results& results, Index n) const {
+        std::vector<LayerValues<Real>> layers;
+        for (std::size_t k = 0; k < model.layers.size(); ++k) {
+            const auto at = [&](void* const* list) {
+                void* data = list == nullptr ? nullptr : list[k];
+                return data == nullptr ? Matrix<Real>{} : dense(static_cast<Real*>(data), n, model.layers[k].outputs);
+            };
+            layers.push_back({at(results.s), at(results.x), at(results.deltas), {}});
+        }
+        return layers;
+    }
+
+    void add_penalties_to(fastbp_results& results, const Real* params) const {
+        const auto workspace = free_.borrow(*on_, model, 1, 0);
+        results.value += penalty(*on_, model, *workspace, params);
+        if (results.grad != nullptr) add_penalties(*on_, model, params, static_cast<Real*>(results.grad));
+    }
+
+    // Where the loss is the caller's function, which may fail half-way, the gradient is first summed in the workspace:
+    // a failed call leaves the caller's as it was.
+    double run(Job<Real>& job) const {
+        const Plan plan = make_plan(model, job.rows.count, sizeof(Real));
+        const bool careful = job.seed == Seed::function && job.grad != nullptr;
+        const Index own = gradients_needed(plan);
+        const auto workspace = free_.borrow(*on_, model, plan.tile, own + (careful ? 1 : 0));
+        if (!careful) return carry_out(*on_, model, plan, *workspace, job);
+        Job<Real> safe = job;
+        safe.grad = (*workspace).gradient(own).data;
+        safe.accumulate = false;
+        const double loss = carry_out(*on_, model, plan, *workspace, safe);
+        on_->reduce((*workspace).partials(own + 1).subspan(std::size_t(own)), job.accumulate ? Real(1) : Real(0),
+                    {job.grad, model.parameter_count});
+        return loss;
+    }
+
+    const std::unique_ptr<Backend<Real>> on_;
+    mutable FreeList<Real> free_;
+};
+
+}  // namespace
+
+std::unique_ptr<fastbp_net> make_net(const fastbp_net_spec& spec) {
+    const std::string device = spec.device == nullptr ? "cpu" : spec.device;
+    if (spec.type == FASTBP_FLOAT32) return std::make_unique<NetOf<float>>(make_model(spec), device);
+    if (spec.type == FASTBP_FLOAT64) return std::make_unique<NetOf<double>>(make_model(spec), device);
+    throw Error(ErrorKind::value, "dtype is not float32 or float64");
+}
+
+}  // namespace fastbp

@@ -1,0 +1,148 @@
+#include "backend/cpu/blas.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <initializer_list>
+#include <mutex>
+
+#include "seam/error.hpp"
+
+// Where the address of a function leads back to the file that holds this code.
+extern "C" const char* fastbp_version(void);
+
+namespace fastbp::cpu {
+namespace {
+
+Blas offered;
+bool in_use = false;
+std::mutex offer_mutex;
+
+std::string folder_of(const void* address) {
+    Dl_info info;
+    if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return "";
+    const std::string file = info.dli_fname;
+    const auto slash = file.rfind('/');
+    return slash == std::string::npos ? "." : file.substr(0, slash);
+}
+
+// Our own copy, bound to itself even where another OpenBLAS is loaded with global symbols. AddressSanitizer forbids
+// that flag.
+void* open_library(const std::string& path) {
+    int flags = RTLD_NOW | RTLD_LOCAL;
+#if defined(RTLD_DEEPBIND) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    flags |= RTLD_DEEPBIND;
+#endif
+    return dlopen(path.c_str(), flags);
+}
+
+template <class Function>
+Function find(void* library, std::initializer_list<const char*> names) {
+    for (const char* name : names)
+        if (void* symbol = dlsym(library, name)) return reinterpret_cast<Function>(symbol);
+    return nullptr;
+}
+
+// OpenBLAS is told to use one thread; other libraries know no such call.
+void limit_threads(void* library, Blas& table) {
+    using SetThreads = void (*)(int);
+    using CoreName = const char* (*)();
+    if (auto set = find<SetThreads>(library, {"scipy_openblas_set_num_threads", "openblas_set_num_threads"})) set(1);
+    if (auto core = find<CoreName>(library, {"scipy_openblas_get_corename", "openblas_get_corename"}))
+        table.core = core();
+}
+
+bool fill(Blas& table, const std::string& path, std::string& tried) {
+    tried += (tried.empty() ? "" : "; ") + path;
+    void* library = open_library(path);
+    if (library == nullptr) {
+        const char* why = dlerror();
+        tried += std::string(" (") + (why != nullptr ? why : "cannot be opened") + ")";
+        return false;
+    }
+    table.library = path;
+    table.sgemm = find<Gemm<float>>(library, {"scipy_sgemm_", "sgemm_"});
+    table.dgemm = find<Gemm<double>>(library, {"scipy_dgemm_", "dgemm_"});
+    if (table.sgemm == nullptr || table.dgemm == nullptr) {
+        tried += " (has no sgemm_ and dgemm_)";
+        return false;
+    }
+    limit_threads(library, table);
+    return true;
+}
+
+void adopt(Blas& table, const std::string& name, std::string& tried) {
+    const std::lock_guard<std::mutex> lock(offer_mutex);
+    in_use = true;
+    if (offered.name != name || offered.sgemm == nullptr) {
+        tried = "SciPy's functions, which the Python package hands over (is SciPy installed?)";
+        return;
+    }
+    table = offered;
+    Dl_info info;
+    if (dladdr(reinterpret_cast<const void*>(table.sgemm), &info) == 0 || info.dli_fname == nullptr) return;
+    table.library = info.dli_fname;
+    if (void* library = dlopen(info.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) limit_threads(library, table);
+}
+
+// OpenBLAS starts its threads when it is loaded; ours would only ever idle. The variable is put back at once, for the
+// other copies of OpenBLAS in this process.
+class OneThreadWhileLoading {
+  public:
+    OneThreadWhileLoading() : was_set_(std::getenv("OPENBLAS_NUM_THREADS") != nullptr) {
+        if (!was_set_) setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    }
+    ~OneThreadWhileLoading() {
+        if (!was_set_) unsetenv("OPENBLAS_NUM_THREADS");
+    }
+    OneThreadWhileLoading(const OneThreadWhileLoading&) = delete;
+    OneThreadWhileLoading& operator=(const OneThreadWhileLoading&) = delete;
+
+  private:
+    bool was_set_;
+};
+
+Blas load() {
+    const OneThreadWhileLoading guard;
+    const char* variable = std::getenv("FASTBP_BLAS");
+    const std::string wanted = variable == nullptr || *variable == '\0' ? "bundled" : variable;
+    Blas table;
+    table.name = wanted;
+    std::string tried;
+    if (wanted == "none") return table;
+    if (wanted == "scipy") {
+        adopt(table, wanted, tried);
+    } else if (wanted == "system") {
+        for (const char* name : {"libopenblas.so.0", "libblas.so.3", "libmkl_rt.so.3", "libmkl_rt.so.2"})
+            if (fill(table, name, tried)) break;
+    } else if (wanted == "bundled") {
+        fill(table, folder_of(reinterpret_cast<const void*>(&fastbp_version)) + "/libscipy_openblas-fastbp.so", tried);
+    } else if (wanted.find('/') != std::string::npos) {
+        fill(table, wanted, tried);
+    } else {
+        throw Error(ErrorKind::value,
+                    "FASTBP_BLAS is '" + wanted +
+                        "', expected bundled, scipy, system, none, or the path of a library (with a '/')");
+    }
+    if (table.sgemm == nullptr || table.dgemm == nullptr)
+        throw Error(ErrorKind::runtime, "no BLAS for FASTBP_BLAS=" + wanted + "; tried " + tried +
+                                            ". FASTBP_BLAS=none runs without one, slowly");
+    return table;
+}
+
+}  // namespace
+
+const Blas& blas() {
+    static const Blas table = load();
+    return table;
+}
+
+void offer_blas(const std::string& name, Gemm<float> sgemm, Gemm<double> dgemm) {
+    const std::lock_guard<std::mutex> lock(offer_mutex);
+    if (in_use) return;
+    offered.name = name;
+    offered.sgemm = sgemm;
+    offered.dgemm = dgemm;
+}
+
+}  // namespace fastbp::cpu

@@ -1,0 +1,60 @@
+#include "backend/cpu/isa.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "seam/error.hpp"
+
+namespace fastbp::cpu {
+
+#if defined(__x86_64__)
+extern const LoopTable<float> loops32_v2, loops32_v3, loops32_v4;
+extern const LoopTable<double> loops64_v2, loops64_v3, loops64_v4;
+#else
+extern const LoopTable<float> loops32_baseline;
+extern const LoopTable<double> loops64_baseline;
+#endif
+
+namespace {
+
+struct Candidate {
+    Isa isa;
+    bool runs_here;
+};
+
+// Best first.
+const auto& candidates() {
+#if defined(__x86_64__)
+    static const Candidate all[] = {
+        {{"x86-64-v4", &loops32_v4, &loops64_v4}, __builtin_cpu_supports("x86-64-v4") != 0},
+        {{"x86-64-v3", &loops32_v3, &loops64_v3}, __builtin_cpu_supports("x86-64-v3") != 0},
+        {{"x86-64-v2", &loops32_v2, &loops64_v2}, __builtin_cpu_supports("x86-64-v2") != 0},
+    };
+#else
+    static const Candidate all[] = {{{"plain", &loops32_baseline, &loops64_baseline}, true}};
+#endif
+    return all;
+}
+
+const Isa& choose() {
+    const char* wanted = std::getenv("FASTBP_ISA");
+    const bool forced = wanted != nullptr && *wanted != '\0';
+    std::string tried;
+    for (const Candidate& candidate : candidates()) {
+        if (candidate.runs_here && (!forced || std::strcmp(wanted, candidate.isa.name) == 0)) return candidate.isa;
+        tried += std::string(tried.empty() ? "" : ", ") + candidate.isa.name +
+                 (candidate.runs_here ? "" : " (not on this machine)");
+    }
+    if (forced) throw Error(ErrorKind::value, std::string("FASTBP_ISA is '") + wanted + "', expected one of: " + tried);
+    throw Error(ErrorKind::runtime, "fastbp needs a processor of one of these levels: " + tried);
+}
+
+}  // namespace
+
+const Isa& isa() {
+    static const Isa& chosen = choose();
+    return chosen;
+}
+
+}  // namespace fastbp::cpu

@@ -1,0 +1,160 @@
+// Equation (2), g' of (3) and (4), and the tangents of (8) and (10), over blocks.
+#pragma once
+
+#include "backend/loops/blocks.hpp"
+
+namespace fastbp::loops {
+namespace {
+
+// Sums and maxima of a row run in separate lanes: without -ffast-math a compiler may not reorder them itself.
+template <class Real>
+constexpr int lanes = 64 / int(sizeof(Real));
+
+template <class Real, class Term>
+inline Real lane_sum(Index n, Term term) {
+    Real lane[lanes<Real>] = {};
+    Index j = 0;
+    for (; j + lanes<Real> <= n; j += lanes<Real>)
+        for (int k = 0; k < lanes<Real>; ++k) lane[k] += term(j + k);
+    for (int k = 0; j < n; ++j, ++k) lane[k] += term(j);
+    for (int width = lanes<Real> / 2; width > 0; width /= 2)
+        for (int k = 0; k < width; ++k) lane[k] += lane[k + width];
+    return lane[0];
+}
+
+template <class Real>
+inline Real row_maximum(const Real* v, Index step, Index n) {
+    Real lane[lanes<Real>];
+    for (int k = 0; k < lanes<Real>; ++k) lane[k] = v[0];
+    Index j = 0;
+    for (; j + lanes<Real> <= n; j += lanes<Real>)
+        for (int k = 0; k < lanes<Real>; ++k) {
+            const Real value = v[(j + k) * step];
+            lane[k] = value > lane[k] ? value : lane[k];
+        }
+    Real largest = lane[0];
+    for (; j < n; ++j) largest = v[j * step] > largest ? v[j * step] : largest;
+    for (int k = 1; k < lanes<Real>; ++k) largest = lane[k] > largest ? lane[k] : largest;
+    return largest;
+}
+
+// x = softmax(s), shifted by the row's maximum.
+template <bool unit, class Real>
+inline void softmax_row(const Real* s, Index s_step, Real* x, Index x_step, Index n) {
+    const Real shift = row_maximum(s, unit ? 1 : s_step, n);
+    FASTBP_INDEPENDENT
+    for (Index j = 0; j < n; ++j) x[unit ? j : j * x_step] = formulas::exponential(s[unit ? j : j * s_step] - shift);
+    const Real sum = lane_sum<Real>(n, [=](Index j) { return x[unit ? j : j * x_step]; });
+    for (Index j = 0; j < n; ++j) x[unit ? j : j * x_step] /= sum;
+}
+
+template <bool unit, class Real>
+void add_bias(Vector<const Real> b, Matrix<Real> s) {
+    const Index step = step_of<unit>(s);
+    for (Index r = 0; r < s.rows; ++r) {
+        Real* row = row_of(s, r);
+        for (Index j = 0; j < s.cols; ++j) row[j * step] += b.data[j];
+    }
+}
+
+template <bool unit, class Real>
+void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
+    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
+    if (g.kind == Activation::softmax) {
+        if (!b.empty()) add_bias<unit>(b, s);
+        for (Index r = 0; r < s.rows; ++r) softmax_row<unit>(row_of(s, r), s_step, row_of(x, r), x_step, s.cols);
+        return;
+    }
+    with_activation(g.kind, [&](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        const Extent extent = b.empty() ? extent_of(s, x) : Extent{s.rows, s.cols};
+        for (Index r = 0; r < extent.rows; ++r) {
+            Real* s_row = row_of(s, r);
+            Real* x_row = row_of(x, r);
+            if (b.empty()) {
+                FASTBP_INDEPENDENT
+                for (Index j = 0; j < extent.cols; ++j) x_row[j * x_step] = formulas::g<kind>(s_row[j * s_step], g.a);
+            } else if (s_row == x_row) {
+                FASTBP_INDEPENDENT
+                for (Index j = 0; j < extent.cols; ++j)
+                    x_row[j * x_step] = formulas::g<kind>(x_row[j * x_step] + b.data[j], g.a);
+            } else {
+                FASTBP_INDEPENDENT
+                for (Index j = 0; j < extent.cols; ++j) {
+                    const Real summed = s_row[j * s_step] + b.data[j];
+                    s_row[j * s_step] = summed;
+                    x_row[j * x_step] = formulas::g<kind>(summed, g.a);
+                }
+            }
+        }
+    });
+}
+
+// delta = x (v - sum_j v_j x_j): the product of softmax's symmetric Jacobian with v, in place.
+template <bool unit, class Real>
+inline void softmax_jacobian_row(const Real* x, Index x_step, Real* v, Index v_step, Index n) {
+    const Real mean = lane_sum<Real>(n, [=](Index j) { return v[unit ? j : j * v_step] * x[unit ? j : j * x_step]; });
+    for (Index j = 0; j < n; ++j) {
+        Real& value = v[unit ? j : j * v_step];
+        value = x[unit ? j : j * x_step] * (value - mean);
+    }
+}
+
+template <bool unit, class Real>
+void multiply_by_derivative(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
+                            Matrix<Real> delta) {
+    if (g.kind == Activation::identity) return;
+    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), d_step = step_of<unit>(delta);
+    if (g.kind == Activation::softmax) {
+        for (Index r = 0; r < delta.rows; ++r)
+            softmax_jacobian_row<unit>(row_of(x, r), x_step, row_of(delta, r), d_step, delta.cols);
+        return;
+    }
+    with_activation(g.kind, [&](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        const Matrix<const Real> from = derivative_needs_s(kind) ? s : x;
+        const Extent extent = extent_of(delta, from, x);
+        for (Index r = 0; r < extent.rows; ++r) {
+            const Real* x_row = row_of(x, r);
+            const Real* s_row = derivative_needs_s(kind) ? row_of(s, r) : x_row;
+            const Index step = derivative_needs_s(kind) ? s_step : x_step;
+            Real* delta_row = row_of(delta, r);
+            FASTBP_INDEPENDENT
+            for (Index j = 0; j < extent.cols; ++j)
+                delta_row[j * d_step] *= formulas::g_prime<kind>(s_row[j * step], x_row[j * x_step], g.a);
+        }
+    });
+}
+
+// (8): x_dot = g'(s) s_dot; the same product, out of place.
+template <bool unit, class Real>
+void activate_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x, Matrix<const Real> s_dot,
+                      Matrix<Real> x_dot) {
+    const Index from = step_of<unit>(s_dot), to = step_of<unit>(x_dot);
+    for (Index r = 0; r < x_dot.rows; ++r) {
+        const Real* s_dot_row = row_of(s_dot, r);
+        Real* x_dot_row = row_of(x_dot, r);
+        FASTBP_INDEPENDENT
+        for (Index j = 0; j < x_dot.cols; ++j) x_dot_row[j * to] = s_dot_row[j * from];
+    }
+    multiply_by_derivative<unit>(g, s, x, x_dot);
+}
+
+// (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. Hidden layers only.
+template <class Real>
+void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
+                        Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
+    with_activation(g.kind, [&](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        for (Index r = 0; r < delta_dot.rows; ++r)
+            for (Index j = 0; j < delta_dot.cols; ++j) {
+                const Real x_rj = x(r, j), s_rj = derivative_needs_s(kind) ? s(r, j) : x_rj;
+                Real& value = delta_dot(r, j);
+                value = formulas::g_prime<kind>(s_rj, x_rj, g.a) * value +
+                        formulas::g_second<kind>(s_rj, x_rj, g.a) * s_dot(r, j) * u(r, j);
+            }
+    });
+}
+
+}  // namespace
+}  // namespace fastbp::loops

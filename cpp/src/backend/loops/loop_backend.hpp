@@ -1,0 +1,103 @@
+// A backend whose memory is the process's own and whose arithmetic is a table of loops. plain is this and no more; cpu
+// puts BLAS in the place of gemm.
+#pragma once
+
+#include <cstring>
+#include <new>
+
+#include "backend/loops/table.hpp"
+#include "seam/backend.hpp"
+#include "seam/load_rows.hpp"
+
+namespace fastbp {
+
+template <class Real>
+class LoopBackend : public Backend<Real> {
+  public:
+    using typename Backend<Real>::In;
+    using typename Backend<Real>::Out;
+    using typename Backend<Real>::VectorIn;
+    using typename Backend<Real>::VectorOut;
+    using typename Backend<Real>::G;
+    using Loss = LossFunction<Real>;
+
+    LoopBackend(const LoopTable<Real>& loops, const char* name) : loops_(loops), name_(name) {}
+
+    void* allocate(std::size_t bytes) noexcept override {
+        return ::operator new(bytes, std::align_val_t(64), std::nothrow);
+    }
+    void release(void* memory) noexcept override { ::operator delete(memory, std::align_val_t(64)); }
+    void upload(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
+    void download(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
+    const char* name() const noexcept override { return name_; }
+
+    void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
+        fastbp::load_rows(source, rows, tile);
+    }
+    void load_weights(const RowSource& source, RowRange rows, Matrix<double> tile) noexcept override {
+        fastbp::load_rows(source, rows, tile);
+    }
+    void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
+        fastbp::load_rows(source, rows, Matrix<std::int32_t>{tile.data, tile.size, 1, 1, 1});
+    }
+
+    void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
+        if (!c.empty()) loops_.gemm(alpha, a, b, beta, c);
+    }
+    void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
+        if (!c.empty()) loops_.sparse_gemm(alpha, a, b, beta, c);
+    }
+    void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
+        if (!c.empty()) loops_.sparse_gemm_transposed(alpha, a, b, beta, c);
+    }
+    void activate(G g, VectorIn b, Out s, Out x) noexcept override {
+        if (!x.empty()) loops_.activate(g, b, s, x);
+    }
+    void multiply_by_derivative(G g, In s, In x, Out delta) noexcept override {
+        if (!delta.empty()) loops_.multiply_by_derivative(g, s, x, delta);
+    }
+    void output_delta(const Loss& loss, G g, In s, In x, const Target<Real>& y, Out delta,
+                      LossSlots slots) noexcept override {
+        if (!x.empty()) loops_.output_delta(loss, g, s, x, y, delta, slots);
+    }
+    void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept override {
+        if (!x_dot.empty()) loops_.activate_tangent(g, s, x, s_dot, x_dot);
+    }
+    void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept override {
+        if (!delta_dot.empty()) loops_.derivative_tangent(g, s, x, s_dot, u, delta_dot);
+    }
+    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
+                              Out delta_dot) noexcept override {
+        if (!delta_dot.empty()) loops_.output_delta_tangent(loss, g, s, x, y, s_dot, delta_dot);
+    }
+    void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {
+        if (!b.empty()) loops_.column_sums(alpha, delta, beta, b);
+    }
+    void row_square_sums(In m, bool accumulate, Vector<double> out) noexcept override {
+        if (!out.empty()) loops_.row_square_sums(m, accumulate, out);
+    }
+    void scale_rows(Vector<const double> factor, Out m) noexcept override {
+        if (!m.empty()) loops_.scale_rows(factor, m);
+    }
+    void copy(In from, Out to) noexcept override {
+        if (!to.empty()) loops_.copy(from, to);
+    }
+    void reduce(Partials<Real> partials, Real beta, VectorOut out) noexcept override {
+        if (!out.empty()) loops_.reduce(partials, beta, out);
+    }
+    void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
+        if (!grad.empty()) loops_.add_penalty(l2, l1, w, grad);
+    }
+    void sum_of_squares(VectorIn w, double* out) noexcept override { loops_.sum_of_squares(w, out); }
+    void sum_of_magnitudes(VectorIn w, double* out) noexcept override { loops_.sum_of_magnitudes(w, out); }
+    void update(const StepRule& rule, const StepScalars* now, Partials<Real> gradient, VectorOut params,
+                std::span<const VectorOut> moments) noexcept override {
+        if (!params.empty()) loops_.update(rule, *now, gradient, params, moments);
+    }
+
+  private:
+    const LoopTable<Real>& loops_;
+    const char* name_;
+};
+
+}  // namespace fastbp

@@ -1,0 +1,243 @@
+// Equation (3) and its tangent (9) over the rows of a tile.
+#pragma once
+
+#include "backend/loops/activations.hpp"
+
+namespace fastbp::loops {
+namespace {
+
+// One row of the target: y_j and c_j wherever they come from.
+template <class Real>
+struct TargetRow {
+    const Target<Real>& y;
+    Index row;
+
+    Real value(Index j) const { return y.classes.data != nullptr ? Real(y.classes.data[row] == j) : y.values(row, j); }
+    double weight(Index j) const {
+        if (y.c.data == nullptr) return 1;
+        return y.c.data[row * y.c.row_stride + (y.c.cols == 1 ? 0 : j * y.c.col_stride)];
+    }
+    bool weighs_outputs() const { return y.c.data != nullptr && y.c.cols > 1; }
+};
+
+struct RowLoss {
+    double weighted = 0, plain = 0;
+};
+
+template <class Real>
+inline Index argmax(const Real* v, Index step, Index n) {
+    Index at = 0;
+    for (Index j = 1; j < n; ++j) at = v[j * step] > v[at * step] ? j : at;
+    return at;
+}
+
+// Cross entropy behind softmax: ln x_j = (s_j - s_m) - ln(1 + sum of the others' x / x_m), m the largest, which loses
+// nothing however far the answer is right or wrong. delta = x sum(t) - t with t = c y, and for a class number
+// without cancellation: x_k - 1 = -(sum of the others).
+template <class Real>
+struct SoftmaxRow {
+    const Real *s, *x;
+    Index s_step, x_step, n;
+    Index m = 0;
+    double others = 0, log_ratio = 0;
+
+    void prepare() {
+        m = argmax(s, s_step, n);
+        for (Index j = 0; j < n; ++j) others += j == m ? 0.0 : double(x[j * x_step]);
+        log_ratio = formulas::log_one_plus_any(others / double(x[m * x_step]));
+    }
+    double minus_log(Index j) const { return (double(s[m * s_step]) - double(s[j * s_step])) + log_ratio; }
+};
+
+template <class Real>
+RowLoss softmax_cross_entropy_row(SoftmaxRow<Real> row, const TargetRow<Real>& y, double scale, Real* delta,
+                                  Index d_step) {
+    row.prepare();
+    RowLoss loss;
+    if (y.y.classes.data != nullptr) {
+        const Index k = y.y.classes.data[y.row];
+        const double c = y.weight(k);
+        if (c == 0) {
+            for (Index j = 0; delta != nullptr && j < row.n; ++j) delta[j * d_step] = 0;
+            return loss;
+        }
+        loss.plain = row.minus_log(k);
+        loss.weighted = c * loss.plain;
+        if (delta == nullptr) return loss;
+        const Real factor = Real(c * scale);
+        for (Index j = 0; j < row.n; ++j) delta[j * d_step] = factor * row.x[j * row.x_step];
+        delta[k * d_step] = k == row.m ? -factor * Real(row.others) : factor * (row.x[k * row.x_step] - 1);
+        return loss;
+    }
+    double total = 0;
+    for (Index j = 0; j < row.n; ++j) {
+        const double c = y.weight(j);
+        const double t = c == 0 ? 0.0 : c * double(y.value(j));
+        total += t;
+        if (t != 0) {
+            loss.weighted += t * row.minus_log(j);
+            loss.plain += double(y.value(j)) * row.minus_log(j);
+        }
+        if (delta != nullptr) delta[j * d_step] = Real(-scale * t);
+    }
+    if (delta == nullptr) return loss;
+    const Real factor = Real(scale * total);
+    for (Index j = 0; j < row.n; ++j) delta[j * d_step] += factor * row.x[j * row.x_step];
+    return loss;
+}
+
+// One row of every other loss. e(j, y) gives the loss of one output, slope(j, y) what is written to delta.
+template <class Real, class Value, class Slope>
+inline RowLoss separable_row(const TargetRow<Real>& y, Index n, double scale, Real* delta, Index d_step, Value e,
+                             Slope slope) {
+    RowLoss loss;
+    for (Index j = 0; j < n; ++j) {
+        const double c = y.weight(j);
+        if (c == 0) {  // a masked target may be nan
+            if (delta != nullptr) delta[j * d_step] = 0;
+            continue;
+        }
+        const Real y_j = y.value(j);
+        const double e_j = e(j, y_j);
+        loss.plain += e_j;
+        loss.weighted += c * e_j;
+        if (delta != nullptr) delta[j * d_step] = Real(c * scale) * slope(j, y_j);
+    }
+    return loss;
+}
+
+template <bool unit, class Real>
+RowLoss loss_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
+                 const TargetRow<Real>& y, double scale, Real* delta, Index d_step) {
+    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
+    const Real* s_row = s.data == nullptr ? nullptr : row_of(s, y.row);
+    const Real* x_row = row_of(x, y.row);
+    const auto difference = [=](Index j, Real y_j) { return x_row[j * x_step] - y_j; };
+    if (loss.kind == Loss::cross_entropy && g.kind == Activation::softmax)
+        return softmax_cross_entropy_row(SoftmaxRow<Real>{s_row, x_row, s_step, x_step, n}, y, scale, delta, d_step);
+    if (loss.kind == Loss::cross_entropy)
+        return separable_row(
+            y, n, scale, delta, d_step,
+            [=](Index j, Real y_j) { return formulas::logistic_cross_entropy(double(y_j), double(s_row[j * s_step])); },
+            difference);
+    if (loss.kind == Loss::poisson && g.kind == Activation::exp)
+        return separable_row(
+            y, n, scale, delta, d_step,
+            [=](Index j, Real y_j) {
+                return formulas::poisson_from_s(double(y_j), double(s_row[j * s_step]), double(x_row[j * x_step]));
+            },
+            difference);
+    RowLoss sum;
+    const auto parameter = [&loss](Index j) {
+        return loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[j];
+    };
+    with_loss(loss.kind, [&](auto tag) {
+        constexpr Loss kind = decltype(tag)::value;
+        sum = separable_row(
+            y, n, scale, delta, d_step,
+            [=](Index j, Real y_j) { return formulas::loss_value<kind>(y_j, x_row[j * x_step], parameter(j)); },
+            [=](Index j, Real y_j) { return formulas::loss_prime<kind>(y_j, x_row[j * x_step], parameter(j)); });
+    });
+    return sum;
+}
+
+template <bool unit, class Real>
+void output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
+                  Matrix<const Real> x, const Target<Real>& y, Matrix<Real> delta, LossSlots slots) {
+    const double scale = *y.scale;
+    double sum = 0;
+    for (Index r = 0; r < x.rows; ++r) {
+        Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, r);
+        const RowLoss row =
+            loss_row<unit>(loss, g, s, x, TargetRow<Real>{y, r}, scale, delta_row, step_of<unit>(delta));
+        sum += row.weighted;
+        if (slots.example.data != nullptr) slots.example.data[r] = row.plain;
+    }
+    *slots.sum += scale * sum;
+    if (delta.data != nullptr && !loss_needs_s(loss.kind, g.kind)) multiply_by_derivative<unit>(g, s, x, delta);
+}
+
+// (9) where g is elementwise: delta = c scale h(s), so delta_dot = c scale h'(s) s_dot.
+template <class Real, class Slope>
+inline void separable_tangent_row(const TargetRow<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
+                                  double scale, Slope slope) {
+    for (Index j = 0; j < s_dot.cols; ++j) {
+        const double c = y.weight(j);
+        delta_dot(y.row, j) = c == 0 ? Real(0) : Real(c * scale) * slope(j, y.value(j)) * s_dot(y.row, j);
+    }
+}
+
+// (9) behind softmax. x_dot = x (s_dot - sum x s_dot). Cross entropy: delta = x T - t. Else delta = x (v - sum v x)
+// with v = c scale de/dx.
+template <class Real>
+void softmax_tangent_row(const LossFunction<Real>& loss, Matrix<const Real> x, const TargetRow<Real>& y,
+                         Matrix<const Real> s_dot, Matrix<Real> delta_dot, double scale) {
+    const Index r = y.row, n = x.cols;
+    Real mean = 0;
+    for (Index j = 0; j < n; ++j) mean += x(r, j) * s_dot(r, j);
+    const auto x_dot = [&](Index j) { return x(r, j) * (s_dot(r, j) - mean); };
+    if (loss.kind == Loss::cross_entropy) {
+        double total = 0;
+        for (Index j = 0; j < n; ++j) total += y.weight(j) == 0 ? 0.0 : y.weight(j) * double(y.value(j));
+        for (Index j = 0; j < n; ++j) delta_dot(r, j) = Real(scale * total) * x_dot(j);
+        return;
+    }
+    with_loss(loss.kind, [&](auto tag) {
+        constexpr Loss kind = decltype(tag)::value;
+        const auto p = [&loss](Index j) { return loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[j]; };
+        const auto factor = [&](Index j) { return Real(y.weight(j) * scale); };
+        const auto v = [&](Index j) {
+            return y.weight(j) == 0 ? Real(0) : factor(j) * formulas::loss_prime<kind>(y.value(j), x(r, j), p(j));
+        };
+        const auto v_dot = [&](Index j) {
+            return y.weight(j) == 0 ? Real(0)
+                                    : factor(j) * formulas::loss_second<kind>(y.value(j), x(r, j), p(j)) * x_dot(j);
+        };
+        Real mean_v = 0, mean_v_dot = 0;
+        for (Index j = 0; j < n; ++j) {
+            mean_v += v(j) * x(r, j);
+            mean_v_dot += v_dot(j) * x(r, j) + v(j) * x_dot(j);
+        }
+        for (Index j = 0; j < n; ++j) delta_dot(r, j) = x_dot(j) * (v(j) - mean_v) + x(r, j) * (v_dot(j) - mean_v_dot);
+    });
+}
+
+// (9) of one row where g is elementwise: h' = g' where the loss is taken from s (delta = x - y), else e'' g'^2 + e'
+// g''.
+template <class Real>
+void elementwise_tangent_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
+                             Matrix<const Real> x, const TargetRow<Real>& y, Matrix<const Real> s_dot,
+                             Matrix<Real> delta_dot, double scale) {
+    with_activation(g.kind, [&](auto g_tag) {
+        constexpr Activation kind = decltype(g_tag)::value;
+        const auto s_of = [&](Index j) { return derivative_needs_s(kind) ? s(y.row, j) : x(y.row, j); };
+        const auto prime = [&](Index j) { return formulas::g_prime<kind>(s_of(j), x(y.row, j), g.a); };
+        if (loss_needs_s(loss.kind, g.kind))
+            return separable_tangent_row(y, s_dot, delta_dot, scale, [&](Index j, Real) { return prime(j); });
+        with_loss(loss.kind, [&](auto loss_tag) {
+            constexpr Loss e = decltype(loss_tag)::value;
+            separable_tangent_row(y, s_dot, delta_dot, scale, [&](Index j, Real y_j) {
+                const Real p = loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[j];
+                return formulas::loss_second<e>(y_j, x(y.row, j), p) * prime(j) * prime(j) +
+                       formulas::loss_prime<e>(y_j, x(y.row, j), p) *
+                           formulas::g_second<kind>(s_of(j), x(y.row, j), g.a);
+            });
+        });
+    });
+}
+
+template <class Real>
+void output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
+                          Matrix<const Real> x, const Target<Real>& y, Matrix<const Real> s_dot,
+                          Matrix<Real> delta_dot) {
+    for (Index r = 0; r < x.rows; ++r) {
+        const TargetRow<Real> row{y, r};
+        if (g.kind == Activation::softmax)
+            softmax_tangent_row(loss, x, row, s_dot, delta_dot, *y.scale);
+        else
+            elementwise_tangent_row(loss, g, s, x, row, s_dot, delta_dot, *y.scale);
+    }
+}
+
+}  // namespace
+}  // namespace fastbp::loops

@@ -1,0 +1,36 @@
+// Fills a table with the loops of this folder, compiled as the including unit is.
+#pragma once
+
+#include "backend/loops/losses.hpp"
+#include "backend/loops/products.hpp"
+#include "backend/loops/updates.hpp"
+
+namespace fastbp::loops {
+namespace {
+
+template <bool unit, class Real>
+constexpr LoopTable<Real> make_table() {
+    return {
+        .gemm = gemm<Real>,
+        .sparse_gemm = sparse_gemm<Real>,
+        .sparse_gemm_transposed = sparse_gemm_transposed<Real>,
+        .activate = activate<unit, Real>,
+        .multiply_by_derivative = multiply_by_derivative<unit, Real>,
+        .output_delta = output_delta<unit, Real>,
+        .activate_tangent = activate_tangent<unit, Real>,
+        .derivative_tangent = derivative_tangent<Real>,
+        .output_delta_tangent = output_delta_tangent<Real>,
+        .column_sums = column_sums<unit, Real>,
+        .row_square_sums = row_square_sums<unit, Real>,
+        .scale_rows = scale_rows<unit, Real>,
+        .copy = copy<Real>,
+        .reduce = reduce<Real>,
+        .add_penalty = add_penalty<Real>,
+        .sum_of_squares = sum_of_squares<Real>,
+        .sum_of_magnitudes = sum_of_magnitudes<Real>,
+        .update = update<Real>,
+    };
+}
+
+}  // namespace
+}  // namespace fastbp::loops

@@ -1,0 +1,111 @@
+// Equation (6), norms, penalties, and the sum of partial gradients in a fixed tree.
+#pragma once
+
+#include "backend/loops/activations.hpp"
+#include "backend/loops/table.hpp"
+
+namespace fastbp::loops {
+namespace {
+
+constexpr Index block_size = 256;  // numbers that are summed at a time, in memory of the stack
+
+template <bool unit, class Real>
+void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b) {
+    const Index step = step_of<unit>(delta);
+    for (Index begin = 0; begin < delta.cols; begin += block_size) {
+        const Index n = delta.cols - begin < block_size ? delta.cols - begin : block_size;
+        double sum[block_size] = {};
+        for (Index r = 0; r < delta.rows; ++r) {
+            const Real* row = row_of(delta, r) + begin * step;
+            for (Index j = 0; j < n; ++j) sum[j] += double(row[j * step]);
+        }
+        Real* out = b.data + begin;
+        for (Index j = 0; j < n; ++j) out[j] = (beta == 0 ? Real(0) : beta * out[j]) + alpha * Real(sum[j]);
+    }
+}
+
+template <bool unit, class Real>
+void row_square_sums(Matrix<const Real> m, bool accumulate, Vector<double> out) {
+    const Index step = step_of<unit>(m);
+    for (Index r = 0; r < m.rows; ++r) {
+        const Real* row = row_of(m, r);
+        const double sum =
+            lane_sum<double>(m.cols, [=](Index j) { return double(row[j * step]) * double(row[j * step]); });
+        out.data[r] = (accumulate ? out.data[r] : 0.0) + sum;
+    }
+}
+
+template <bool unit, class Real>
+void scale_rows(Vector<const double> factor, Matrix<Real> m) {
+    const Index step = step_of<unit>(m);
+    for (Index r = 0; r < m.rows; ++r) {
+        Real* row = row_of(m, r);
+        for (Index j = 0; j < m.cols; ++j) row[j * step] = Real(double(row[j * step]) * factor.data[r]);
+    }
+}
+
+template <class Real>
+void copy(Matrix<const Real> from, Matrix<Real> to) {
+    for (Index r = 0; r < to.rows; ++r)
+        for (Index j = 0; j < to.cols; ++j) to(r, j) = from(r, j);
+}
+
+// out = partials[0] + .. + partials[count - 1] of one block, halves first: the tree depends on the count alone.
+template <class Real>
+void tree_sum(const Vector<const Real>* partials, Index count, Index begin, Index n, Real* out) {
+    if (count == 1) {
+        for (Index i = 0; i < n; ++i) out[i] = partials[0].data[begin + i];
+        return;
+    }
+    Real upper[block_size];
+    tree_sum(partials, count / 2, begin, n, out);
+    tree_sum(partials + count / 2, count - count / 2, begin, n, upper);
+    for (Index i = 0; i < n; ++i) out[i] += upper[i];
+}
+
+// Calls body(begin, n, sums) for each block of the summed partials. A single partial is not copied.
+template <class Real, class Body>
+inline void for_each_sum(Partials<Real> partials, Index size, Body body) {
+    const Index count = Index(partials.size());
+    if (count == 1) return body(Index(0), size, partials.data()[0].data);
+    Real sums[block_size];
+    for (Index begin = 0; begin < size; begin += block_size) {
+        const Index n = size - begin < block_size ? size - begin : block_size;
+        tree_sum(partials.data(), count, begin, n, sums);
+        body(begin, n, static_cast<const Real*>(sums));
+    }
+}
+
+template <class Real>
+void reduce(Partials<Real> partials, Real beta, Vector<Real> out) {
+    for_each_sum<Real>(partials, out.size, [=](Index begin, Index n, const Real* sums) {
+        Real* to = out.data + begin;
+        for (Index i = 0; i < n; ++i) to[i] = (beta == 0 ? Real(0) : beta * to[i]) + sums[i];
+    });
+}
+
+template <class Real>
+void add_penalty(double l2, double l1, Vector<const Real> w, Vector<Real> grad) {
+    const Real square = Real(l2), magnitude = Real(l1);
+    FASTBP_INDEPENDENT
+    for (Index i = 0; i < grad.size; ++i) {
+        const Real v = w.data[i];
+        const Real sign = v > 0 ? Real(1) : (v < 0 ? Real(-1) : v);
+        grad.data[i] += square * v + magnitude * sign;
+    }
+}
+
+template <class Real>
+void sum_of_squares(Vector<const Real> w, double* out) {
+    const Real* v = w.data;
+    *out += lane_sum<double>(w.size, [=](Index i) { return double(v[i]) * double(v[i]); });
+}
+
+template <class Real>
+void sum_of_magnitudes(Vector<const Real> w, double* out) {
+    const Real* v = w.data;
+    *out += lane_sum<double>(w.size, [=](Index i) { return v[i] < 0 ? -double(v[i]) : double(v[i]); });
+}
+
+}  // namespace
+}  // namespace fastbp::loops

@@ -1,0 +1,44 @@
+// The seam's arithmetic as loops: one text, compiled several times into tables of functions. The plain backend
+// takes any strides; the CPU backend asks for unit column strides and is compiled for each instruction set.
+//
+// A unit compiled for a newer instruction set must define nothing the linker could share with other units
+// (a weak inline function compiled for AVX-512 would crash an older machine), so everything in this folder is
+// in unnamed namespaces and only the table leaves it. tests/test_codebase.py looks at the objects.
+#pragma once
+
+#include "seam/network.hpp"
+
+namespace fastbp {
+
+template <class Real>
+using Partials = std::span<const Vector<const Real>>;
+
+template <class Real>
+struct LoopTable {
+    using In = Matrix<const Real>;
+    using Out = Matrix<Real>;
+    using G = ActivationFunction<Real>;
+    using Loss = LossFunction<Real>;
+
+    void (*gemm)(Real alpha, In a, In b, Real beta, Out c);
+    void (*sparse_gemm)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
+    void (*sparse_gemm_transposed)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
+    void (*activate)(G g, Vector<const Real> b, Out s, Out x);
+    void (*multiply_by_derivative)(G g, In s, In x, Out delta);
+    void (*output_delta)(const Loss& loss, G g, In s, In x, const Target<Real>& y, Out delta, LossSlots slots);
+    void (*activate_tangent)(G g, In s, In x, In s_dot, Out x_dot);
+    void (*derivative_tangent)(G g, In s, In x, In s_dot, In u, Out delta_dot);
+    void (*output_delta_tangent)(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot);
+    void (*column_sums)(Real alpha, In delta, Real beta, Vector<Real> b);
+    void (*row_square_sums)(In m, bool accumulate, Vector<double> out);
+    void (*scale_rows)(Vector<const double> factor, Out m);
+    void (*copy)(In from, Out to);
+    void (*reduce)(Partials<Real> partials, Real beta, Vector<Real> out);
+    void (*add_penalty)(double l2, double l1, Vector<const Real> w, Vector<Real> grad);
+    void (*sum_of_squares)(Vector<const Real> w, double* out);
+    void (*sum_of_magnitudes)(Vector<const Real> w, double* out);
+    void (*update)(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
+                   std::span<const Vector<Real>> moments);
+};
+
+}  // namespace fastbp

@@ -1,0 +1,24 @@
+// The one place that knows which backends exist.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "seam/backend.hpp"
+
+namespace fastbp {
+
+// "cpu" or "plain". Throws Error for a device that is not compiled in, or whose libraries are missing.
+template <class Real>
+std::unique_ptr<Backend<Real>> make_backend(const std::string& device);
+
+// What the CPU backend runs on, for reports.
+struct CpuFacts {
+    std::string isa, blas, blas_library, blas_core;
+};
+CpuFacts cpu_facts();
+
+// gemm functions that the caller found itself; see cpu/blas.hpp.
+void offer_blas(const std::string& name, void* sgemm, void* dgemm);
+
+}  // namespace fastbp

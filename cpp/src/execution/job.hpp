@@ -1,0 +1,59 @@
+// One piece of work: rows through the network, from whatever seeds the recursion to whatever the caller asked for.
+#pragma once
+
+#include <span>
+
+#include "execution/poll.hpp"
+#include "seam/network.hpp"
+
+namespace fastbp {
+
+// A loss given as a function: fills e (count) and dx (count, d(L)), the derivative of each row's loss by x(L), for rows
+// order[first ..] (or first .. where order is null). Not 0: it failed, and the job ends without a result.
+struct LossCallback {
+    int (*function)(void* context, const Index* order, Index first, Index count, const void* x, double* e,
+                    void* dx) = nullptr;
+    void* context = nullptr;
+};
+
+enum class Seed {
+    none,       // forward only
+    loss,       // delta(L) from the model's loss and y
+    function,   // from the caller's loss function
+    cotangent,  // from the caller's de/dx(L)
+};
+
+template <class Real>
+struct Job {
+    const Real* params = nullptr;
+
+    RowSource x;
+    Matrix<const Real> x_view;  // x itself, where it can be used as it lies; else tiles are loaded
+    RowRange rows;              // which rows of x, y and weights
+
+    Seed seed = Seed::none;
+    RowSource y, weights, cotangent;
+    bool y_is_classes = false;
+    LossCallback function;
+    double scale = 1;             // factor on every c_n e_n
+    bool finite_or_stop = false;  // a loss that is not finite ends the job before any gradient is written
+
+    // Whole-batch values in the caller's memory, one entry per layer; a view that is empty lives in scratch.
+    std::span<const LayerValues<Real>> kept;
+    bool forward_done = false;  // s and x are in `kept` already
+    double* example_loss = nullptr;
+    Matrix<Real> input_grad;
+
+    // Where the gradient goes: overwritten or accumulated; or blended into the parameters themselves, which takes one
+    // tile.
+    Real* grad = nullptr;
+    bool accumulate = false;
+    bool into_parameters = false;
+
+    Poll* poll = nullptr;
+
+    bool backward() const { return grad != nullptr || !input_grad.empty() || wants_deltas(); }
+    bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
+};
+
+}  // namespace fastbp

@@ -1,0 +1,27 @@
+// Reads the numbers of a caller's array one after the other, whatever their type: for checks and sums over targets and
+// weights, which are small beside the work that follows.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "seam/load_rows.hpp"
+
+namespace fastbp {
+
+// body(row, column, value) for the given rows, in order.
+template <class Body>
+void for_each_number(const RowSource& source, RowRange rows, Body body) {
+    constexpr Index chunk = 64;
+    double numbers[chunk];
+    for (Index i = 0; i < rows.count; ++i)
+        for (Index begin = 0; begin < source.cols; begin += chunk) {
+            const Index n = std::min(chunk, source.cols - begin);
+            RowSource part = source;
+            part.data += begin * source.col_stride;
+            load_rows(part, rows.block(i, i + 1), Matrix<double>{numbers, 1, n, n, 1});
+            for (Index j = 0; j < n; ++j) body(i, begin + j, numbers[j]);
+        }
+}
+
+}  // namespace fastbp

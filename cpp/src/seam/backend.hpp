@@ -1,0 +1,122 @@
+// The seam: a closed set of operations in which the algorithm is written. Each line says what the operation
+// does to its output; NOTATION.md lists which equation it serves.
+//
+// Contract of every operation (allocate apart): it throws nothing, allocates nothing and returns nothing; results go
+// to views or slots in the backend's own memory. It works on any block of its output and skips an empty view.
+// Views must not overlap except where the line says so. Threads, streams and recorded graphs rely on this.
+#pragma once
+
+#include <span>
+
+#include "seam/network.hpp"
+
+namespace fastbp {
+
+// One step of an epoch, for `replay`. `recording` belongs to the backend that made it.
+struct Step {
+    void* recording = nullptr;
+    virtual void run() noexcept = 0;
+
+  protected:
+    ~Step() = default;
+};
+
+template <class Real>
+class Backend {
+  public:
+    using In = Matrix<const Real>;
+    using Out = Matrix<Real>;
+    using VectorIn = Vector<const Real>;
+    using VectorOut = Vector<Real>;
+    using G = ActivationFunction<Real>;
+    using Partials = std::span<const VectorIn>;
+
+    virtual ~Backend() = default;
+
+    // ---- memory and order -------------------------------------------------------------------------------------
+    // Memory aligned to 64 bytes, or nullptr. The only operation that allocates; never called inside a pass.
+    virtual void* allocate(std::size_t bytes) noexcept = 0;
+    virtual void release(void* memory) noexcept = 0;
+    virtual void upload(const void* from, void* to, std::size_t bytes) noexcept = 0;
+    virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
+    // tile(i, j) = source row rows[i], column j, converted to the tile's type.
+    virtual void load_rows(const RowSource&, RowRange rows, Out tile) noexcept = 0;
+    virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
+    virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
+    // Runs the step. A backend that records may run a recording of an earlier call instead.
+    virtual void replay(Step& step) noexcept { step.run(); }
+    // A barrier where several threads share the pass; elsewhere nothing.
+    virtual void meet() noexcept {}
+    virtual void synchronize() noexcept {}
+    virtual const char* name() const noexcept = 0;
+
+    // ---- primitives -------------------------------------------------------------------------------------------
+    // c = alpha a b + beta c. beta = 0 never reads c.
+    virtual void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept = 0;
+    // The same with a in CSR, and with the transpose of a in CSR.
+    virtual void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
+    virtual void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
+    // s += b (b may be empty); x = g(s). s and x may be the same view. softmax: s and x are whole rows.
+    virtual void activate(G g, VectorIn b, Out s, Out x) noexcept = 0;
+    // delta *= g'(s). Where g' follows from x, s is not read. softmax: delta = x (delta - sum delta x), whole rows.
+    virtual void multiply_by_derivative(G g, In s, In x, Out delta) noexcept = 0;
+    // delta = c scale de_n/ds(L) (delta may be empty); fills the slots. s is read where loss_needs_s or
+    // derivative_needs_s; rows are whole.
+    virtual void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out delta,
+                              LossSlots slots) noexcept = 0;
+    // x_dot = g'(s) s_dot. x_dot may be s_dot.
+    virtual void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept = 0;
+    // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.
+    virtual void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept = 0;
+    // delta_dot = the derivative of output_delta's delta along s_dot.
+    virtual void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
+                                      Out delta_dot) noexcept = 0;
+    // b = alpha (column sums of delta, in float64) + beta b. beta = 0 never reads b.
+    virtual void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept = 0;
+    // out[n] = sum of squares of row n (+ out[n] where accumulate).
+    virtual void row_square_sums(In m, bool accumulate, Vector<double> out) noexcept = 0;
+    // row n of m *= factor[n].
+    virtual void scale_rows(Vector<const double> factor, Out m) noexcept = 0;
+    virtual void copy(In from, Out to) noexcept = 0;
+    // out = beta out + the sum of the partials, added in a fixed binary tree. beta = 0 never reads out.
+    virtual void reduce(Partials partials, Real beta, VectorOut out) noexcept = 0;
+    // grad += l2 w + l1 sign(w).
+    virtual void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept = 0;
+    // *out += sum w^2, and *out += sum |w|.
+    virtual void sum_of_squares(VectorIn w, double* out) noexcept = 0;
+    virtual void sum_of_magnitudes(VectorIn w, double* out) noexcept = 0;
+    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says.
+    virtual void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
+                        std::span<const VectorOut> moments) noexcept = 0;
+
+    // ---- the lecture's equations: where a backend may fuse ---------------------------------------------------------
+    // (1)(2): s = x(l-1) w + b; x = g(s).
+    virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+                                 const LayerValues<Real>& out) noexcept {
+        if (in.csr != nullptr)
+            sparse_gemm(1, *in.csr, layer.w, 0, out.s);
+        else
+            gemm(1, in.dense, layer.w, 0, out.s);
+        activate(layer.g, layer.b, out.s, out.x);
+    }
+
+    // (4): delta(l-1) = (delta(l) w(l)^T) * g'(s(l-1)); `below` holds the values of layer l-1, g its activation.
+    virtual void propagate_delta(const Layer<Real>& above, In delta, G g, const LayerValues<Real>& below) noexcept {
+        gemm(1, delta, above.w.transposed(), 0, below.delta);
+        if (!below.u.empty()) copy(below.delta, below.u);
+        multiply_by_derivative(g, below.s, below.x, below.delta);
+    }
+
+    // (5)(6): w = beta w + alpha x(l-1)^T delta; b = beta b + alpha column sums of delta.
+    virtual void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept {
+        if (!sink.w.empty()) {
+            if (in.csr != nullptr)
+                sparse_gemm_transposed(sink.blend_w->alpha, *in.csr, delta, sink.blend_w->beta, sink.w);
+            else
+                gemm(sink.blend_w->alpha, in.dense.transposed(), delta, sink.blend_w->beta, sink.w);
+        }
+        if (!sink.b.empty()) column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
+    }
+};
+
+}  // namespace fastbp

@@ -1,0 +1,44 @@
+// The vocabulary of the seam: which g, which loss, which number type a caller's array holds.
+// NOTATION.md defines each; the numbers are those of fastbp.h and never change.
+#pragma once
+
+#include <cstdint>
+
+namespace fastbp {
+
+enum class Activation : std::int32_t {
+    identity = 0,
+    logistic = 1,
+    tanh = 2,
+    relu = 3,
+    leaky_relu = 4,
+    elu = 5,
+    gelu = 6,
+    silu = 7,
+    softplus = 8,
+    sine = 9,
+    exp = 10,
+    softmax = 11,
+};
+
+enum class Loss : std::int32_t {
+    none = 0,
+    squared_error = 1,
+    cross_entropy = 2,
+    poisson = 3,
+    huber = 4,
+    absolute_error = 5,
+    pinball = 6,
+};
+
+// True where g' needs the summed input s; elsewhere it follows from x = g(s) and s need not be kept.
+static constexpr bool derivative_needs_s(Activation g) {
+    return g == Activation::gelu || g == Activation::silu || g == Activation::sine;
+}
+
+// True where the loss is computed from s(L), so that saturation gives neither inf nor nan.
+static constexpr bool loss_needs_s(Loss loss, Activation g) {
+    return loss == Loss::cross_entropy || (loss == Loss::poisson && g == Activation::exp);
+}
+
+}  // namespace fastbp

@@ -1,0 +1,21 @@
+// The one exception type of the core. It is thrown before work starts or between tiles, never inside an operation,
+// and never leaves the C API, where it becomes a status code and a last-error text.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace fastbp {
+
+enum class ErrorKind { value, type, floating_point, runtime, interrupted };
+
+class Error : public std::runtime_error {
+  public:
+    Error(ErrorKind kind, const std::string& text) : std::runtime_error(text), kind_(kind) {}
+    ErrorKind kind() const { return kind_; }
+
+  private:
+    ErrorKind kind_;
+};
+
+}  // namespace fastbp

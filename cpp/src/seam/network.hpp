@@ -1,0 +1,127 @@
+// What a pass works on: the network, the values of one tile of rows, the target, and where gradients go.
+// Everything here is a list of views; nothing owns memory. Symbols and equations: NOTATION.md.
+#pragma once
+
+#include <span>
+
+#include "seam/enums.hpp"
+#include "seam/views.hpp"
+
+namespace fastbp {
+
+template <class Real>
+struct ActivationFunction {
+    Activation kind = Activation::identity;
+    Real a = 0;  // the parameter of leaky_relu and elu
+};
+
+template <class Real>
+struct LossFunction {
+    Loss kind = Loss::none;
+    Vector<const Real> parameter = {};  // huber's delta or pinball's quantile, one per output; else empty
+};
+
+// Layer l: w (d(l-1), d(l)), b (d(l),), g.
+template <class Real>
+struct Layer {
+    Matrix<const Real> w;
+    Vector<const Real> b;
+    ActivationFunction<Real> g;
+};
+
+template <class Real>
+using Network = std::span<const Layer<Real>>;
+
+// What enters a layer: rows of numbers, or CSR rows at layer 1.
+template <class Real>
+struct Input {
+    Matrix<const Real> dense;
+    const Csr<Real>* csr = nullptr;
+};
+
+// The values of one tile in one layer. Where g' does not need s, s and x are the same memory. u is
+// delta(l+1) w(l+1)^T, kept for the R-operator only and empty otherwise.
+template <class Real>
+struct LayerValues {
+    Matrix<Real> s, x, delta, u;
+
+    LayerValues row_block(Index begin, Index end) const {
+        return {s.row_block(begin, end), x.row_block(begin, end), delta.row_block(begin, end), u.row_block(begin, end)};
+    }
+    LayerValues column_block(Index begin, Index end) const {
+        return {s.column_block(begin, end), x.column_block(begin, end), delta.column_block(begin, end),
+                u.column_block(begin, end)};
+    }
+};
+
+template <class Real>
+struct Pass {
+    Input<Real> x0;
+    std::span<const LayerValues<Real>> layer;
+
+    Input<Real> input(Index k) const { return k == 0 ? x0 : Input<Real>{layer[k - 1].x}; }
+    const LayerValues<Real>& last() const { return layer[layer.size() - 1]; }
+};
+
+// y of a tile, as numbers or as class numbers, and the weights c: (N, 1) or (N, d(L)), empty where all are one.
+// A target of weight 0 is not looked at. `scale` is read when the operation runs.
+template <class Real>
+struct Target {
+    Matrix<const Real> values;
+    Vector<const std::int32_t> classes;
+    Matrix<const double> c;
+    const double* scale = nullptr;
+
+    Target row_block(Index begin, Index end) const {
+        return {values.row_block(begin, end), classes.block(begin, end), c.row_block(begin, end), scale};
+    }
+};
+
+// Where output_delta reports, in float64: it adds the scaled and weighted loss of all rows to `sum` and, where asked
+// for, sets `example` to each row's e_n before weights and scale.
+struct LossSlots {
+    double* sum = nullptr;
+    Vector<double> example = {};
+};
+
+// target = beta target + alpha (..): overwrite (1, 0), accumulate (1, 1), plain SGD (-lr, 1 - lr weight_decay).
+// beta = 0 never reads the target.
+template <class Real>
+struct Blend {
+    Real alpha = 1, beta = 0;
+};
+
+// Where de/dw(l) and de/db(l) go. The blends are read when the operation runs, so that a recorded step may change them.
+template <class Real>
+struct LayerSink {
+    Matrix<Real> w;
+    Vector<Real> b;
+    const Blend<Real>* blend_w = nullptr;
+    const Blend<Real>* blend_b = nullptr;
+};
+
+template <class Real>
+using Sink = std::span<const LayerSink<Real>>;
+
+// An optimiser's rule (torch.optim's names) and the numbers of one step, read when the operation runs.
+enum class Optimizer : std::int32_t { sgd = 0, adam = 1 };
+
+struct StepRule {
+    Optimizer kind = Optimizer::sgd;
+    double momentum = 0, dampening = 0, weight_decay = 0;
+    bool nesterov = false;
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+};
+
+struct StepScalars {
+    double lr = 0;
+    Index step = 1;  // counts from 1
+};
+
+// How many arrays of the parameters' size a rule keeps between steps.
+inline int moment_count(const StepRule& rule) {
+    if (rule.kind == Optimizer::adam) return 2;
+    return rule.momentum != 0 ? 1 : 0;
+}
+
+}  // namespace fastbp

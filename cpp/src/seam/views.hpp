@@ -1,0 +1,98 @@
+// Views: where numbers lie, never who owns them. Plain data, standard library only.
+#pragma once
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+namespace fastbp {
+
+using Index = std::int64_t;
+
+// (rows, cols) numbers; one of the two strides is 1 wherever rows and cols exceed 1. A view without data is empty:
+// operations skip it. Transposing or cutting a view never touches the numbers.
+template <class T>
+struct Matrix {
+    T* data = nullptr;
+    Index rows = 0, cols = 0;
+    Index row_stride = 0, col_stride = 1;
+
+    T& operator()(Index r, Index c) const { return data[r * row_stride + c * col_stride]; }
+    bool empty() const { return data == nullptr; }
+    Matrix transposed() const { return {data, cols, rows, col_stride, row_stride}; }
+    Matrix row_block(Index begin, Index end) const {
+        return empty() ? *this : Matrix{data + begin * row_stride, end - begin, cols, row_stride, col_stride};
+    }
+    Matrix column_block(Index begin, Index end) const {
+        return empty() ? *this : Matrix{data + begin * col_stride, rows, end - begin, row_stride, col_stride};
+    }
+    operator Matrix<const T>() const { return {data, rows, cols, row_stride, col_stride}; }
+};
+
+// A row-major matrix without gaps.
+template <class T>
+Matrix<T> dense(T* data, Index rows, Index cols) {
+    return {data, rows, cols, cols, 1};
+}
+
+template <class T>
+struct Vector {
+    T* data = nullptr;
+    Index size = 0;
+
+    T& operator[](Index i) const { return data[i]; }
+    bool empty() const { return data == nullptr; }
+    Vector block(Index begin, Index end) const { return empty() ? *this : Vector{data + begin, end - begin}; }
+    operator Vector<const T>() const { return {data, size}; }
+};
+
+// Compressed sparse rows: row r holds values[starts[r] .. starts[r + 1]) in columns of the same positions.
+template <class Real>
+struct Csr {
+    const Index* starts = nullptr;
+    const Index* columns = nullptr;
+    const Real* values = nullptr;
+    Index rows = 0, cols = 0;
+
+    Csr row_block(Index begin, Index end) const { return {starts + begin, columns, values, end - begin, cols}; }
+};
+
+// What a caller's array may hold. The order is that of fastbp.h.
+enum class NumberType : std::int32_t {
+    float32 = 0,
+    float64 = 1,
+    float16 = 2,
+    long_double = 3,
+    boolean = 4,
+    int8 = 5,
+    int16 = 6,
+    int32 = 7,
+    int64 = 8,
+    uint8 = 9,
+    uint16 = 10,
+    uint32 = 11,
+    uint64 = 12,
+};
+
+// Rows of a caller's array in whatever form they lie: strides in bytes, of any sign, numbers possibly unaligned or
+// in the other byte order. `load_rows` turns them into a tile.
+struct RowSource {
+    const std::byte* data = nullptr;
+    NumberType type = NumberType::float32;
+    bool byte_swapped = false;
+    Index rows = 0, cols = 0;
+    Index row_stride = 0, col_stride = 0;
+
+    bool empty() const { return data == nullptr; }
+};
+
+// Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`.
+struct RowRange {
+    const Index* order = nullptr;
+    Index first = 0, count = 0;
+
+    Index operator[](Index i) const { return order ? order[first + i] : first + i; }
+    RowRange block(Index begin, Index end) const { return {order, first + begin, end - begin}; }
+};
+
+}  // namespace fastbp

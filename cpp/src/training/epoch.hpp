@@ -1,0 +1,37 @@
+// One epoch over a given row order and given learning rates: gather, forward, delta, gradients, update.
+#pragma once
+
+#include <vector>
+
+#include "execution/carry_out.hpp"
+
+namespace fastbp {
+
+template <class Real>
+struct Epoch {
+    StepRule rule;
+    std::vector<Vector<Real>> moments;  // as moment_count(rule) says, each of the parameters' size
+    Index batch_size = 1;
+    bool drop_last = false;
+    const double* lr = nullptr;  // one per step
+    Index step = 0;              // steps done before this epoch, by all epochs; moves on with every step
+
+    // What happened, up to date whenever the epoch ends, by an exception too.
+    double loss_sum = 0;    // sum of c_n e_n over the mini-batches as they were met
+    double weight_sum = 0;  // sum of their c_n
+    Index steps_done = 0;
+};
+
+// Trains `params` in place on the rows of `data` (x, y, weights, rows, seed, poll and x_view are taken from it; params,
+// scale and the gradient's place are set here). A mini-batch's loss is the mean over its weights, plus the penalties;
+// one whose weights are all 0 makes no step. Nothing is allocated per step. Throws Error where a loss is not finite,
+// before that step changes anything, and where the poll says stop. The workspace must fit the plan of one mini-batch
+// and one gradient more than it needs.
+template <class Real>
+void run_epoch(Backend<Real>& on, const Model& model, Workspace<Real>& workspace, Real* params, const Job<Real>& data,
+               Epoch<Real>& epoch);
+
+// How many mini-batches an epoch has.
+Index steps_of_epoch(Index rows, Index batch_size, bool drop_last);
+
+}  // namespace fastbp

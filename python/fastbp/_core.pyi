@@ -1,0 +1,55 @@
+"""fastbp's compiled core. Private: the package around it is the interface."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+__file__: str
+build_id: str
+
+Array = NDArray[Any]
+LossFunction = Callable[[Any, Array], tuple[Array, Array]] | None
+
+class StepRule:
+    def __init__(
+        self, *, kind: int, nesterov: bool, momentum: float, dampening: float, weight_decay: float,
+        beta1: float, beta2: float, eps: float,
+    ) -> None: ...
+    @property
+    def moment_count(self) -> int: ...
+
+class Net:
+    def __init__(
+        self, widths: Sequence[int], activations: Sequence[int], activation_parameters: Sequence[float], loss: int,
+        loss_parameters: Sequence[float] | None, dtype: np.dtype[Any], l2: float, l1: float, deterministic: bool,
+        device: str,
+    ) -> None: ...
+    @property
+    def parameter_count(self) -> int: ...
+    def forward(self, params: Array, X: Any, out: Any) -> Array: ...
+    def forward_kept(self, params: Array, X: Any) -> tuple[Array, Array]: ...
+    def evaluate(
+        self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
+        out: Any, wants_grad: bool, accumulate: bool,
+    ) -> tuple[float, Array]: ...
+    def backward(
+        self, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
+        wanted: Sequence[str],
+    ) -> dict[str, Any]: ...
+    def pull_back(self, params: Array, X: Any, kept: Array, cotangent: Any) -> tuple[Array, Array]: ...
+    def check(self, method: str, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction) -> None: ...
+    def run_epoch(
+        self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, loss_function: LossFunction,
+        order: NDArray[np.int64] | None, rule: StepRule, moments: Sequence[Array], batch_size: int, drop_last: bool,
+        lr: NDArray[np.float64], step: int, report: NDArray[np.float64],
+    ) -> None: ...
+
+def update(
+    rule: StepRule, dtype: np.dtype[Any], shape: Sequence[int], params: Array, grad: Array, moments: Sequence[Array],
+    lr: float, step: int,
+) -> None: ...
+def config() -> dict[str, str]: ...
+def offer_blas(name: str, sgemm: int, dgemm: int) -> None: ...

@@ -1,0 +1,577 @@
+"""fastbp.MLP: a fully connected network as a caller sees it."""
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core
+from ._fit import Callback, Epochs, as_array, fit
+from ._functions import (
+    OUTPUT_ACTIVATIONS,
+    RELU_LIKE,
+    LossSpec,
+    hidden_activations,
+    loss_number,
+    one_of,
+    output_activation,
+    row_loss,
+)
+from ._history import History
+from ._optimizers import Adam, TrainState, _Optimizer
+
+Array = NDArray[Any]
+RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
+
+
+class Views(Sequence[Array]):
+    """One array per layer, each a view of the flat parameters; item assignment writes into them."""
+
+    def __init__(self, name: str, arrays: list[Array]) -> None:
+        self._name, self._arrays = name, arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self._arrays[k]
+
+    def __setitem__(self, k: int, value: ArrayLike) -> None:
+        given = np.asarray(value)
+        if given.shape != self._arrays[k].shape:
+            raise ValueError(
+                f"[{self._name}] {self._name}[{k}] is given shape {given.shape}, expected {self._arrays[k].shape}"
+            )
+        self._arrays[k][...] = given
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._arrays)
+
+    def __repr__(self) -> str:
+        return repr(self._arrays)
+
+
+class MLP:
+    """A fully connected network: layers s = x w + b, x = g(s).
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        d(0), d(1), .., d(L): inputs, hidden widths, outputs.
+    loss : str, Huber, Pinball, callable or None
+        "squared_error" (1/2 sum r^2), "cross_entropy", "poisson", "huber", "absolute_error", "pinball"; or a function
+        f(y, x) -> (e, dx): each row's loss (N,) and its derivative by x(L) (N, d(L)), given x = x(L) and the same
+        rows of y. It may be called with any part of the rows. None: `forward` and `vjp` only.
+    activation : str, (str, float) or sequence of these
+        One for all hidden layers or one for each: identity, logistic, tanh, relu, leaky_relu (parameter 0.01), elu
+        (1.0), gelu, silu, softplus, sine.
+    output_activation : str or (str, float)
+        As above, or "softmax" or "exp". "auto": for cross_entropy softmax, with one output logistic; for poisson
+        exp; else identity.
+    init : str
+        "auto" (He before relu-like activations, else Glorot), "he_normal", "glorot_uniform" or "zeros"; biases
+        start at 0.
+    seed : int or numpy.random.Generator, optional
+        Of the initial weights.
+    dtype : dtype
+        float32 or float64.
+    device : str
+        "cpu".
+    l2, l1 : float
+        Penalties l2/2 sum w^2 + l1 sum abs(w) on the weights, not the biases.
+    deterministic : bool
+        The same bits whatever the number of threads.
+
+    Attributes
+    ----------
+    params : ndarray (P,)
+        w(1) b(1) w(2) b(2) .., row-major. Writing into it, or assigning to it, is seen by the next call.
+    weights, biases : sequence of ndarray
+        Views of params: ``weights[k]`` (d(k), d(k+1)) and ``biases[k]`` (d(k+1),) belong to layer k + 1.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> net = fb.MLP((2, 3, 1), loss="squared_error", activation="tanh", seed=0)
+    >>> value, grad = net.value_and_grad([[0.0, 1.0], [1.0, 0.0]], [0.0, 1.0])
+    >>> grad.shape
+    (13,)
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        *,
+        loss: LossSpec = None,
+        activation: Any = "relu",
+        output_activation: Any = "auto",
+        init: str = "auto",
+        seed: int | np.random.Generator | None = None,
+        dtype: DTypeLike = "float32",
+        device: str = "cpu",
+        l2: float = 0.0,
+        l1: float = 0.0,
+        deterministic: bool = False,
+    ) -> None:
+        recipe = {
+            "layer_sizes": _sizes(layer_sizes), "loss": loss, "activation": activation,
+            "output_activation": output_activation, "dtype": _dtype(dtype), "device": device,
+            "l2": _penalty_factor("l2", l2), "l1": _penalty_factor("l1", l1), "deterministic": bool(deterministic),
+        }  # fmt: skip
+        one_of("init", init, ("auto", "he_normal", "glorot_uniform", "zeros"))
+        generator = _generator(seed)
+        self._build(recipe)
+        _initialise(self, init, generator)
+
+    def _build(self, recipe: dict[str, Any]) -> None:
+        sizes, loss = recipe["layer_sizes"], recipe["loss"]
+        hidden = hidden_activations(recipe["activation"], len(sizes) - 2)
+        functions = [*hidden, output_activation(recipe["output_activation"], loss, sizes[-1])]
+        number, parameters = loss_number(loss, sizes[-1])
+        self._core = _core.Net(
+            list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
+            number, parameters, recipe["dtype"], recipe["l2"], recipe["l1"], recipe["deterministic"],
+            recipe["device"],
+        )  # fmt: skip
+        self._recipe = recipe
+        self._activations = functions
+        self._params = np.zeros(self._core.parameter_count, recipe["dtype"])
+        self._views()
+
+    def _views(self) -> None:
+        weights, biases, start = [], [], 0
+        for rows, cols in zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True):
+            weights.append(self._params[start : start + rows * cols].reshape(rows, cols))
+            start += rows * cols
+            biases.append(self._params[start : start + cols])
+            start += cols
+        self._weights, self._biases = Views("weights", weights), Views("biases", biases)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """d(0), .., d(L)."""
+        sizes: tuple[int, ...] = self._recipe["layer_sizes"]
+        return sizes
+
+    @property
+    def loss(self) -> Any:
+        """The loss as given."""
+        return self._recipe["loss"]
+
+    @property
+    def activations(self) -> list[tuple[str, float]]:
+        """(name, parameter) of every layer, the output's last."""
+        return list(self._activations)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of parameters and results."""
+        return self._params.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the net runs."""
+        device: str = self._recipe["device"]
+        return device
+
+    @property
+    def params(self) -> Array:
+        """All parameters as one array (P,); see the class."""
+        return self._params
+
+    @params.setter
+    def params(self, value: ArrayLike) -> None:
+        given = np.asarray(value)
+        if given is self._params:
+            return
+        if given.shape != self._params.shape or given.dtype.kind not in "fiub":
+            raise ValueError(
+                f"[params] given {given.dtype}{given.shape}, expected real numbers of shape {self._params.shape}"
+            )
+        self._params[...] = given
+
+    @property
+    def weights(self) -> Views:
+        """w(1) .. w(L) as views of params."""
+        return self._weights
+
+    @property
+    def biases(self) -> Views:
+        """b(1) .. b(L) as views of params."""
+        return self._biases
+
+    def forward(self, X: ArrayLike, *, out: Array | None = None) -> Array:
+        """The output x(L), equations (1) and (2).
+
+        Parameters
+        ----------
+        X : array_like (N, d(0))
+            Real numbers of any dtype and memory layout; never copied as a whole.
+        out : ndarray (N, d(L)), optional
+            Filled in place and returned.
+
+        Returns
+        -------
+        ndarray (N, d(L))
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X or out do not fit; out is unchanged then.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.MLP((2, 1), init="zeros").forward([[1.0, 2.0]])
+        array([[0.]], dtype=float32)
+        """
+        return self._core.forward(self._params, X, out)
+
+    def value(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, reduction: str = "mean"
+    ) -> float:
+        """The loss: sum c_n e_n / sum c_n plus penalties, or with reduction="sum" sum c_n e_n alone.
+
+        Parameters
+        ----------
+        X : array_like (N, d(0))
+        y : array_like
+            (N, d(L)), or (N,) where d(L) = 1; for softmax class numbers (N,) or rows of probabilities.
+        sample_weight : array_like (N,) or (N, d(L)), optional
+            c: weights of rows, or of each output (0 masks a target, and the mean is over sum c / d(L)).
+            Negative ones with reduction="sum" only.
+        reduction : "mean" or "sum"
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> fb.MLP((2, 1), loss="squared_error", init="zeros").value([[1.0, 2.0]], [3.0])
+        4.5
+        """
+        y, function = self._loss_function(y)
+        value: float = self._core.evaluate(
+            "value", self._params, X, y, sample_weight, _is_sum("value", reduction), function, None, False, False
+        )[0]
+        return value
+
+    def value_and_grad(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: str = "mean",
+        out: Array | None = None,
+        accumulate: bool = False,
+    ) -> tuple[float, Array]:
+        """The loss, as `value`, and its gradient with respect to params, equations (1) to (6).
+
+        Parameters
+        ----------
+        X, y, sample_weight, reduction
+            As for `value`.
+        out : ndarray (P,), optional
+            Where the gradient goes; returned.
+        accumulate : bool
+            Add to `out` instead of overwriting it: sums over chunks of rows need no second array.
+
+        Returns
+        -------
+        value : float
+        grad : ndarray (P,)
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.MLP((2, 1), loss="squared_error", init="zeros")
+        >>> net.value_and_grad([[1.0, 2.0]], [3.0])
+        (4.5, array([-3., -6., -3.], dtype=float32))
+        """
+        if accumulate and out is None:
+            raise ValueError("[value_and_grad] accumulate=True needs `out`, the array to add to")
+        y, function = self._loss_function(y)
+        value, grad = self._core.evaluate(
+            "value_and_grad", self._params, X, y, sample_weight, _is_sum("value_and_grad", reduction), function,
+            out, True, bool(accumulate),
+        )  # fmt: skip
+        return value, grad
+
+    def backward(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        reduction: str = "mean",
+        returns: Iterable[str] = RETURNS,
+    ) -> SimpleNamespace:
+        """Every quantity of the backward pass by name, equations (1) to (7).
+
+        Parameters
+        ----------
+        X, y, sample_weight, reduction
+            As for `value`.
+        returns : iterable of str
+            Of "s", "x", "deltas" (lists over the layers; x[0] is X), "weight_grads", "bias_grads", "input_grad",
+            "example_loss" (e_n itself, before weights and mean).
+
+        Returns
+        -------
+        namespace
+            The named fields, and `value`, `loss` (without penalties). deltas and input_grad are derivatives
+            of `loss`, so 1/N is in them; weight_grads[k] = x[k].T @ deltas[k] plus penalties. Where gradients are
+            asked for, `grad` (P,) is the array that weight_grads and bias_grads are views of.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> r = fb.MLP((2, 1), loss="squared_error", init="zeros").backward([[1.0, 2.0]], [3.0])
+        >>> r.deltas[0], r.weight_grads[0].ravel()
+        (array([[-3.]], dtype=float32), array([-3., -6.], dtype=float32))
+        """
+        wanted = {one_of("[backward] returns", name, (*RETURNS, "example_loss", "grad")) for name in returns}
+        ask = wanted - {"weight_grads", "bias_grads"} | ({"grad"} if wanted & {"weight_grads", "bias_grads"} else set())
+        y, function = self._loss_function(y)
+        X = as_array("backward", "X", X)
+        found = self._core.backward(
+            self._params, X, y, sample_weight, _is_sum("backward", reduction), function, sorted(ask)
+        )
+        if "x" in found:
+            found["x"] = [X, *found["x"]]
+        if "grad" in found:
+            shadow = _layer_views(found["grad"], self.layer_sizes)
+            found.update({name: part for name, part in shadow.items() if name in wanted})
+        return SimpleNamespace(**found)
+
+    def vjp(self, X: ArrayLike) -> tuple[Array, "Pullback"]:
+        """The output, and a function from a cotangent to gradients: one forward pass, the caller's loss, one backward.
+
+        Parameters
+        ----------
+        X : array_like (N, d(0))
+            Kept by the pullback, not copied: leave it unchanged until then.
+
+        Returns
+        -------
+        x : ndarray (N, d(L))
+        pullback : callable
+            ``grad, input_grad = pullback(cotangent)`` for de/dx(L) (N, d(L)): the gradient with respect to the
+            parameters as they were (P,), and to X (N, d(0)). May be called any number of times.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> x, pullback = fb.MLP((2, 1), init="zeros").vjp([[1.0, 2.0]])
+        >>> grad, input_grad = pullback(x - 3.0)
+        >>> grad
+        array([-3., -6., -3.], dtype=float32)
+        """
+        X = as_array("vjp", "X", X)
+        params = self._params.copy()
+        x, kept = self._core.forward_kept(params, X)
+        return x, Pullback(self._core, params, X, kept)
+
+    def train_step(
+        self, X: ArrayLike, y: ArrayLike, state: TrainState, *, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """One optimiser step on all the rows given; returns the value before it, as `value` would.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.MLP((2, 1), loss="squared_error", init="zeros")
+        >>> state = fb.SGD(lr=0.1).init(net.params)
+        >>> net.train_step([[1.0, 2.0]], [3.0], state)
+        4.5
+        """
+        run = Epochs("train_step", self, X, y, sample_weight, state)
+        penalty = self._penalty()
+        loss = run.run(max(run.rows, 1), shuffle=False, drop_last=False, lr=state.optimizer.lr)
+        state.epoch -= 1  # a step is no epoch: the row orders of a later fit stay as they were
+        return loss + penalty
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        optimizer: _Optimizer | None = None,
+        state: TrainState | None = None,
+        batch_size: int | None = 128,
+        epochs: int = 10,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | str = "auto",
+    ) -> History:
+        """Train on mini-batches; each epoch is one call of the core, with the GIL released.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `value`; the mean is taken over each mini-batch, and one whose weights are all 0 makes no step.
+        optimizer : SGD or Adam, optional
+            None: Adam(). Starts afresh.
+        state : TrainState, optional
+            Goes on from there instead: ``fit(state=history.state)`` after a fit equals one longer fit, bit for bit.
+        batch_size : int or None
+            Rows of a mini-batch; None: all.
+        epochs : int
+            How many more.
+        shuffle : bool
+            A new row order each epoch, drawn from the seed and the epoch's number.
+        drop_last : bool
+            Leave out a last mini-batch of fewer rows.
+        seed : int, optional
+            Of the row orders, where no state is given.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Its mean loss is taken after each epoch.
+        callbacks : iterable of callable
+            f(net, history) after each epoch; may write net.params; StopIteration ends the fit.
+        progress : bool or "auto"
+            A progress bar; "auto": where stderr is a terminal.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss is not finite; parameters are as after the last whole step. Like every exception that ends a
+            fit, Ctrl-C too, it carries the history so far as `.history`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> X = np.linspace(-1, 1, 64)[:, None]
+        >>> net = fb.MLP((1, 8, 1), loss="squared_error", activation="tanh", seed=0)
+        >>> history = net.fit(X, X**2, epochs=200, batch_size=16, optimizer=fb.Adam(lr=0.02), seed=0)
+        >>> history.loss[-1] < 1e-3
+        True
+        """
+        return fit(
+            self, X, y, sample_weight, Adam() if optimizer is None else optimizer, state, batch_size, epochs, shuffle,
+            drop_last, seed, validation_data, callbacks, progress,
+        )  # fmt: skip
+
+    def to(self, device: str) -> "MLP":
+        """A net on the device, with parameters of its own."""
+        return self._with_recipe(device=device)
+
+    def __copy__(self) -> "MLP":
+        return self._with_recipe()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MLP":
+        return self._with_recipe()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"recipe": self._recipe, "params": self._params}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._build(state["recipe"])
+        self._params[...] = state["params"]
+
+    def __repr__(self) -> str:
+        g = ", ".join(name for name, _ in self._activations)
+        return f"MLP({self.layer_sizes}, loss={self.loss!r}, activations=({g}), dtype={self.dtype})"
+
+    def _with_recipe(self, **changes: Any) -> "MLP":
+        net = MLP.__new__(type(self))
+        net._build({**self._recipe, **changes})
+        net._params[...] = self._params
+        return net
+
+    def _loss_function(self, y: Any) -> tuple[Any, Any]:
+        """(y, None), or where the loss is a function (None, the function bound to y)."""
+        loss = self._recipe["loss"]
+        return (None, row_loss(loss, y, self.dtype)) if callable(loss) else (y, None)
+
+    def _penalty(self) -> float:
+        l2, l1 = self._recipe["l2"], self._recipe["l1"]
+        if not (l2 or l1):
+            return 0.0
+        w = np.concatenate([w.ravel() for w in self._weights]).astype(np.float64)
+        return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
+
+
+class Pullback:
+    """From a cotangent de/dx(L) to gradients, at the parameters and the input of one forward pass; see `MLP.vjp`."""
+
+    def __init__(self, core: "_core.Net", params: Array, X: Any, kept: Array) -> None:
+        self._core, self._params, self._X, self._kept = core, params, X, kept
+
+    def __call__(self, cotangent: ArrayLike) -> tuple[Array, Array]:
+        """(grad (P,), input_grad (N, d(0))) for a cotangent (N, d(L))."""
+        grad, input_grad = self._core.pull_back(self._params, self._X, self._kept, cotangent)
+        return grad, input_grad
+
+
+def _layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:
+    from .reference import views
+
+    weight_grads, bias_grads = views(grad, sizes)
+    return {"weight_grads": weight_grads, "bias_grads": bias_grads}
+
+
+def _is_sum(method: str, reduction: object) -> bool:
+    return one_of(f"[{method}] reduction", reduction, ("mean", "sum")) == "sum"
+
+
+def _sizes(layer_sizes: object) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying
+    except TypeError:
+        raise TypeError(f"layer_sizes is {layer_sizes!r}, expected a sequence of integers") from None
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes is {sizes}, expected at least an input and an output width")
+    for k, d in enumerate(sizes):
+        if not 1 <= d < 2**31:
+            raise ValueError(f"layer_sizes[{k}] is {d}, expected a width from 1 to 2147483647")
+    return sizes
+
+
+def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
+    return found
+
+
+def _penalty_factor(name: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever has __float__; its value is the core's to check
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, expected a number >= 0") from None
+
+
+def _generator(seed: object) -> np.random.Generator:
+    if seed is None or isinstance(seed, (int, np.integer, np.random.Generator)):
+        return np.random.default_rng(seed)  # type: ignore[arg-type]  # np.integer is one too
+    raise TypeError(f"seed is {seed!r}, expected an integer, a numpy.random.Generator or None")
+
+
+def _initialise(net: MLP, init: str, generator: np.random.Generator) -> None:
+    """Glorot and Bengio 2010: uniform, variance 2 / (d(l-1) + d(l)); He et al. 2015: normal, variance 2 / d(l-1)."""
+    if init == "zeros":
+        return
+    for w, (g, _) in zip(net.weights, net.activations, strict=True):
+        rows, cols = w.shape
+        if init == "he_normal" or (init == "auto" and g in RELU_LIKE):
+            w[...] = generator.standard_normal((rows, cols)) * np.sqrt(2 / rows)
+        else:
+            limit = np.sqrt(6 / (rows + cols))
+            w[...] = generator.uniform(-limit, limit, (rows, cols))

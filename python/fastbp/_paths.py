@@ -1,0 +1,23 @@
+"""Where the installed headers, library and CMake files are. Computed from the compiled module: an editable install
+keeps those apart from the Python sources."""
+
+from pathlib import Path
+
+from . import _core
+
+_PACKAGE = Path(_core.__file__).parent
+
+
+def get_include() -> str:
+    """The folder to give a compiler by -I for ``#include <fastbp/fastbp.h>``."""
+    return str(_PACKAGE / "include")
+
+
+def get_cmake_dir() -> str:
+    """The folder for ``cmake -Dfastbp_DIR=``."""
+    return str(_PACKAGE / "cmake")
+
+
+def get_library_dir() -> str:
+    """The folder that holds libfastbp.so."""
+    return str(_PACKAGE / "lib")
