@@ -1,6 +1,5 @@
 """Training: everything is checked before it starts, then one call of the core per epoch."""
 
-import operator
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._functions import row_loss
 from ._history import History
-from ._optimizers import TrainState, _Optimizer
+from ._optimizers import TrainState, _Optimizer, integer
 
 if TYPE_CHECKING:
     from ._mlp import MLP
@@ -23,7 +21,7 @@ Callback = Callable[["MLP", History], None]
 def count(method: str, argument: str, value: object, least: int) -> int:
     """`value` as an integer that is at least `least`; floats are refused even where they are whole."""
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # whatever has __index__
+        number = integer(value)
     except TypeError:
         raise TypeError(f"[{method}] {argument} is {value!r}, expected an integer") from None
     if number < least:
@@ -42,10 +40,13 @@ class Epochs:
                 f"[{method}] state was made for {state.dtype}{state.shape}, "
                 f"the net has {net.params.dtype}{net.params.shape}"
             )
+        state.check(method)
+        if not net.params.flags.writeable:
+            raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
         self.method, self.net, self.state = method, net, state
         self.X, self.sample_weight = as_array(method, "X", X), as_array(method, "sample_weight", sample_weight)
         self.y = as_array(method, "y", y)
-        self.function = row_loss(net.loss, self.y, net.params.dtype) if callable(net.loss) else None
+        self.function = net._row_loss(method, self.X, self.y)
         net._core.check(method, self.X, self.y, self.sample_weight, False, self.function)
         self.rows = len(self.X)
         self.rule = state.optimizer._rule()
@@ -87,14 +88,17 @@ def fit(
 ) -> History:  # fmt: skip
     """MLP.fit, its arguments as documented there."""
     epochs = count("fit", "epochs", epochs, 0)
+    if seed is not None:
+        seed = count("fit", "seed", seed, 0)
     if state is None:
-        if not isinstance(optimizer, _Optimizer):
+        if not isinstance(optimizer, _Optimizer) or type(optimizer) is _Optimizer:
             raise TypeError(f"[fit] optimizer is {optimizer!r}, expected fb.SGD(..) or fb.Adam(..)")
         state = optimizer.init(net.params, seed=seed)
     run = Epochs("fit", net, X, y, sample_weight, state)
-    size = max(run.rows, 1) if batch_size is None else count("fit", "batch_size", batch_size, 1)
+    size = run.rows if batch_size is None else count("fit", "batch_size", batch_size, 1)
+    size = min(size, run.rows + 1)  # more than all rows is like one more, however large
     validation = _validation(net, validation_data)
-    callbacks = tuple(callbacks)
+    callbacks = _callables(callbacks)
     history = History(state)
     try:
         with _bar(progress, epochs) as bar:
@@ -102,13 +106,15 @@ def fit(
                 _epoch(run, history, size, shuffle, drop_last)
                 if validation is not None:
                     history.val_loss.append(net.value(*validation, reduction="mean") - net._penalty())
-                for callback in callbacks:
-                    callback(net, history)
                 if bar is not None:
                     bar.set_postfix(loss=f"{history.loss[-1]:.4g}", refresh=False)
                     bar.update()
-    except StopIteration:
-        history.stop_reason = "callback"
+                try:
+                    for callback in callbacks:
+                        callback(net, history)
+                except StopIteration:
+                    history.stop_reason = "callback"
+                    break
     except BaseException as error:
         history.stop_reason = type(error).__name__
         error.history = history  # type: ignore[attr-defined]  # documented: the course so far goes with the exception
@@ -127,6 +133,13 @@ def _epoch(run: Epochs, history: History, batch_size: int, shuffle: bool, drop_l
     history.rows_per_second.append(run.rows / seconds)
 
 
+def _callables(callbacks: Any) -> tuple[Callback, ...]:
+    found = tuple(callbacks) if isinstance(callbacks, Iterable) else (None,)
+    if not all(map(callable, found)):
+        raise TypeError(f"[fit] callbacks is {callbacks!r}, expected a sequence of functions f(net, history)")
+    return found
+
+
 def _validation(net: "MLP", data: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     if data is None:
         return None
@@ -134,13 +147,13 @@ def _validation(net: "MLP", data: tuple[Any, ...] | None) -> tuple[Any, ...] | N
         raise TypeError("[fit] validation_data is not a tuple (X, y) or (X, y, sample_weight)")
     X, y = as_array("fit", "validation X", data[0]), as_array("fit", "validation y", data[1])
     weight = as_array("fit", "validation sample_weight", data[2] if len(data) == 3 else None)
-    function = row_loss(net.loss, y, net.params.dtype) if callable(net.loss) else None
+    function = net._row_loss("fit: validation_data", X, y)
     net._core.check("fit: validation_data", X, y, weight, False, function)
     return X, y, weight
 
 
 def _bar(progress: bool | str, epochs: int) -> Any:
-    if progress not in (True, False, "auto"):
+    if not isinstance(progress, (bool, str)) or progress not in (True, False, "auto"):
         raise ValueError(f"[fit] progress is {progress!r}, expected True, False or 'auto'")
     if progress is False or (progress == "auto" and not sys.stderr.isatty()):
         return nullcontext()

@@ -29,6 +29,7 @@ LOSSES = {
     "absolute_error": 5,
     "pinball": 6,
 }
+REAL_KINDS = "fiub"  # NumPy's letters of floats, integers and bools
 RELU_LIKE = {"relu", "leaky_relu", "elu", "gelu", "silu"}
 
 
@@ -103,9 +104,16 @@ def _activation(argument: str, spec: object, known: dict[str, int]) -> tuple[str
     raise TypeError(f"{argument} is {spec!r}, expected a name or a (name, parameter) pair")
 
 
+def real(value: object) -> float:
+    """`value` as a float: whatever has __float__, so no text. Raises TypeError."""
+    if isinstance(value, (str, bytes)) or np.ndim(value) != 0:  # type: ignore[arg-type]  # any object has a ndim
+        raise TypeError(value)
+    return float(value)  # type: ignore[arg-type]  # checked by trying
+
+
 def _real(argument: str, value: object) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]  # whatever has __float__
+        number = real(value)
     except (TypeError, ValueError):
         raise TypeError(f"{argument} has the parameter {value!r}, expected a number") from None
     if not math.isfinite(number):
@@ -127,7 +135,7 @@ def hidden_activations(spec: object, count: int) -> list[tuple[str, float]]:
 
 def output_activation(spec: object, loss: LossSpec, outputs: int) -> tuple[str, float]:
     """(name, parameter) of the last layer; "auto" goes by the loss and the number of outputs."""
-    if spec != "auto":
+    if not isinstance(spec, str) or spec != "auto":
         return _activation("output_activation", spec, OUTPUT_ACTIVATIONS)
     if loss == "cross_entropy":
         return ("softmax" if outputs > 1 else "logistic"), 0.0
@@ -145,8 +153,8 @@ def loss_number(loss: LossSpec, outputs: int) -> tuple[int, list[float] | None]:
     if not isinstance(loss, str):
         raise TypeError(f"loss is {loss!r}, expected a name, fb.Huber(..), fb.Pinball(..), a function or None")
     name = one_of("loss", loss, LOSSES)
-    default = {"huber": [1.0] * outputs, "pinball": [0.5] * outputs}
-    return LOSSES[name], default.get(name)
+    default = {"huber": 1.0, "pinball": 0.5}
+    return LOSSES[name], [default[name]] * outputs if name in default else None
 
 
 def _quantiles(quantile: object, outputs: int) -> list[float]:
@@ -157,19 +165,37 @@ def _quantiles(quantile: object, outputs: int) -> list[float]:
     return [_real("loss", q) for q in quantile]
 
 
-def row_loss(loss: LossFunction, y: Any, dtype: np.dtype[Any]) -> Callable[[Any, NDArray[Any]], tuple[Any, Any]]:
-    """A loss function f(y, x) -> (e, dx) as the core calls it: with row numbers, its answer checked and converted."""
+def row_loss(
+    method: str, loss: LossFunction, X: Any, y: Any, dtype: np.dtype[Any]
+) -> Callable[[Any, NDArray[Any]], tuple[Any, Any]]:
+    """A loss function f(y, x) -> (e, dx) as the core calls it: with row numbers, its answer checked and converted.
+
+    X and y are arrays; of X the number of rows is looked at, all else is the core's to check.
+    """
+    if y is None:
+        raise ValueError(f"[{method}] y is missing: the loss needs a target")
+    rows, targets = np.shape(X)[:1], np.shape(y)[:1]
+    if rows and rows != targets:
+        raise ValueError(f"[{method}] y has shape {np.shape(y)}, X has {rows[0]} rows")
 
     def call(rows: Any, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         answer = loss(y[rows], x)
         if not isinstance(answer, tuple) or len(answer) != 2:
-            raise TypeError(f"the loss function returned {type(answer).__name__}, expected a tuple (e, dx)")
-        e = np.ascontiguousarray(answer[0], dtype=np.float64)
-        dx = np.ascontiguousarray(answer[1], dtype=dtype)
-        if e.shape != x.shape[:1]:
-            raise ValueError(f"the loss function returned e of shape {e.shape}, expected {x.shape[:1]}")
-        if dx.shape != x.shape:
-            raise ValueError(f"the loss function returned dx of shape {dx.shape}, expected {x.shape}")
-        return e, dx
+            raise TypeError(
+                f"[{method}] the loss function returned {type(answer).__name__}, expected a tuple (e, dx)"
+            )
+        return part("e", answer[0], x.shape[:1], np.dtype(np.float64)), part("dx", answer[1], x.shape, dtype)
+
+    def part(name: str, given: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        array = np.asarray(given)
+        if array.dtype.kind not in REAL_KINDS:
+            raise TypeError(
+                f"[{method}] the loss function returned {name} of dtype {array.dtype}, expected real numbers"
+            )
+        if array.shape != shape:
+            raise ValueError(
+                f"[{method}] the loss function returned {name} of shape {array.shape}, expected {shape}"
+            )
+        return np.ascontiguousarray(array, dtype=dtype)
 
     return call

@@ -12,16 +12,18 @@ from . import _core
 from ._fit import Callback, Epochs, as_array, fit
 from ._functions import (
     OUTPUT_ACTIVATIONS,
+    REAL_KINDS,
     RELU_LIKE,
     LossSpec,
     hidden_activations,
     loss_number,
     one_of,
     output_activation,
+    real,
     row_loss,
 )
 from ._history import History
-from ._optimizers import Adam, TrainState, _Optimizer
+from ._optimizers import Adam, TrainState, _Optimizer, integer
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
@@ -40,12 +42,8 @@ class Views(Sequence[Array]):
         return self._arrays[k]
 
     def __setitem__(self, k: int, value: ArrayLike) -> None:
-        given = np.asarray(value)
-        if given.shape != self._arrays[k].shape:
-            raise ValueError(
-                f"[{self._name}] {self._name}[{k}] is given shape {given.shape}, expected {self._arrays[k].shape}"
-            )
-        self._arrays[k][...] = given
+        mine = self._arrays[operator.index(k)]
+        mine[...] = _numbers(self._name, f"{self._name}[{k}]", value, mine.shape)
 
     def __iter__(self) -> Iterator[Array]:
         return iter(self._arrays)
@@ -128,6 +126,8 @@ class MLP:
 
     def _build(self, recipe: dict[str, Any]) -> None:
         sizes, loss = recipe["layer_sizes"], recipe["loss"]
+        if not isinstance(recipe["device"], str):
+            raise TypeError(f"device is {recipe['device']!r}, expected a name such as 'cpu'")
         hidden = hidden_activations(recipe["activation"], len(sizes) - 2)
         functions = [*hidden, output_activation(recipe["output_activation"], loss, sizes[-1])]
         number, parameters = loss_number(loss, sizes[-1])
@@ -184,14 +184,8 @@ class MLP:
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
-        given = np.asarray(value)
-        if given is self._params:
-            return
-        if given.shape != self._params.shape or given.dtype.kind not in "fiub":
-            raise ValueError(
-                f"[params] given {given.dtype}{given.shape}, expected real numbers of shape {self._params.shape}"
-            )
-        self._params[...] = given
+        if value is not self._params:  # net.params -= .. has written already
+            self._params[...] = _numbers("params", "params", value, self._params.shape)
 
     @property
     def weights(self) -> Views:
@@ -255,7 +249,7 @@ class MLP:
         >>> fb.MLP((2, 1), loss="squared_error", init="zeros").value([[1.0, 2.0]], [3.0])
         4.5
         """
-        y, function = self._loss_function(y)
+        X, y, function = self._data("value", X, y)
         value: float = self._core.evaluate(
             "value", self._params, X, y, sample_weight, _is_sum("value", reduction), function, None, False, False
         )[0]
@@ -296,7 +290,7 @@ class MLP:
         """
         if accumulate and out is None:
             raise ValueError("[value_and_grad] accumulate=True needs `out`, the array to add to")
-        y, function = self._loss_function(y)
+        X, y, function = self._data("value_and_grad", X, y)
         value, grad = self._core.evaluate(
             "value_and_grad", self._params, X, y, sample_weight, _is_sum("value_and_grad", reduction), function,
             out, True, bool(accumulate),
@@ -336,10 +330,10 @@ class MLP:
         >>> r.deltas[0], r.weight_grads[0].ravel()
         (array([[-3.]], dtype=float32), array([-3., -6.], dtype=float32))
         """
-        wanted = {one_of("[backward] returns", name, (*RETURNS, "example_loss", "grad")) for name in returns}
+        names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
+        wanted = {one_of("[backward] returns", name, (*RETURNS, "example_loss", "grad")) for name in names}
         ask = wanted - {"weight_grads", "bias_grads"} | ({"grad"} if wanted & {"weight_grads", "bias_grads"} else set())
-        y, function = self._loss_function(y)
-        X = as_array("backward", "X", X)
+        X, y, function = self._data("backward", as_array("backward", "X", X), y)
         found = self._core.backward(
             self._params, X, y, sample_weight, _is_sum("backward", reduction), function, sorted(ask)
         )
@@ -492,10 +486,17 @@ class MLP:
         net._params[...] = self._params
         return net
 
-    def _loss_function(self, y: Any) -> tuple[Any, Any]:
-        """(y, None), or where the loss is a function (None, the function bound to y)."""
+    def _row_loss(self, method: str, X: Any, y: Any) -> Any:
+        """Where the loss is a function: it, bound to the array y; else None."""
         loss = self._recipe["loss"]
-        return (None, row_loss(loss, y, self.dtype)) if callable(loss) else (y, None)
+        return row_loss(method, loss, X, y, self.dtype) if callable(loss) else None
+
+    def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
+        """X and y as the core takes them, and `_row_loss`."""
+        if not callable(self._recipe["loss"]):
+            return X, y, None
+        X, y = as_array(method, "X", X), as_array(method, "y", y)
+        return X, y, self._row_loss(method, X, y)
 
     def _penalty(self) -> float:
         l2, l1 = self._recipe["l2"], self._recipe["l1"]
@@ -517,6 +518,15 @@ class Pullback:
         return grad, input_grad
 
 
+def _numbers(method: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    given: Array = as_array(method, argument, np.asarray(value) if value is None else value)
+    if given.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"[{method}] {argument} is given {given.dtype}, expected real numbers")
+    if given.shape != shape:
+        raise ValueError(f"[{method}] {argument} is given shape {given.shape}, expected {shape}")
+    return given
+
+
 def _layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:
     from .reference import views
 
@@ -530,7 +540,7 @@ def _is_sum(method: str, reduction: object) -> bool:
 
 def _sizes(layer_sizes: object) -> tuple[int, ...]:
     try:
-        sizes = tuple(operator.index(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying
+        sizes = tuple(integer(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying
     except TypeError:
         raise TypeError(f"layer_sizes is {layer_sizes!r}, expected a sequence of integers") from None
     if len(sizes) < 2:
@@ -543,8 +553,8 @@ def _sizes(layer_sizes: object) -> tuple[int, ...]:
 
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
-        found = np.dtype(dtype)
-    except TypeError:
+        found = np.dtype(object if dtype is None else dtype)
+    except (TypeError, ValueError, SyntaxError):
         found = np.dtype(object)
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
@@ -553,15 +563,21 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 def _penalty_factor(name: str, value: object) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # whatever has __float__; its value is the core's to check
+        return real(value)  # the core checks that it is >= 0
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}, expected a number >= 0") from None
 
 
 def _generator(seed: object) -> np.random.Generator:
-    if seed is None or isinstance(seed, (int, np.integer, np.random.Generator)):
-        return np.random.default_rng(seed)  # type: ignore[arg-type]  # np.integer is one too
-    raise TypeError(f"seed is {seed!r}, expected an integer, a numpy.random.Generator or None")
+    if isinstance(seed, np.random.Generator):
+        return seed
+    try:
+        number = None if seed is None else integer(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}, expected an integer, a numpy.random.Generator or None") from None
+    if number is not None and number < 0:
+        raise ValueError(f"seed is {number}, expected an integer >= 0")
+    return np.random.default_rng(number)
 
 
 def _initialise(net: MLP, init: str, generator: np.random.Generator) -> None:

@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
+from ._functions import REAL_KINDS
 
 
 def _at_least_zero(**numbers: float) -> None:
     for name, value in numbers.items():
-        if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
+        if not _is_number(value):
+            raise TypeError(f"{name} is {value!r}, expected a finite number >= 0")
+        if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} is {value!r}, expected a finite number >= 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,10 @@ class Adam(_Optimizer):
 
     def __post_init__(self) -> None:
         _at_least_zero(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        betas: object = self.betas
+        if not isinstance(betas, (tuple, list)) or not all(map(_is_number, betas)):
+            raise TypeError(f"betas is {betas!r}, expected two numbers from 0 to below 1")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas is {self.betas!r}, expected two numbers from 0 to below 1")
 
     def _rule(self) -> "_core.StepRule":
@@ -186,10 +196,14 @@ class TrainState:
         ValueError
             If shapes or dtypes do not fit; nothing has been changed then.
         """
-        gradient = np.ascontiguousarray(grad)
+        self.check("update")
+        try:
+            gradient = np.asarray(grad, order="C")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"[update] grad cannot be made an array of numbers: {error}") from None
         if gradient.shape != self.shape:
             raise ValueError(f"[update] grad has shape {gradient.shape}, expected {self.shape}")
-        if gradient.dtype.kind not in "fiub":
+        if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
         gradient = gradient.astype(self.dtype, copy=False)
         rule = self.optimizer._rule()
@@ -197,6 +211,20 @@ class TrainState:
             rule, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr, self.step + 1
         )
         self.step += 1
+
+    def check(self, method: str) -> None:
+        """Whether the moments are as `init` made them; attributes may have been written since."""
+        needed = self.optimizer._rule().moment_count
+        if len(self.moments) != needed:
+            raise ValueError(
+                f"[{method}] state.moments has {len(self.moments)} arrays, {self.optimizer!r} expects {needed}"
+            )
+        for k, moment in enumerate(self.moments):
+            fits = isinstance(moment, np.ndarray) and (moment.shape, moment.dtype) == (self.shape, self.dtype)
+            if not (fits and moment.flags.carray):
+                raise ValueError(
+                    f"[{method}] state.moments[{k}] is not a writable, row-major array of {self.dtype}{self.shape}"
+                )
 
     def order(self, rows: int) -> NDArray[np.int64]:
         """The random row order of the coming epoch: a permutation drawn from (seed, epoch)."""
@@ -211,11 +239,18 @@ def fresh_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
+def integer(value: object) -> int:
+    """`value` as an int: whatever has __index__, but for bools. Raises TypeError."""
+    if isinstance(value, bool):
+        raise TypeError(value)
+    return operator.index(value)  # type: ignore[arg-type]  # checked by trying
+
+
 def _seed(seed: object) -> int:
     try:
-        number = operator.index(seed)  # type: ignore[arg-type]  # whatever has __index__
+        number = integer(seed)
     except TypeError:
-        raise TypeError(f"seed is {seed!r}, expected an integer or None") from None
+        raise TypeError(f"[init] seed is {seed!r}, expected an integer or None") from None
     if number < 0:
-        raise ValueError(f"seed is {seed!r}, expected an integer >= 0")
+        raise ValueError(f"[init] seed is {seed!r}, expected an integer >= 0")
     return number

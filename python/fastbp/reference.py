@@ -45,7 +45,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array, float], Any], Callable[[Array, Arr
     "leaky_relu": (lambda s, a: np.where(s.real < 0, a * s, s),
                    lambda s, x, a: np.where(x.real > 0, x.dtype.type(1), a)),
     "elu": (lambda s, a: np.where(s.real < 0, a * np.expm1(np.minimum(s, 0)), s),
-            lambda s, x, a: np.where(x.real < 0, x + a, 1.0)),
+            lambda s, x, a: np.where(x.real > 0, 1.0, x + a)),
     "gelu": (lambda s, a: s * _normal_cdf(s),
              lambda s, x, a: _normal_cdf(s) + s * np.exp(-0.5 * s * s) / math.sqrt(2.0 * math.pi)),
     "silu": (lambda s, a: s * _logistic(s), lambda s, x, a: _logistic(s) * (1.0 + (s - x))),
@@ -178,6 +178,7 @@ def output_delta(
     if c is not None:
         c = np.asarray(c, dtype=y.dtype)
         c = c[:, None] if c.ndim == 1 else c
+        y = np.where(c == 0, 0, y)  # a masked target may be nan
     seed = float(scale) * (1.0 if c is None else c)
     if (name, g) in LOSSES_OF_S:
         example_loss, derivative = LOSSES_OF_S[name, g]

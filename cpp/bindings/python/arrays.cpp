@@ -1,5 +1,7 @@
 #include "arrays.hpp"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 
 namespace fastbp::python {
@@ -29,6 +31,22 @@ int type_of(int number) {
         case 13: return FASTBP_LONG_DOUBLE;
         case 23: return FASTBP_FLOAT16;
         default: return -1;
+    }
+}
+
+std::int64_t size_of(int type) {
+    switch (type) {
+        case FASTBP_BOOL:
+        case FASTBP_INT8:
+        case FASTBP_UINT8: return 1;
+        case FASTBP_INT16:
+        case FASTBP_UINT16:
+        case FASTBP_FLOAT16: return 2;
+        case FASTBP_INT32:
+        case FASTBP_UINT32:
+        case FASTBP_FLOAT32: return 4;
+        case FASTBP_LONG_DOUBLE: return sizeof(long double);
+        default: return 8;
     }
 }
 
@@ -84,10 +102,11 @@ Input::Input(py::handle object, const char* name, bool optional) {
 Extent extent_of(const Input& input, const char* name) {
     const fastbp_array& view = input.view();
     const char* data = static_cast<const char*>(view.data);
+    const std::int64_t size = size_of(view.type);
     if (data == nullptr || view.rows == 0 || view.cols == 0) return {name, nullptr, nullptr};
     const std::int64_t down = (view.rows - 1) * view.row_stride, along = (view.cols - 1) * view.col_stride;
     return {name, data + std::min<std::int64_t>(down, 0) + std::min<std::int64_t>(along, 0),
-            data + std::max<std::int64_t>(down, 0) + std::max<std::int64_t>(along, 0) + 1};
+            data + std::max<std::int64_t>(down, 0) + std::max<std::int64_t>(along, 0) + size};
 }
 
 Extent extent_of(const py::array& array, const char* name) {

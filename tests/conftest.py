@@ -1,0 +1,44 @@
+"""The private extension and the C++ drivers, built once per session."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, SANITIZE, run
+
+import fastbp as fb
+
+
+def pytest_report_header():
+    facts = fb.show_config("dicts")
+    return f"fastbp {facts['fastbp']}: isa {facts['isa']}, blas {facts['blas']} ({facts['blas_core']})"
+
+
+@pytest.fixture(scope="session")
+def test_build():
+    """The folder with the private extension and the drivers, built from this checkout."""
+    pybind11 = pytest.importorskip("pybind11")
+    build = ROOT / "build" / f"tests-{sys.implementation.cache_tag}{'-' + SANITIZE if SANITIZE else ''}"
+    blas = Path(fb._core.__file__).parent / "lib" / "libscipy_openblas-fastbp.so"
+    cmake = shutil.which("cmake", path=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
+    assert cmake, "cmake is missing: pip install '.[test]'"
+    run(
+        cmake, "-S", ROOT, "-B", build, "-G", "Ninja", "-DFASTBP_TESTS=ON", f"-DFASTBP_SANITIZE={SANITIZE}",
+        f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        f"-DFASTBP_BUNDLED_BLAS={blas}", f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=os.path.dirname(cmake))}",
+    )  # fmt: skip
+    run(cmake, "--build", build)
+    return build / "tests"
+
+
+@pytest.fixture(scope="session")
+def seam(test_build):
+    """The private extension fastbp_seam."""
+    (path,) = test_build.glob("fastbp_seam*.so")
+    spec = importlib.util.spec_from_file_location("fastbp_seam", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

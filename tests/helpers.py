@@ -1,0 +1,33 @@
+"""What test files import: required packages, and programs run without a preloaded sanitizer."""
+
+import importlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
+
+
+def require(package):
+    """The package; where it is missing the test is skipped, or fails under FASTBP_REQUIRE=all."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        if os.environ.get("FASTBP_REQUIRE") == "all":
+            pytest.fail(f"{package} is missing, and FASTBP_REQUIRE=all asks for it")
+        pytest.skip(f"{package} is not installed")
+
+
+def plain_environment():
+    """The environment without a preloaded sanitizer, for compilers and other programs that know nothing of it."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+
+def run(*command, **options):
+    """Run a program; a failure shows what it said."""
+    done = subprocess.run(command, text=True, capture_output=True, env=plain_environment(), **options)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout

@@ -1,0 +1,123 @@
+// Every operation of the seam as a method of a Python class, for each backend and type.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "backend/make_backend.hpp"
+#include "bind.hpp"
+
+namespace fastbp::test {
+
+template <class Real>
+struct Operations {
+    std::unique_ptr<Backend<Real>> on;
+
+    explicit Operations(const std::string& device) : on(make_backend<Real>(device)) {}
+
+    void gemm(Real alpha, const py::array& a, const py::array& b, Real beta, const py::array& c) {
+        on->gemm(alpha, matrix<const Real>(a), matrix<const Real>(b), beta, matrix<Real>(c));
+    }
+    void sparse_gemm(Real alpha, const Indices& starts, const Indices& columns, const py::array& values,
+                     Index cols, bool transposed, const py::array& b, Real beta, const py::array& c) {
+        const Csr<Real> a = CsrArgument{starts, columns, values}.view<Real>(cols);
+        if (transposed)
+            on->sparse_gemm_transposed(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c));
+        else
+            on->sparse_gemm(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c));
+    }
+    void activate(const G& g, const Optional& b, const py::array& s, const py::array& x) {
+        on->activate(activation<Real>(g), vector<const Real>(b), matrix<Real>(s), matrix<Real>(x));
+    }
+    void multiply_by_derivative(const G& g, const Optional& s, const py::array& x, const py::array& delta) {
+        on->multiply_by_derivative(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<Real>(delta));
+    }
+    double output_delta(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
+                        const Optional& values, const Optional& classes, const Optional& c, double scale,
+                        const Optional& delta, const Optional& example) {
+        const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
+        double sum = 0;
+        on->output_delta(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), target.y,
+                         matrix<Real>(delta), {&sum, vector<double>(example)});
+        return sum;
+    }
+    void activate_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot, const py::array& x_dot) {
+        on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<const Real>(s_dot),
+                             matrix<Real>(x_dot));
+    }
+    void derivative_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot, const py::array& u,
+                            const py::array& delta_dot) {
+        on->derivative_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<const Real>(s_dot),
+                               matrix<const Real>(u), matrix<Real>(delta_dot));
+    }
+    void output_delta_tangent(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
+                              const Optional& values, const Optional& classes, const Optional& c, double scale,
+                              const py::array& s_dot, const py::array& delta_dot) {
+        const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
+        on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), target.y,
+                                 matrix<const Real>(s_dot), matrix<Real>(delta_dot));
+    }
+    void column_sums(Real alpha, const py::array& delta, Real beta, const py::array& b) {
+        on->column_sums(alpha, matrix<const Real>(delta), beta, vector<Real>(b));
+    }
+    void row_square_sums(const py::array& m, bool accumulate, const py::array& out) {
+        on->row_square_sums(matrix<const Real>(m), accumulate, vector<double>(out));
+    }
+    void scale_rows(const py::array& factor, const py::array& m) {
+        on->scale_rows(vector<const double>(factor), matrix<Real>(m));
+    }
+    void copy(const py::array& from, const py::array& to) { on->copy(matrix<const Real>(from), matrix<Real>(to)); }
+    void reduce(const std::vector<py::array>& partials, Real beta, const py::array& out) {
+        const auto views = list(partials);
+        on->reduce(views, beta, vector<Real>(out));
+    }
+    void add_penalty(double l2, double l1, const py::array& w, const py::array& grad) {
+        on->add_penalty(l2, l1, vector<const Real>(w), vector<Real>(grad));
+    }
+    std::pair<double, double> sums(const py::array& w) {
+        double squares = 0, magnitudes = 0;
+        on->sum_of_squares(vector<const Real>(w), &squares);
+        on->sum_of_magnitudes(vector<const Real>(w), &magnitudes);
+        return {squares, magnitudes};
+    }
+    void load_rows(const py::array& source, const std::optional<Indices>& order, const py::array& tile) {
+        static const std::string kinds[] = {"f4", "f8", "f2", "f16", "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"};
+        const std::string kind = std::string(1, source.dtype().kind()) + std::to_string(source.itemsize());
+        const auto type = NumberType(std::find(std::begin(kinds), std::end(kinds), kind) - std::begin(kinds));
+        const RowSource from{static_cast<const std::byte*>(source.data()), type, source.dtype().byteorder() == '>',
+                             source.shape(0), source.shape(1), source.strides(0), source.strides(1)};
+        on->load_rows(from, {order ? order->data() : nullptr, 0, tile.shape(0)}, matrix<Real>(tile));
+    }
+
+    static std::vector<Vector<const Real>> list(const std::vector<py::array>& arrays) {
+        std::vector<Vector<const Real>> views;
+        for (const py::array& array : arrays) views.push_back(vector<const Real>(array));
+        return views;
+    }
+};
+
+template <class Real>
+void bind_operations(py::module_& m, const char* name) {
+    using O = Operations<Real>;
+    py::class_<O>(m, name)
+        .def(py::init<const std::string&>())
+        .def("gemm", &O::gemm)
+        .def("sparse_gemm", &O::sparse_gemm)
+        .def("activate", &O::activate)
+        .def("multiply_by_derivative", &O::multiply_by_derivative)
+        .def("output_delta", &O::output_delta)
+        .def("activate_tangent", &O::activate_tangent)
+        .def("derivative_tangent", &O::derivative_tangent)
+        .def("output_delta_tangent", &O::output_delta_tangent)
+        .def("column_sums", &O::column_sums)
+        .def("row_square_sums", &O::row_square_sums)
+        .def("scale_rows", &O::scale_rows)
+        .def("copy", &O::copy)
+        .def("reduce", &O::reduce)
+        .def("add_penalty", &O::add_penalty)
+        .def("sums", &O::sums)
+        .def("load_rows", &O::load_rows);
+}
+
+}  // namespace fastbp::test
