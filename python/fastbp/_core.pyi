@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
-__file__: str
 build_id: str
 
 Array = NDArray[Any]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._arguments import as_array
 from ._history import History
 from ._optimizers import TrainState, _Optimizer, integer
 
@@ -68,16 +69,6 @@ class Epochs:
         state.epoch += 1
         loss_sum, weight_sum = report[:2]
         return float(loss_sum / weight_sum) if weight_sum else float("nan")
-
-
-def as_array(method: str, argument: str, data: Any) -> Any:
-    """An array-like as NumPy sees it, once for all epochs; the core looks at kinds and shapes."""
-    if data is None or type(data) is np.ndarray or hasattr(data, "nnz"):
-        return data
-    try:
-        return np.asanyarray(data)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"[{method}] {argument} cannot be made an array of numbers: {error}") from None
 
 
 def fit(

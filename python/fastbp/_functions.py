@@ -174,6 +174,8 @@ def row_loss(
     """
     if y is None:
         raise ValueError(f"[{method}] y is missing: the loss needs a target")
+    if isinstance(y, np.ma.MaskedArray):
+        raise TypeError(f"[{method}] y is a masked array, expected a plain one: mask rows by sample_weight")
     rows, targets = np.shape(X)[:1], np.shape(y)[:1]
     if rows and rows != targets:
         raise ValueError(f"[{method}] y has shape {np.shape(y)}, X has {rows[0]} rows")

@@ -1,58 +1,26 @@
 """fastbp.MLP: a fully connected network as a caller sees it."""
 
-import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._fit import Callback, Epochs, as_array, fit
-from ._functions import (
-    OUTPUT_ACTIVATIONS,
-    REAL_KINDS,
-    RELU_LIKE,
-    LossSpec,
-    hidden_activations,
-    loss_number,
-    one_of,
-    output_activation,
-    real,
-    row_loss,
-)
+from ._arguments import as_array, is_sum
+from ._fit import Callback, Epochs, fit
+from ._functions import one_of, row_loss
 from ._history import History
-from ._optimizers import Adam, TrainState, _Optimizer, integer
+from ._network import Network
+from ._optimizers import Adam, TrainState, _Optimizer
+from ._parameters import layer_views
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
 
 
-class Views(Sequence[Array]):
-    """One array per layer, each a view of the flat parameters; item assignment writes into them."""
-
-    def __init__(self, name: str, arrays: list[Array]) -> None:
-        self._name, self._arrays = name, arrays
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __getitem__(self, k: Any) -> Any:
-        return self._arrays[k]
-
-    def __setitem__(self, k: int, value: ArrayLike) -> None:
-        mine = self._arrays[operator.index(k)]
-        mine[...] = _numbers(self._name, f"{self._name}[{k}]", value, mine.shape)
-
-    def __iter__(self) -> Iterator[Array]:
-        return iter(self._arrays)
-
-    def __repr__(self) -> str:
-        return repr(self._arrays)
-
-
-class MLP:
+class MLP(Network):
     """A fully connected network: layers s = x w + b, x = g(s).
 
     Parameters
@@ -98,104 +66,6 @@ class MLP:
     >>> grad.shape
     (13,)
     """
-
-    def __init__(
-        self,
-        layer_sizes: Sequence[int],
-        *,
-        loss: LossSpec = None,
-        activation: Any = "relu",
-        output_activation: Any = "auto",
-        init: str = "auto",
-        seed: int | np.random.Generator | None = None,
-        dtype: DTypeLike = "float32",
-        device: str = "cpu",
-        l2: float = 0.0,
-        l1: float = 0.0,
-        deterministic: bool = False,
-    ) -> None:
-        recipe = {
-            "layer_sizes": _sizes(layer_sizes), "loss": loss, "activation": activation,
-            "output_activation": output_activation, "dtype": _dtype(dtype), "device": device,
-            "l2": _penalty_factor("l2", l2), "l1": _penalty_factor("l1", l1), "deterministic": bool(deterministic),
-        }  # fmt: skip
-        one_of("init", init, ("auto", "he_normal", "glorot_uniform", "zeros"))
-        generator = _generator(seed)
-        self._build(recipe)
-        _initialise(self, init, generator)
-
-    def _build(self, recipe: dict[str, Any]) -> None:
-        sizes, loss = recipe["layer_sizes"], recipe["loss"]
-        if not isinstance(recipe["device"], str):
-            raise TypeError(f"device is {recipe['device']!r}, expected a name such as 'cpu'")
-        hidden = hidden_activations(recipe["activation"], len(sizes) - 2)
-        functions = [*hidden, output_activation(recipe["output_activation"], loss, sizes[-1])]
-        number, parameters = loss_number(loss, sizes[-1])
-        self._core = _core.Net(
-            list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
-            number, parameters, recipe["dtype"], recipe["l2"], recipe["l1"], recipe["deterministic"],
-            recipe["device"],
-        )  # fmt: skip
-        self._recipe = recipe
-        self._activations = functions
-        self._params = np.zeros(self._core.parameter_count, recipe["dtype"])
-        self._views()
-
-    def _views(self) -> None:
-        weights, biases, start = [], [], 0
-        for rows, cols in zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True):
-            weights.append(self._params[start : start + rows * cols].reshape(rows, cols))
-            start += rows * cols
-            biases.append(self._params[start : start + cols])
-            start += cols
-        self._weights, self._biases = Views("weights", weights), Views("biases", biases)
-
-    @property
-    def layer_sizes(self) -> tuple[int, ...]:
-        """d(0), .., d(L)."""
-        sizes: tuple[int, ...] = self._recipe["layer_sizes"]
-        return sizes
-
-    @property
-    def loss(self) -> Any:
-        """The loss as given."""
-        return self._recipe["loss"]
-
-    @property
-    def activations(self) -> list[tuple[str, float]]:
-        """(name, parameter) of every layer, the output's last."""
-        return list(self._activations)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of parameters and results."""
-        return self._params.dtype
-
-    @property
-    def device(self) -> str:
-        """Where the net runs."""
-        device: str = self._recipe["device"]
-        return device
-
-    @property
-    def params(self) -> Array:
-        """All parameters as one array (P,); see the class."""
-        return self._params
-
-    @params.setter
-    def params(self, value: ArrayLike) -> None:
-        if value is not self._params:  # net.params -= .. has written already
-            self._params[...] = _numbers("params", "params", value, self._params.shape)
-
-    @property
-    def weights(self) -> Views:
-        """w(1) .. w(L) as views of params."""
-        return self._weights
-
-    @property
-    def biases(self) -> Views:
-        """b(1) .. b(L) as views of params."""
-        return self._biases
 
     def forward(self, X: ArrayLike, *, out: Array | None = None) -> Array:
         """The output x(L), equations (1) and (2).
@@ -251,7 +121,7 @@ class MLP:
         """
         X, y, function = self._data("value", X, y)
         value: float = self._core.evaluate(
-            "value", self._params, X, y, sample_weight, _is_sum("value", reduction), function, None, False, False
+            "value", self._params, X, y, sample_weight, is_sum("value", reduction), function, None, False, False
         )[0]
         return value
 
@@ -292,7 +162,7 @@ class MLP:
             raise ValueError("[value_and_grad] accumulate=True needs `out`, the array to add to")
         X, y, function = self._data("value_and_grad", X, y)
         value, grad = self._core.evaluate(
-            "value_and_grad", self._params, X, y, sample_weight, _is_sum("value_and_grad", reduction), function,
+            "value_and_grad", self._params, X, y, sample_weight, is_sum("value_and_grad", reduction), function,
             out, True, bool(accumulate),
         )  # fmt: skip
         return value, grad
@@ -335,12 +205,12 @@ class MLP:
         ask = wanted - {"weight_grads", "bias_grads"} | ({"grad"} if wanted & {"weight_grads", "bias_grads"} else set())
         X, y, function = self._data("backward", as_array("backward", "X", X), y)
         found = self._core.backward(
-            self._params, X, y, sample_weight, _is_sum("backward", reduction), function, sorted(ask)
+            self._params, X, y, sample_weight, is_sum("backward", reduction), function, sorted(ask)
         )
         if "x" in found:
             found["x"] = [X, *found["x"]]
         if "grad" in found:
-            shadow = _layer_views(found["grad"], self.layer_sizes)
+            shadow = layer_views(found["grad"], self.layer_sizes)
             found.update({name: part for name, part in shadow.items() if name in wanted})
         return SimpleNamespace(**found)
 
@@ -459,33 +329,6 @@ class MLP:
             drop_last, seed, validation_data, callbacks, progress,
         )  # fmt: skip
 
-    def to(self, device: str) -> "MLP":
-        """A net on the device, with parameters of its own."""
-        return self._with_recipe(device=device)
-
-    def __copy__(self) -> "MLP":
-        return self._with_recipe()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "MLP":
-        return self._with_recipe()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self._recipe, "params": self._params}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._build(state["recipe"])
-        self._params[...] = state["params"]
-
-    def __repr__(self) -> str:
-        g = ", ".join(name for name, _ in self._activations)
-        return f"MLP({self.layer_sizes}, loss={self.loss!r}, activations=({g}), dtype={self.dtype})"
-
-    def _with_recipe(self, **changes: Any) -> "MLP":
-        net = MLP.__new__(type(self))
-        net._build({**self._recipe, **changes})
-        net._params[...] = self._params
-        return net
-
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""
         loss = self._recipe["loss"]
@@ -516,78 +359,3 @@ class Pullback:
         """(grad (P,), input_grad (N, d(0))) for a cotangent (N, d(L))."""
         grad, input_grad = self._core.pull_back(self._params, self._X, self._kept, cotangent)
         return grad, input_grad
-
-
-def _numbers(method: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    given: Array = as_array(method, argument, np.asarray(value) if value is None else value)
-    if given.dtype.kind not in REAL_KINDS:
-        raise TypeError(f"[{method}] {argument} is given {given.dtype}, expected real numbers")
-    if given.shape != shape:
-        raise ValueError(f"[{method}] {argument} is given shape {given.shape}, expected {shape}")
-    return given
-
-
-def _layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:
-    from .reference import views
-
-    weight_grads, bias_grads = views(grad, sizes)
-    return {"weight_grads": weight_grads, "bias_grads": bias_grads}
-
-
-def _is_sum(method: str, reduction: object) -> bool:
-    return one_of(f"[{method}] reduction", reduction, ("mean", "sum")) == "sum"
-
-
-def _sizes(layer_sizes: object) -> tuple[int, ...]:
-    try:
-        sizes = tuple(integer(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying
-    except TypeError:
-        raise TypeError(f"layer_sizes is {layer_sizes!r}, expected a sequence of integers") from None
-    if len(sizes) < 2:
-        raise ValueError(f"layer_sizes is {sizes}, expected at least an input and an output width")
-    for k, d in enumerate(sizes):
-        if not 1 <= d < 2**31:
-            raise ValueError(f"layer_sizes[{k}] is {d}, expected a width from 1 to 2147483647")
-    return sizes
-
-
-def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        found = np.dtype(object if dtype is None else dtype)
-    except (TypeError, ValueError, SyntaxError):
-        found = np.dtype(object)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
-    return found
-
-
-def _penalty_factor(name: str, value: object) -> float:
-    try:
-        return real(value)  # the core checks that it is >= 0
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, expected a number >= 0") from None
-
-
-def _generator(seed: object) -> np.random.Generator:
-    if isinstance(seed, np.random.Generator):
-        return seed
-    try:
-        number = None if seed is None else integer(seed)
-    except TypeError:
-        raise TypeError(f"seed is {seed!r}, expected an integer, a numpy.random.Generator or None") from None
-    if number is not None and number < 0:
-        raise ValueError(f"seed is {number}, expected an integer >= 0")
-    return np.random.default_rng(number)
-
-
-def _initialise(net: MLP, init: str, generator: np.random.Generator) -> None:
-    """Glorot and Bengio 2010: uniform, variance 2 / (d(l-1) + d(l)); He et al. 2015: normal, variance 2 / d(l-1)."""
-    if init == "zeros":
-        return
-    for w, (g, _) in zip(net.weights, net.activations, strict=True):
-        rows, cols = w.shape
-        if init == "he_normal" or (init == "auto" and g in RELU_LIKE):
-            w[...] = generator.standard_normal((rows, cols)) * np.sqrt(2 / rows)
-        else:
-            limit = np.sqrt(6 / (rows + cols))
-            w[...] = generator.uniform(-limit, limit, (rows, cols))

@@ -1,0 +1,65 @@
+"""What a network's arguments may be, looked at once when it is made."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ._functions import one_of, real
+from ._optimizers import integer
+
+
+def is_sum(method: str, reduction: object) -> bool:
+    return one_of(f"[{method}] reduction", reduction, ("mean", "sum")) == "sum"
+
+
+def sizes_of(layer_sizes: object) -> tuple[int, ...]:
+    try:
+        sizes = tuple(integer(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying
+    except TypeError:
+        raise TypeError(f"layer_sizes is {layer_sizes!r}, expected a sequence of integers") from None
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes is {sizes}, expected at least an input and an output width")
+    for k, d in enumerate(sizes):
+        if not 1 <= d < 2**31:
+            raise ValueError(f"layer_sizes[{k}] is {d}, expected a width from 1 to 2147483647")
+    return sizes
+
+
+def dtype_of(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        found = np.dtype(object if dtype is None else dtype)
+    except (TypeError, ValueError, SyntaxError):
+        found = np.dtype(object)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
+    return found
+
+
+def penalty_factor(name: str, value: object) -> float:
+    try:
+        return real(value)  # the core checks that it is >= 0
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, expected a number >= 0") from None
+
+
+def generator_of(seed: object) -> np.random.Generator:
+    if isinstance(seed, np.random.Generator):
+        return seed
+    try:
+        number = None if seed is None else integer(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}, expected an integer, a numpy.random.Generator or None") from None
+    if number is not None and number < 0:
+        raise ValueError(f"seed is {number}, expected an integer >= 0")
+    return np.random.default_rng(number)
+
+
+def as_array(method: str, argument: str, data: Any) -> Any:
+    """An array-like as NumPy sees it, once for all epochs; the core looks at kinds and shapes."""
+    if data is None or type(data) is np.ndarray or hasattr(data, "nnz"):
+        return data
+    try:
+        return np.asanyarray(data)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"[{method}] {argument} cannot be made an array of numbers: {error}") from None

@@ -1,0 +1,144 @@
+"""What a network is: its sizes, functions and parameters. What it does stands in _mlp.py."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _core
+from ._arguments import dtype_of, generator_of, penalty_factor, sizes_of
+from ._functions import (
+    OUTPUT_ACTIVATIONS,
+    LossSpec,
+    hidden_activations,
+    loss_number,
+    one_of,
+    output_activation,
+)
+from ._parameters import Views, initialise, numbers_of
+from .reference import views
+
+Array = NDArray[Any]
+
+
+class Network:
+    """A net's description and parameters; see `MLP`."""
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        *,
+        loss: LossSpec = None,
+        activation: Any = "relu",
+        output_activation: Any = "auto",
+        init: str = "auto",
+        seed: int | np.random.Generator | None = None,
+        dtype: DTypeLike = "float32",
+        device: str = "cpu",
+        l2: float = 0.0,
+        l1: float = 0.0,
+        deterministic: bool = False,
+    ) -> None:
+        recipe = {
+            "layer_sizes": sizes_of(layer_sizes), "loss": loss, "activation": activation,
+            "output_activation": output_activation, "dtype": dtype_of(dtype), "device": device,
+            "l2": penalty_factor("l2", l2), "l1": penalty_factor("l1", l1), "deterministic": bool(deterministic),
+        }  # fmt: skip
+        one_of("init", init, ("auto", "he_normal", "glorot_uniform", "zeros"))
+        generator = generator_of(seed)
+        self._build(recipe)
+        initialise(self, init, generator)
+
+    def _build(self, recipe: dict[str, Any]) -> None:
+        sizes, loss = recipe["layer_sizes"], recipe["loss"]
+        if not isinstance(recipe["device"], str):
+            raise TypeError(f"device is {recipe['device']!r}, expected a name such as 'cpu'")
+        hidden = hidden_activations(recipe["activation"], len(sizes) - 2)
+        functions = [*hidden, output_activation(recipe["output_activation"], loss, sizes[-1])]
+        number, parameters = loss_number(loss, sizes[-1])
+        self._core = _core.Net(
+            list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
+            number, parameters, recipe["dtype"], recipe["l2"], recipe["l1"], recipe["deterministic"],
+            recipe["device"],
+        )  # fmt: skip
+        self._recipe = recipe
+        self._activations = functions
+        self._params = np.zeros(self._core.parameter_count, recipe["dtype"])
+        weights, biases = views(self._params, self.layer_sizes)
+        self._weights, self._biases = Views("weights", weights), Views("biases", biases)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """d(0), .., d(L)."""
+        sizes: tuple[int, ...] = self._recipe["layer_sizes"]
+        return sizes
+
+    @property
+    def loss(self) -> Any:
+        """The loss as given."""
+        return self._recipe["loss"]
+
+    @property
+    def activations(self) -> list[tuple[str, float]]:
+        """(name, parameter) of every layer, the output's last."""
+        return list(self._activations)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of parameters and results."""
+        dtype: np.dtype[Any] = self._recipe["dtype"]
+        return dtype
+
+    @property
+    def device(self) -> str:
+        """Where the net runs."""
+        device: str = self._recipe["device"]
+        return device
+
+    @property
+    def params(self) -> Array:
+        """All parameters as one array (P,); see the class."""
+        return self._params
+
+    @params.setter
+    def params(self, value: ArrayLike) -> None:
+        if value is not self._params:  # net.params -= .. has written already
+            self._params[...] = numbers_of("params", "params", value, self._params.shape)
+
+    @property
+    def weights(self) -> Views:
+        """w(1) .. w(L) as views of params."""
+        return self._weights
+
+    @property
+    def biases(self) -> Views:
+        """b(1) .. b(L) as views of params."""
+        return self._biases
+
+    def to(self, device: str) -> Self:
+        """A net on the device, with parameters of its own."""
+        return self._with_recipe(device=device)
+
+    def __copy__(self) -> Self:
+        return self._with_recipe()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._with_recipe()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"recipe": self._recipe, "params": self._params}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._build(state["recipe"])
+        self._params[...] = state["params"]
+
+    def __repr__(self) -> str:
+        g = ", ".join(name for name, _ in self._activations)
+        return f"{type(self).__name__}({self.layer_sizes}, loss={self.loss!r}, activations=({g}), dtype={self.dtype})"
+
+    def _with_recipe(self, **changes: Any) -> Self:
+        net = type(self).__new__(type(self))
+        net._build({**self._recipe, **changes})
+        net._params[...] = self._params
+        return net

@@ -1,0 +1,67 @@
+"""The flat parameters: their views by layer, and how they start."""
+
+import operator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arguments import as_array
+from ._functions import REAL_KINDS, RELU_LIKE
+from .reference import views
+
+if TYPE_CHECKING:
+    from ._network import Network
+
+Array = NDArray[Any]
+
+
+class Views(Sequence[Array]):
+    """One array per layer, each a view of the flat parameters; item assignment writes into them."""
+
+    def __init__(self, name: str, arrays: list[Array]) -> None:
+        self._name, self._arrays = name, arrays
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self._arrays[k]
+
+    def __setitem__(self, k: int, value: ArrayLike) -> None:
+        mine = self._arrays[operator.index(k)]
+        mine[...] = numbers_of(self._name, f"{self._name}[{k}]", value, mine.shape)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self._arrays)
+
+    def __repr__(self) -> str:
+        return repr(self._arrays)
+
+
+def numbers_of(method: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    given: Array = as_array(method, argument, np.asarray(value) if value is None else value)
+    if given.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"[{method}] {argument} is given {given.dtype}, expected real numbers")
+    if given.shape != shape:
+        raise ValueError(f"[{method}] {argument} is given shape {given.shape}, expected {shape}")
+    return given
+
+
+def layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:
+    weight_grads, bias_grads = views(grad, sizes)
+    return {"weight_grads": weight_grads, "bias_grads": bias_grads}
+
+
+def initialise(net: "Network", init: str, generator: np.random.Generator) -> None:
+    """Glorot and Bengio 2010: uniform, variance 2 / (d(l-1) + d(l)); He et al. 2015: normal, variance 2 / d(l-1)."""
+    if init == "zeros":
+        return
+    for w, (g, _) in zip(net.weights, net.activations, strict=True):
+        rows, cols = w.shape
+        if init == "he_normal" or (init == "auto" and g in RELU_LIKE):
+            w[...] = generator.standard_normal((rows, cols)) * np.sqrt(2 / rows)
+        else:
+            limit = np.sqrt(6 / (rows + cols))
+            w[...] = generator.uniform(-limit, limit, (rows, cols))

@@ -1,0 +1,170 @@
+"""The rules of the house: who may include or import what, sizes of files and functions, equations that exist."""
+
+import ast
+import re
+
+import pytest
+from helpers import ROOT
+
+import fastbp as fb
+
+CPP = ROOT / "cpp" / "src"
+PYTHON = ROOT / "python" / "fastbp"
+SOURCES = [
+    path
+    for folder in ("cpp", "python", "tests", "benchmarks", "tools", "examples", "docs")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".cpp", ".hpp", ".h", ".c", ".py", ".pyi", ".cu", ".cuh"}
+]
+# layer: what it may include besides the standard library and its own folder. `formulas` may use the views and
+# enums of the seam, which are plain data; a backend may use the loops that backends share.
+ALLOWED = {
+    "seam": set(),
+    "formulas": {"seam/enums.hpp", "seam/views.hpp"},
+    "algorithm": {"seam"},
+    "backend/loops": {"seam", "formulas"},
+    "backend/plain": {"seam", "formulas", "backend/loops"},
+    "backend/cpu": {"seam", "formulas", "backend/loops", "dlfcn.h"},
+    "backend": {"seam", "backend/cpu", "backend/plain"},
+    "execution": {"seam", "algorithm", "backend/make_backend.hpp"},
+    "training": {"seam", "algorithm", "backend/make_backend.hpp", "execution"},
+    "api": {"seam", "algorithm", "backend/make_backend.hpp", "execution", "training", "fastbp"},
+}
+STANDARD_ONLY_MATH = {"cmath", "cstdint"}
+
+
+def layer_of(path):
+    parts = path.relative_to(CPP).parts
+    return "/".join(parts[:2]) if parts[0] == "backend" and len(parts) == 3 else parts[0]
+
+
+def includes(path):
+    return re.findall(r'^\s*#include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted(CPP.rglob("*.[ch]pp")), ids=lambda p: str(p.relative_to(CPP)))
+def test_a_layer_includes_only_what_stands_below_it(path):
+    layer = layer_of(path)
+    for name in includes(path):
+        if "/" not in name and "." not in name:  # the standard library
+            assert layer != "formulas" or name in STANDARD_ONLY_MATH, f"{path.name} includes <{name}>"
+            continue
+        own = name.startswith(layer + "/") and (layer != "backend" or name == "backend/make_backend.hpp")
+        allowed = any(name == entry or name.startswith(entry + "/") for entry in ALLOWED[layer])
+        assert own or allowed, f"{layer} may not include {name}"
+
+
+def test_the_algorithm_names_no_backend():
+    for path in (CPP / "algorithm").iterdir():
+        text = path.read_text()
+        for word in ("#if", "cblas", "Cuda", "thread>", "__AVX"):
+            assert word not in text, f"{path.name} says {word}"
+
+
+def test_bindings_know_only_the_public_headers():
+    for path in (ROOT / "cpp" / "bindings").rglob("*.[ch]pp"):
+        for name in includes(path):
+            folder = name.split("/")[0] if "/" in name else ""
+            assert folder not in set(ALLOWED)
+            assert folder != "fastbp" or name in ("fastbp/fastbp.hpp", "fastbp/fastbp.h")
+    with_pybind11 = [p for p in (ROOT / "cpp").rglob("*.[ch]pp") if "pybind11" in p.read_text()]
+    assert {p.parent for p in with_pybind11} == {ROOT / "cpp" / "bindings" / "python"}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def test_the_reference_knows_numpy_alone():
+    allowed = {"numpy", "numpy.typing", "math", "collections.abc", "itertools", "typing"}
+    assert set(imports(PYTHON / "reference.py")) <= allowed
+
+
+FRAMEWORKS = {"torch", "jax", "sklearn", "scipy", "pandas", "matplotlib", "tqdm", "threadpoolctl"}
+
+
+@pytest.mark.parametrize("path", sorted(PYTHON.rglob("*.py")), ids=lambda p: p.name)
+def test_no_framework_at_import_time(path):
+    for node in ast.parse(path.read_text()).body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        assert not {name.split(".")[0] for name in names} & FRAMEWORKS, f"{path.name} imports {names} at import time"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_short(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".py"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_python_function_is_short(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            docstring = node.body[0] if ast.get_docstring(node) else None
+            doc = docstring.end_lineno - docstring.lineno + 1 if docstring else 0
+            assert node.end_lineno - node.lineno + 1 - doc < 60, f"{node.name} in {path.name}"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if p.suffix in {".cpp", ".hpp", ".c"}], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_a_cpp_function_is_short(path):
+    """By the brackets: a body opened at the indentation of a function or method is closed within 60 lines."""
+    lines = path.read_text().splitlines()
+    for start, line in enumerate(lines):
+        if re.match(r"^(    )?[^\s#/{}].*\)( const)?( noexcept)?( override)? \{$", line) and not re.match(
+            r"^\s*(namespace|class|struct|enum|extern|template)", line
+        ):
+            indent = line[: len(line) - len(line.lstrip())]
+            end = next(k for k in range(start, len(lines)) if lines[k].startswith(indent + "}"))
+            assert end - start < 60, f"line {start + 1} of {path.name}: {line.strip()}"
+
+
+def test_cited_equations_exist():
+    notation = (ROOT / "cpp" / "NOTATION.md").read_text()
+    known = set(re.findall(r"^\| \((\d+)\) \|", notation, re.MULTILINE))
+    assert known == {str(n) for n in range(1, 12)}
+    for path in SOURCES:
+        if path.suffix in {".cpp", ".hpp", ".h"} and "tests" not in path.parts:
+            cited = {n for comment in re.findall(r"//.*|/\*.*?\*/", path.read_text()) for n in re.findall(r"(?<!\w)\((\d{1,2})\)", comment)}
+            assert cited <= known, f"{path.name} cites {cited - known}"
+
+
+def test_every_operation_of_the_seam_has_its_line():
+    notation = (ROOT / "cpp" / "NOTATION.md").read_text()
+    table = notation[notation.index("## The operations of the seam") : notation.index("## The algorithm")]
+    operations = set(re.findall(r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", (CPP / "seam" / "backend.hpp").read_text(), re.MULTILINE))
+    operations |= {"allocate", "name"}
+    documented = set(re.findall(r"`(\w+)`", table))
+    special = {"load_weights", "load_classes", "run"}  # one line with load_rows; Step's own method
+    assert len(operations) > 25
+    assert operations - special <= documented, operations - special - documented
+
+
+def test_the_enums_are_the_same_in_every_language():
+    header = (ROOT / "cpp" / "include" / "fastbp" / "fastbp.h").read_text()
+    seam = (CPP / "seam" / "enums.hpp").read_text()
+    from fastbp._functions import LOSSES, OUTPUT_ACTIVATIONS
+
+    for name, number in {**OUTPUT_ACTIVATIONS, **LOSSES}.items():
+        assert re.search(rf"FASTBP_{name.upper()} = {number}\b", header)
+        assert re.search(rf"\b{name} = {number},", seam)
+
+
+def test_one_version():
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
+    assert fb.__version__ == fb._core.__version__ == version
+
+
+def test_no_doubtful_compiler_flags():
+    for path in [*ROOT.glob("CMakeLists.txt"), *ROOT.glob("cpp/**/CMakeLists.txt"), *ROOT.glob("cmake/*")]:
+        text = re.sub(r"#.*", "", path.read_text())
+        for flag in ("-ffast-math", "-Ofast", "-fopenmp", "OpenMP", "-march=native"):
+            assert flag not in text, f"{path.name} has {flag}"

@@ -1,0 +1,309 @@
+"""MLP as its caller sees it: parameters in one memory, results by name, identities between them, checks of gradients."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp.testing import check_gradient, entry_name
+
+SIZES = (3, 5, 4, 2)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3))
+Y = RNG.normal(size=(40, 2))
+C = RNG.uniform(0.5, 2.0, size=40)
+
+
+def make(sizes=SIZES, **options):
+    settings = {"loss": "squared_error", "activation": "tanh", "seed": 0, "dtype": "float64"}
+    net = fb.MLP(sizes, **{**settings, **options})
+    for k, b in enumerate(net.biases):
+        b[:] = 0.1 * (k + 1)
+    return net
+
+
+def close(a, b, rtol=1e-12):
+    b = np.asarray(b)
+    np.testing.assert_allclose(a, b, rtol=0, atol=rtol * np.abs(b).max(initial=1e-300))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parameters_are_one_memory(dtype):
+    net = make(dtype=dtype)
+    assert net.params.shape == (sum((i + 1) * o for i, o in zip(SIZES[:-1], SIZES[1:], strict=True)),)
+    assert net.params.dtype == net.dtype == dtype
+    assert [w.shape for w in net.weights] == [(3, 5), (5, 4), (4, 2)]
+    assert [b.shape for b in net.biases] == [(5,), (4,), (2,)]
+    assert len(net.weights) == len(net.biases) == 3
+    assert net.layer_sizes == SIZES
+    before = net.forward(X)
+    net.params[:] = np.arange(net.params.size)
+    flat = np.concatenate([v.ravel() for layer in zip(net.weights, net.biases, strict=True) for v in layer])
+    np.testing.assert_array_equal(flat, np.arange(net.params.size))
+    assert not np.array_equal(net.forward(X), before)
+    net.weights[1] = np.full((5, 4), -1)
+    net.biases[-1] = [7, 8]
+    net.weights[0][2, 3] = 9
+    np.testing.assert_array_equal(net.params[20:40], -1)
+    np.testing.assert_array_equal(net.params[-2:], [7, 8])
+    assert net.params[2 * 5 + 3] == 9
+    memory = net.params
+    net.params = np.ones(net.params.size, "i8")
+    net.params -= 0.5
+    assert net.params is memory
+    np.testing.assert_array_equal(net.weights[2], 0.5)
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n)),
+                                   lambda n: n.to("cpu")])  # fmt: skip
+def test_copies_are_independent(clone):
+    options = {"loss": fb.Huber(0.3), "activation": [("elu", 0.7), "sine"], "output_activation": "softplus"}
+    net = make(**options, l2=0.1, l1=0.2, dtype="float32", deterministic=True)
+    value, grad = net.value_and_grad(X, Y)
+    other = clone(net)
+    assert not np.shares_memory(other.params, net.params)
+    other_value, other_grad = other.value_and_grad(X, Y)
+    assert other_value == value
+    np.testing.assert_array_equal(other_grad, grad)
+    assert repr(other) == repr(net)
+    other.params += 1
+    np.testing.assert_array_equal(net.value_and_grad(X, Y)[1], grad)
+    other.weights[0] = np.zeros((3, 5))
+    assert other.params[0] == 0
+    assert net.params[0] != 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_types_of_results(dtype):
+    net = make(dtype=dtype)
+    assert type(net.value(X, Y)) is float
+    value, grad = net.value_and_grad(X, Y)
+    assert type(value) is float
+    returns = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad", "example_loss")
+    r = net.backward(X, Y, returns=returns)
+    assert type(r.value) is type(r.loss) is float
+    assert r.x[0] is X
+    assert [v.shape for v in r.x] == [(40, d) for d in SIZES]
+    assert [v.shape for v in r.s] == [v.shape for v in r.deltas] == [(40, d) for d in SIZES[1:]]
+    assert r.example_loss.shape == (40,)
+    x, pullback = net.vjp(X)
+    arrays = [net.forward(X), grad, r.grad, r.input_grad, *r.s, *r.x[1:], *r.deltas, *r.weight_grads]
+    assert {a.dtype for a in [*arrays, *r.bias_grads, x, *pullback(x)]} == {np.dtype(dtype)}
+    for name, part in (("weight_grads", net.weights), ("bias_grads", net.biases)):
+        assert [g.shape for g in getattr(r, name)] == [v.shape for v in part]
+        assert all(np.shares_memory(g, r.grad) for g in getattr(r, name))
+    assert set(vars(net.backward(X, Y, returns=("s",)))) == {"s", "value", "loss"}
+    assert set(vars(net.backward(X, Y, returns=iter(["bias_grads"])))) >= {"bias_grads", "grad", "value", "loss"}
+    assert not hasattr(net.backward(X, Y, returns=["bias_grads"]), "weight_grads")
+    out = np.full(grad.shape, np.nan, dtype)
+    assert net.value_and_grad(X, Y, out=out)[1] is out
+    np.testing.assert_array_equal(out, grad)
+    out = np.full((40, 2), np.nan, dtype)
+    assert net.forward(X, out=out) is out
+    np.testing.assert_array_equal(out, net.forward(X))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weights", [None, C, RNG.uniform(0, 2, size=Y.shape)], ids=["none", "rows", "outputs"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "logistic"])
+def test_backward_identities(activation, weights, reduction):
+    net = make(activation=activation, l2=0.3, l1=0.2)
+    r = net.backward(X, Y, weights, reduction=reduction)
+    full = np.ones_like(Y) if weights is None else np.broadcast_to(weights.reshape(40, -1), Y.shape)
+    count = full.sum() / 2 if reduction == "mean" else 1.0
+    penalties = (0.3, 0.2) if reduction == "mean" else (0.0, 0.0)
+    for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        close(r.s[k], r.x[k] @ w + b)
+        close(r.weight_grads[k], r.x[k].T @ r.deltas[k] + penalties[0] * w + penalties[1] * np.sign(w))
+        close(r.bias_grads[k], r.deltas[k].sum(axis=0))
+    close(r.deltas[-1], full * (r.x[-1] - Y) / count)
+    close(r.input_grad, r.deltas[0] @ net.weights[0].T)
+    close(r.loss, (full * 0.5 * (r.x[-1] - Y) ** 2).sum() / count)
+    w = np.concatenate([w.ravel() for w in net.weights])
+    close(r.value, r.loss + 0.5 * penalties[0] * w @ w + penalties[1] * np.abs(w).sum())
+    value, grad = net.value_and_grad(X, Y, weights, reduction=reduction)
+    close(value, r.value)
+    close(grad, r.grad)
+    close(net.value(X, Y, weights, reduction=reduction), r.value)
+    close(r.x[-1], net.forward(X))
+    e = net.backward(X, Y, weights, reduction=reduction, returns=["example_loss"]).example_loss
+    seen = Y if weights is None or weights.ndim == 1 else None  # weights of outputs are part of the target
+    if seen is not None:
+        close(e, 0.5 * ((r.x[-1] - Y) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])  # g' from x, g' from s
+@pytest.mark.parametrize("output", ["identity", "softmax", "gelu"])
+def test_vjp(activation, output):
+    net = make(activation=activation, output_activation=output)
+    r = net.backward(X, Y, C)
+    x, pullback = net.vjp(X)
+    close(x, r.x[-1])
+    cotangent = C[:, None] * (x - Y) / C.sum()
+    grad, input_grad = pullback(cotangent)
+    close(grad, r.grad)
+    close(input_grad, r.input_grad)
+    net.params = RNG.normal(size=net.params.size)
+    x[:] = np.nan  # the caller's from now on
+    for form in (cotangent, cotangent.tolist(), np.asfortranarray(cotangent), cotangent[::-1].copy()[::-1]):
+        again, input_again = pullback(form)
+        np.testing.assert_array_equal(again, grad)
+        np.testing.assert_array_equal(input_again, input_grad)
+        assert again is not grad
+    doubled, _ = pullback(2 * cotangent)
+    close(doubled, 2 * grad)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_accumulate_over_chunks(dtype):
+    net, tolerance = make(dtype=dtype, l2=0.5), 1e-5 if dtype == "float32" else 1e-13
+    signed = C * np.where(np.arange(40) % 3 == 0, -1, 1)
+    value, grad = net.value_and_grad(X, Y, signed, reduction="sum")
+    total, out = 0.0, np.zeros_like(grad)
+    for chunk in (slice(0, 1), slice(1, 17), slice(17, 40)):
+        part, same = net.value_and_grad(
+            X[chunk], Y[chunk], signed[chunk], reduction="sum", out=out, accumulate=True
+        )
+        assert same is out
+        total += part
+    close(total, value, tolerance)
+    close(out, grad, tolerance)
+    out[:] = 1
+    net.value_and_grad(X, Y, out=out, accumulate=True)
+    close(out, 1 + net.value_and_grad(X, Y)[1], tolerance)
+
+
+def test_masked_targets():
+    net, mask = make(l2=0.1), RNG.random(Y.shape) < 0.6
+    holes = np.where(mask, Y, np.nan)
+    value, grad = net.value_and_grad(X, holes, mask)
+    x = net.forward(X)
+    w = np.concatenate([w.ravel() for w in net.weights])
+    close(value, 0.5 * (((x - Y) ** 2)[mask].sum()) / (mask.sum() / 2) + 0.05 * w @ w)
+    np.testing.assert_array_equal(grad, net.value_and_grad(X, np.where(mask, Y, 5.0), mask)[1])
+    rows = np.where(mask[:, :1], Y, np.nan)
+    close(net.value_and_grad(X, rows, mask[:, 0])[1], net.value_and_grad(X[mask[:, 0]], Y[mask[:, 0]])[1])
+    classes = make((3, 5, 4), loss="cross_entropy")
+    y = np.where(mask[:, 0], np.arange(40) % 4, [[np.nan], [-1], [9], [1e300]] * 10 and np.nan)
+    kept = mask[:, 0]
+    close(classes.value_and_grad(X, y, kept)[1], classes.value_and_grad(X[kept], y[kept])[1])
+
+
+def squared_error(y, x):
+    return 0.5 * ((x - y) ** 2).sum(axis=1), x - y
+
+
+def cross_entropy(y, x):
+    picked = np.arange(len(y)), y.astype(int)
+    dx = np.zeros_like(x)
+    dx[picked] = -1 / x[picked]
+    return -np.log(x[picked]), dx
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("rows", [40, 1500])
+def test_loss_functions(rows, deterministic):
+    x = RNG.normal(size=(rows, 3))
+    y, k, c = RNG.normal(size=(rows, 2)), RNG.integers(0, 2, size=rows), RNG.uniform(size=rows)
+    for built_in, function, target in (("squared_error", squared_error, y), ("cross_entropy", cross_entropy, k)):
+        output = "softmax" if built_in == "cross_entropy" else "auto"
+        nets = [make(loss=loss, output_activation=output, l2=0.1, deterministic=deterministic)
+                for loss in (built_in, function)]  # fmt: skip
+        for c_given, reduction in ((None, "mean"), (c, "mean"), (c - 0.5, "sum")):
+            values = [net.value_and_grad(x, target, c_given, reduction=reduction) for net in nets]
+            close(values[1][0], values[0][0], 1e-11)
+            close(values[1][1], values[0][1], 1e-11)
+            close(nets[1].value(x, target, c_given, reduction=reduction), values[0][0], 1e-11)
+            parts = [net.backward(x, target, c_given, reduction=reduction) for net in nets]
+            close(parts[1].input_grad, parts[0].input_grad, 1e-11)
+        histories = [net.fit(x, target, c, epochs=3, batch_size=16, seed=1, optimizer=fb.SGD(0.1)) for net in nets]
+        close(histories[1].loss, histories[0].loss, 1e-10)
+        close(nets[1].params, nets[0].params, 1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [1, 63, 64, 129, 1025, 5000])
+def test_deterministic_sums_equal_others(rows, dtype):
+    x, y = RNG.normal(size=(rows, 3)), RNG.normal(size=(rows, 2))
+    nets = [make(dtype=dtype, deterministic=d) for d in (True, False)]
+    first = nets[0].value_and_grad(x, y)
+    again = nets[0].value_and_grad(x, y)
+    assert first[0] == again[0]
+    np.testing.assert_array_equal(first[1], again[1])
+    other = nets[1].value_and_grad(x, y)
+    tolerance = 2e-5 if dtype == "float32" else 1e-12
+    close(first[0], other[0], tolerance)
+    close(first[1], other[1], tolerance)
+    r = nets[0].backward(x, y)
+    close(r.input_grad, nets[1].backward(x, y).input_grad, tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", "identity logistic tanh relu leaky_relu elu gelu silu softplus sine".split())
+def test_check_gradient_passes(activation, dtype):
+    limit = 1e-3 if dtype == "float32" else 1e-6
+    for loss in ("squared_error", "cross_entropy", "poisson", "huber", "absolute_error", fb.Pinball((0.2, 0.7))):
+        net = make(loss=loss, activation=activation, dtype=dtype, l2=0.01, l1=0.01)
+        y = np.arange(40) % 2 if loss == "cross_entropy" else np.abs(Y) if loss == "poisson" else Y
+        assert check_gradient(net, X, y, C) < limit
+        assert check_gradient(net, X, y, C, reduction="sum") < limit
+    wide = make((3, 60, 40, 2), activation=activation, dtype=dtype)
+    assert check_gradient(wide, X, Y) < limit
+
+
+def finds(net, X, Y, grad, i, **options):
+    where = entry_name(net, i)
+    with pytest.raises(AssertionError) as caught:
+        check_gradient(net, X, Y, grad=grad, **options)
+    assert where in str(caught.value), (where, str(caught.value))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e6])
+def test_check_gradient_finds_each_planted_error(size, activation, dtype):
+    net = make(dtype=dtype, activation=activation)
+    x, y = X[:10], Y[:10]
+    c, options = np.full(10, size), {"reduction": "sum"}
+    true = net.value_and_grad(x, y, c, **options)[1]
+    for i in range(true.size):
+        grad = true.copy()
+        grad[i] += 0.01 * np.abs(true).max()
+        where = entry_name(net, i)
+        with pytest.raises(AssertionError) as caught:
+            check_gradient(net, x, y, c, grad=grad, **options)
+        assert where in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_check_gradient_finds_errors_in_wide_nets(activation, dtype):
+    net = make((3, 60, 40, 2), dtype=dtype, activation=activation)
+    assert net.params.size > 2000
+    true = net.value_and_grad(X, Y)[1]
+    chosen = [0, true.size - 1, int(np.abs(true).argmax()), *RNG.integers(0, true.size, size=8).tolist()]
+    for i in chosen:
+        grad = true.copy()
+        grad[i] += 0.01 * np.abs(true).max()
+        finds(net, X, Y, grad, i)
+    grad = true.copy()
+    grad[chosen[2]] *= 2
+    finds(net, X, Y, grad, chosen[2])
+    grad[chosen[2]] = np.nan
+    finds(net, X, Y, grad, chosen[2])
+    grad = true.copy()
+    grad[7] = 0.0  # a lost derivative
+    if abs(true[7]) > 0.01 * np.abs(true).max():
+        finds(net, X, Y, grad, 7)
+
+
+def test_names_of_entries():
+    net = make((3, 2, 1))
+    assert [entry_name(net, i) for i in (0, 5, 6, 8, 10)] == [
+        "layer 1 (weights[0])[0, 0]", "layer 1 (weights[0])[2, 1]", "layer 1 (biases[0])[0]",
+        "layer 2 (weights[1])[0, 0]", "layer 2 (biases[1])[0]",
+    ]  # fmt: skip
+    with pytest.raises(IndexError):
+        entry_name(net, 11)
