@@ -13,7 +13,9 @@ from fastbp._functions import OUTPUT_ACTIVATIONS as NUMBERS
 TRUTH64 = {
     "exp": np.exp,
     "tanh": np.tanh,
-    "logistic": lambda s: np.where(s < 0, np.exp(np.minimum(s, 0)) / (1 + np.exp(np.minimum(s, 0))), 1 / (1 + np.exp(-np.maximum(s, 0)))),
+    "logistic": lambda s: np.where(
+        s < 0, np.exp(np.minimum(s, 0)) / (1 + np.exp(np.minimum(s, 0))), 1 / (1 + np.exp(-np.maximum(s, 0)))
+    ),
     "softplus": lambda s: np.maximum(s, 0) + np.log1p(np.exp(-np.abs(s))),
     "gelu": lambda s: 0.5 * s * np.frompyfunc(math.erfc, 1, 1)(s / -math.sqrt(2)).astype(float),
 }
@@ -24,13 +26,21 @@ TRUTH = {
     "softplus": lambda s: mpmath.log1p(mpmath.exp(s)),
     "gelu": lambda s: s * mpmath.erfc(-s / mpmath.sqrt(2)) / 2,
 }
-RANGE = {"exp": (-103.9, 88.7), "tanh": (-30, 30), "logistic": (-103.9, 110), "softplus": (-103.9, 110), "gelu": (-13, 13)}
+RANGE = {
+    "exp": (-103.9, 88.7),
+    "tanh": (-30, 30),
+    "logistic": (-103.9, 110),
+    "softplus": (-103.9, 110),
+    "gelu": (-13, 13),
+}
 
 
 def stratified(low, high, rng):
     """Points of every binade of both signs, and evenly over the range: more than 10^6."""
     magnitudes = np.exp2(np.arange(-126, 8))[:, None] * (1 + rng.random((134, 4000)))
-    points = np.concatenate([magnitudes.ravel(), -magnitudes.ravel(), rng.uniform(low, high, 400_000), [0.0, low, high]])
+    points = np.concatenate(
+        [magnitudes.ravel(), -magnitudes.ravel(), rng.uniform(low, high, 400_000), [0.0, low, high]]
+    )
     points = points.astype(np.float32)
     return points[(points >= low) & (points <= high)]
 

@@ -175,7 +175,10 @@ def test_integers_are_exact(seam):
             lists.g = [(NUMBERS[name], 0.0) for name in names]
             blank = [[np.full((29, d), np.nan, dtype) for d in sizes[1:]] for _ in range(3)]
             lists.s, lists.x, lists.delta = blank
-            found_w, found_b = [np.full(a.shape, np.nan, dtype) for a in w], [np.full(a.shape, np.nan, dtype) for a in b]
+            found_w, found_b = (
+                [np.full(a.shape, np.nan, dtype) for a in w],
+                [np.full(a.shape, np.nan, dtype) for a in b],
+            )
             lists.sink_w, lists.sink_b = found_w, found_b
             input_grad = np.full(X.shape, np.nan, dtype)
             getattr(seam, f"forward{bits}")("cpu", team, blocks, lists, X.astype(dtype))

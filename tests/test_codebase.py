@@ -100,7 +100,7 @@ def test_no_framework_at_import_time(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_is_short(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) < 400
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".py"], ids=lambda p: str(p.relative_to(ROOT)))
@@ -133,14 +133,22 @@ def test_cited_equations_exist():
     assert known == {str(n) for n in range(1, 12)}
     for path in SOURCES:
         if path.suffix in {".cpp", ".hpp", ".h"} and "tests" not in path.parts:
-            cited = {n for comment in re.findall(r"//.*|/\*.*?\*/", path.read_text()) for n in re.findall(r"(?<!\w)\((\d{1,2})\)", comment)}
+            cited = {
+                n
+                for comment in re.findall(r"//.*|/\*.*?\*/", path.read_text())
+                for n in re.findall(r"(?<!\w)\((\d{1,2})\)", comment)
+            }
             assert cited <= known, f"{path.name} cites {cited - known}"
 
 
 def test_every_operation_of_the_seam_has_its_line():
     notation = (ROOT / "cpp" / "NOTATION.md").read_text()
     table = notation[notation.index("## The operations of the seam") : notation.index("## The algorithm")]
-    operations = set(re.findall(r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", (CPP / "seam" / "backend.hpp").read_text(), re.MULTILINE))
+    operations = set(
+        re.findall(
+            r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", (CPP / "seam" / "backend.hpp").read_text(), re.MULTILINE
+        )
+    )
     operations |= {"allocate", "name"}
     documented = set(re.findall(r"`(\w+)`", table))
     special = {"load_weights", "load_classes", "run"}  # one line with load_rows; Step's own method

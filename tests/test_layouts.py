@@ -241,3 +241,59 @@ assert peak() - before < 60 + 40_000 * 784 / 2**20, peak() - before  # pages of 
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def survives(code):
+    """Runs code that could crash the interpreter in one of its own."""
+    head = "import numpy as np, fastbp as fb\nfrom numpy.lib.stride_tricks import as_strided\n"
+    run = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("labels", ["10**6", "-1", "np.nan", "-1e18"])
+@pytest.mark.parametrize("weights", ["c[:, 0] = 0", "c[:5] = 0", "c[1:, :2] = 0"])
+def test_class_numbers_behind_masks(labels, weights):
+    survives(f"""
+net = fb.MLP((3, 4), loss="cross_entropy", seed=0)
+c = np.ones((6, 4))
+{weights}
+for n in (1, 5, 6):
+    y = np.zeros(6)
+    y[:n] = {labels}
+    try:
+        value, grad = net.value_and_grad(np.ones((6, 3)), y, c)
+        assert not c[:n].any() and np.isfinite(value) and np.isfinite(grad).all()
+    except ValueError as error:
+        assert c[:n].any() and "expected a class number" in str(error)
+""")
+
+
+def test_memory_tricks():
+    survives("""
+net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
+X = np.random.default_rng(0).normal(size=(12, 3)).astype("f4")
+flat = X.reshape(-1)
+raw = bytearray(4 * 36 + 1)
+unaligned = np.frombuffer(raw, "f4", 36, 1).reshape(12, 3)
+unaligned[:] = X
+windows = as_strided(flat, (10, 3), (4, 4))
+for x in (X[::-1, ::-1], as_strided(flat, (12, 3), (0, 0)), windows, windows.T[::-1].T,
+          X.byteswap().view(">f4"),
+          unaligned, as_strided(flat[20:], (5, 3), (-8, -4)), np.full((2, 3), np.inf, "f2"),
+          np.full((2, 3), np.longdouble(1e30)), np.full((2, 3), 2**64 - 1, "u8"),
+          as_strided(np.frombuffer(raw, "u1"), (20, 3), (7, 1))):
+    same = np.ascontiguousarray(x, np.float64).astype("f4")
+    y = net.forward(x)
+    np.testing.assert_array_equal(y, net.forward(same))
+    net.value_and_grad(x, y)
+    net.vjp(x)[1](y)
+for rows in (2**33, 2**60):
+    x = np.broadcast_to(np.zeros((1, 3), "u1"), (rows, 3))
+    for call in (net.forward, net.vjp, lambda x: net.value(x, x), lambda x: net.value_and_grad(x, x),
+                 lambda x: net.backward(x, x), lambda x: net.fit(x, x)):
+        try:
+            call(x)
+        except (ValueError, MemoryError):
+            continue
+        raise AssertionError(rows)
+""")

@@ -130,7 +130,8 @@ def test_the_reference_agrees_with_differences():
                 continue
             h = 1e-5
             slope = (
-                network.reference(net, network.X, params + h * v)[0] - network.reference(net, network.X, params - h * v)[0]
+                network.reference(net, network.X, params + h * v)[0]
+                - network.reference(net, network.X, params - h * v)[0]
             ) / (2 * h)
             tolerance, kind = 1e-7 * (np.linalg.norm(grad) + abs(value)), "central"
         assert abs(slope - grad @ v) <= tolerance, f"seed {seed}: {net} by {kind} step"

@@ -1,4 +1,4 @@
-"""Every operation of the seam against NumPy: awkward shapes and strides, outputs full of nan, both backends and types."""
+"""Every operation of the seam against NumPy: awkward shapes and strides, outputs full of nan, all backends."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from fastbp._functions import OUTPUT_ACTIVATIONS as NUMBERS
 
 TYPES = {"32": (np.float32, 2e-6), "64": (np.float64, 1e-14)}
 PARAMETERS = {"leaky_relu": 0.01, "elu": 1.0}
+PRODUCTS = [(1, 1, 1), (3, 5, 2), (7, 1, 9), (17, 33, 65), (64, 64, 64), (2, 100, 1), (5, 0, 3)]
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 16), (33, 17), (64, 70)]
 
 
@@ -40,7 +41,7 @@ def forms(array):
     return [array, np.array(array, order="F"), wide[:, 1:-2]]
 
 
-@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (3, 5, 2), (7, 1, 9), (17, 33, 65), (64, 64, 64), (2, 100, 1), (5, 0, 3)])
+@pytest.mark.parametrize("m, k, n", PRODUCTS)
 def test_gemm(ops, m, k, n):
     on, dtype, tolerance, _ = ops
     rng = np.random.default_rng(m * 100 + n)
@@ -174,7 +175,9 @@ def test_output_delta(ops, loss, g, shape):
             )
             delta, example = nan(dtype, *shape), np.full(shape[0], np.nan)
             number = LOSS_NUMBERS[loss]
-            value = on.output_delta(number, per_output, (NUMBERS[g], a), s, x, values, classes, c, 0.25, delta, example)
+            value = on.output_delta(
+                number, per_output, (NUMBERS[g], a), s, x, values, classes, c, 0.25, delta, example
+            )
             assert value == pytest.approx(expected[0], rel=100 * tolerance, abs=100 * tolerance)
             close(delta, expected[1], 100 * tolerance)
             if c is None:
@@ -290,9 +293,7 @@ def test_penalties(ops):
     close(grad, expected, 3 * tolerance)
 
 
-@pytest.mark.parametrize(
-    "kind", ["f4", "f8", "f2", "g", "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", ">f4", ">f8", ">i2", ">u8", ">f2"]
-)
+@pytest.mark.parametrize("kind", "f4 f8 f2 g ? i1 i2 i4 i8 u1 u2 u4 u8 >f4 >f8 >i2 >u8 >f2".split())
 def test_load_rows(ops, kind):
     on, dtype, _, _ = ops
     source = (np.arange(60).reshape(6, 10) % 90).astype(kind)
@@ -312,5 +313,6 @@ def test_every_half_precision_number_is_loaded_exactly(seam):
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)[:, None]
     tile = np.full(halves.shape, np.nan, np.float32)
     on.load_rows(halves, None, tile)
-    np.testing.assert_array_equal(tile.view(np.uint32)[~np.isnan(halves)], halves.astype(np.float32).view(np.uint32)[~np.isnan(halves)])
-    assert np.isnan(tile[np.isnan(halves)]).all()
+    nan, expected = np.isnan(halves), halves.astype(np.float32)
+    np.testing.assert_array_equal(tile.view(np.uint32)[~nan], expected.view(np.uint32)[~nan])
+    assert np.isnan(tile[nan]).all()

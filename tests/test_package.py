@@ -153,11 +153,14 @@ def test_the_environment_is_left_as_it_was():
         "getenv = ctypes.CDLL(None).getenv; getenv.restype = ctypes.c_char_p; print(getenv(b'OPENBLAS_NUM_THREADS'))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.strip() == "None"
 
 
 def test_import_loads_no_framework():
-    program = "import sys, fastbp; print([m for m in ('torch', 'jax', 'sklearn', 'scipy', 'matplotlib', 'tqdm') if m in sys.modules])"
+    frameworks = "'torch', 'jax', 'sklearn', 'scipy', 'matplotlib', 'tqdm'"
+    program = f"import sys, fastbp; print([m for m in ({frameworks}) if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -16,7 +16,7 @@ LossFunction: TypeAlias = Callable[[Any, NDArray[Any]], tuple[Any, Any]]
 HIDDEN_ACTIVATIONS = {
     name: number
     for number, name in enumerate(
-        "identity logistic tanh relu leaky_relu elu gelu silu softplus sine".split()
+        ["identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "sine"]
     )
 }
 OUTPUT_ACTIVATIONS = {**HIDDEN_ACTIVATIONS, "exp": 10, "softmax": 11}

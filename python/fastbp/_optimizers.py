@@ -1,4 +1,4 @@
-"""Optimisers: frozen recipes with torch.optim's names and formulas, and the state of a training, which is the caller's."""
+"""Optimisers: frozen recipes with torch.optim's names and formulas, and the caller's state of a training."""
 
 import math
 import operator

@@ -1,5 +1,7 @@
-"""Where the installed headers, library and CMake files are. Computed from the compiled module: an editable install
-keeps those apart from the Python sources."""
+"""Where the installed headers, library and CMake files are.
+
+Computed from the compiled module: an editable install keeps those apart from the Python sources.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,7 @@ def get_include() -> str:
 
 
 def get_cmake_dir() -> str:
-    """The folder for ``cmake -Dfastbp_DIR=``."""
+    """The folder that CMake finds the package by: ``cmake -Dfastbp_DIR=$(python -m fastbp --cmakedir)``."""
     return str(_PACKAGE / "cmake")
 
 

@@ -215,8 +215,7 @@ def delta_recursion(w: Arrays, s: Arrays, x: Arrays, g: Specs, delta: Array) -> 
     """
     deltas = [delta] * len(w)
     for k in range(len(w) - 1, 0, -1):
-        u = deltas[k] @ w[k].T
-        deltas[k - 1] = multiply_by_derivative(*activation(g[k - 1]), s[k - 1], x[k], u)  # (4)
+        deltas[k - 1] = multiply_by_derivative(*activation(g[k - 1]), s[k - 1], x[k], deltas[k] @ w[k].T)  # (4)
     return deltas
 
 

@@ -1,5 +1,5 @@
-// What threads may do at once, for ThreadSanitizer: teams that share one pass, many callers of one net, one trainer each.
-// Every result is compared bit for bit with the same work done alone.
+// What threads may do at once, for ThreadSanitizer: teams that share one pass, many callers of one net, one trainer
+// each. Every result is compared bit for bit with the same work done alone.
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -45,13 +45,16 @@ std::vector<double> team_gradient(const Example& example, int team, int blocks, 
                 const LayerShape& shape = model.layers[k];
                 values[k] = workspace.scratch(Index(k)).row_block(0, end - at);
                 sinks[k] = {dense(grad.data() + shape.first_w, shape.inputs, shape.outputs),
-                            {grad.data() + shape.first_b, shape.outputs}, blend, blend};
+                            {grad.data() + shape.first_b, shape.outputs},
+                            blend,
+                            blend};
             }
             const Matrix<const double> x0 = dense(example.X.data(), example.rows, model.inputs()).row_block(at, end);
             const Pass<double> pass{{x0}, values};
             forward<double>(on, net, pass);
             const Target<double> y{{}, {example.y.data() + at, end - at}, {}, &slots.scale};
-            on.output_delta(workspace.loss(), net.back().g, pass.last().s, pass.last().x, y, pass.last().delta, {&loss, {}});
+            on.output_delta(workspace.loss(), net.back().g, pass.last().s, pass.last().x, y, pass.last().delta,
+                            {&loss, {}});
             backpropagate<double>(on, net, pass, sinks);
         }
     };
@@ -67,7 +70,8 @@ void teams() {
     const std::vector<double> alone = team_gradient(example, 1, 4, loss1);
     for (int team : {2, 3}) {
         double loss = 0;
-        expect(team_gradient(example, team, 4, loss) == alone && loss == loss1, "a team's gradient has the bits of one");
+        expect(team_gradient(example, team, 4, loss) == alone && loss == loss1,
+               "a team's gradient has the bits of one");
     }
 }
 
@@ -106,7 +110,8 @@ void trainers() {
     };
     const std::vector<double> expected = train();
     std::vector<std::thread> threads;
-    for (int t = 0; t < 3; ++t) threads.emplace_back([&] { expect(train() == expected, "trainers do not disturb each other"); });
+    for (int t = 0; t < 3; ++t)
+        threads.emplace_back([&] { expect(train() == expected, "trainers do not disturb each other"); });
     for (std::thread& thread : threads) thread.join();
 }
 

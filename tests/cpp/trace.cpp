@@ -39,7 +39,8 @@ using B = Backend<Real>;
 
 static_assert(noexcept(std::declval<B&>().gemm(1, {}, {}, 0, {})), "operations throw nothing");
 static_assert(noexcept(forward<Real>(std::declval<B&>(), {}, std::declval<const Pass<Real>&>())), "nor does a pass");
-static_assert(noexcept(backpropagate<Real>(std::declval<B&>(), {}, std::declval<const Pass<Real>&>(), {})), "either way");
+static_assert(noexcept(backpropagate<Real>(std::declval<B&>(), {}, std::declval<const Pass<Real>&>(), {})),
+              "either way");
 
 // Writes a letter for each operation and hands it on.
 class Trace final : public B {
@@ -53,7 +54,9 @@ class Trace final : public B {
     void upload(const void* from, void* to, std::size_t n) noexcept override { note('u'), on_.upload(from, to, n); }
     void download(const void* from, void* to, std::size_t n) noexcept override { note('d'), on_.download(from, to, n); }
     void load_rows(const RowSource& s, RowRange r, Out t) noexcept override { note('l'), on_.load_rows(s, r, t); }
-    void load_weights(const RowSource& s, RowRange r, Matrix<double> t) noexcept override { note('l'), on_.load_weights(s, r, t); }
+    void load_weights(const RowSource& s, RowRange r, Matrix<double> t) noexcept override {
+        note('l'), on_.load_weights(s, r, t);
+    }
     void load_classes(const RowSource& s, RowRange r, Vector<std::int32_t> t) noexcept override {
         note('l'), on_.load_classes(s, r, t);
     }
@@ -67,11 +70,16 @@ class Trace final : public B {
         note('s'), on_.sparse_gemm_transposed(alpha, a, b, beta, c);
     }
     void activate(G g, VectorIn b, Out s, Out x) noexcept override { note('a'), on_.activate(g, b, s, x); }
-    void multiply_by_derivative(G g, In s, In x, Out d) noexcept override { note('m'), on_.multiply_by_derivative(g, s, x, d); }
-    void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out d, LossSlots o) noexcept override {
+    void multiply_by_derivative(G g, In s, In x, Out d) noexcept override {
+        note('m'), on_.multiply_by_derivative(g, s, x, d);
+    }
+    void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out d,
+                      LossSlots o) noexcept override {
         note('o'), on_.output_delta(loss, g, s, x, y, d, o);
     }
-    void activate_tangent(G g, In s, In x, In sd, Out xd) noexcept override { note('t'), on_.activate_tangent(g, s, x, sd, xd); }
+    void activate_tangent(G g, In s, In x, In sd, Out xd) noexcept override {
+        note('t'), on_.activate_tangent(g, s, x, sd, xd);
+    }
     void derivative_tangent(G g, In s, In x, In sd, In u, Out dd) noexcept override {
         note('t'), on_.derivative_tangent(g, s, x, sd, u, dd);
     }
@@ -79,15 +87,22 @@ class Trace final : public B {
                               Out dd) noexcept override {
         note('t'), on_.output_delta_tangent(loss, g, s, x, y, sd, dd);
     }
-    void column_sums(Real alpha, In d, Real beta, VectorOut b) noexcept override { note('c'), on_.column_sums(alpha, d, beta, b); }
-    void row_square_sums(In m, bool add, Vector<double> out) noexcept override { note('q'), on_.row_square_sums(m, add, out); }
+    void column_sums(Real alpha, In d, Real beta, VectorOut b) noexcept override {
+        note('c'), on_.column_sums(alpha, d, beta, b);
+    }
+    void row_square_sums(In m, bool add, Vector<double> out) noexcept override {
+        note('q'), on_.row_square_sums(m, add, out);
+    }
     void scale_rows(Vector<const double> factor, Out m) noexcept override { note('f'), on_.scale_rows(factor, m); }
     void copy(In from, Out to) noexcept override { note('y'), on_.copy(from, to); }
     void reduce(Partials p, Real beta, VectorOut out) noexcept override { note('r'), on_.reduce(p, beta, out); }
-    void add_penalty(double l2, double l1, VectorIn w, VectorOut g) noexcept override { note('p'), on_.add_penalty(l2, l1, w, g); }
+    void add_penalty(double l2, double l1, VectorIn w, VectorOut g) noexcept override {
+        note('p'), on_.add_penalty(l2, l1, w, g);
+    }
     void sum_of_squares(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_squares(w, out); }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_magnitudes(w, out); }
-    void update(const StepRule& rule, const StepScalars* now, Partials g, VectorOut p, std::span<const VectorOut> m) noexcept override {
+    void update(const StepRule& rule, const StepScalars* now, Partials g, VectorOut p,
+                std::span<const VectorOut> m) noexcept override {
         note('x'), on_.update(rule, now, g, p, m);
     }
 
@@ -127,7 +142,14 @@ int run() {
     const double loss = carry_out(on, model, plan, workspace, job);
     const std::size_t allocated = allocations - before;
     // forward: three layers; the classes, the output delta; two propagations; three gradients; the end of the tile.
-    expect(on.log() == "gagaga" "l" "o" "gmgm" "gcgcgc" "|", "a pass is these operations and no others", on.log());
+    expect(on.log() ==
+               "gagaga"
+               "l"
+               "o"
+               "gmgm"
+               "gcgcgc"
+               "|",
+           "a pass is these operations and no others", on.log());
     expect(allocated == 0, "a pass allocates nothing", std::to_string(allocated));
     std::vector<Real> expected(grad.size());
     const double value = handle.value_and_grad(example.params.data(), example.x(), example.classes(), expected.data());

@@ -15,7 +15,8 @@ namespace fastbp::test {
 
 template <class T>
 Matrix<T> matrix(const py::array& array) {
-    if (array.ndim() != 2 || array.itemsize() != py::ssize_t(sizeof(T))) throw py::value_error("not a matrix of this type");
+    if (array.ndim() != 2 || array.itemsize() != py::ssize_t(sizeof(T)))
+        throw py::value_error("not a matrix of this type");
     const Index size = sizeof(T);
     return {static_cast<T*>(const_cast<void*>(array.data())), array.shape(0), array.shape(1), array.strides(0) / size,
             array.strides(1) / size};
@@ -53,8 +54,8 @@ struct TargetArgument {
     Target<Real> y;
     double scale;
 
-    TargetArgument(int kind, const Optional& parameter, const Optional& values, const Optional& classes, const Optional& c,
-                   double s)
+    TargetArgument(int kind, const Optional& parameter, const Optional& values, const Optional& classes,
+                   const Optional& c, double s)
         : loss{Loss(kind), vector<const Real>(parameter)},
           y{matrix<const Real>(values), vector<const std::int32_t>(classes), matrix<const double>(c), &scale},
           scale(s) {}

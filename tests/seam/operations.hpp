@@ -19,8 +19,8 @@ struct Operations {
     void gemm(Real alpha, const py::array& a, const py::array& b, Real beta, const py::array& c) {
         on->gemm(alpha, matrix<const Real>(a), matrix<const Real>(b), beta, matrix<Real>(c));
     }
-    void sparse_gemm(Real alpha, const Indices& starts, const Indices& columns, const py::array& values,
-                     Index cols, bool transposed, const py::array& b, Real beta, const py::array& c) {
+    void sparse_gemm(Real alpha, const Indices& starts, const Indices& columns, const py::array& values, Index cols,
+                     bool transposed, const py::array& b, Real beta, const py::array& c) {
         const Csr<Real> a = CsrArgument{starts, columns, values}.view<Real>(cols);
         if (transposed)
             on->sparse_gemm_transposed(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c));
@@ -31,7 +31,8 @@ struct Operations {
         on->activate(activation<Real>(g), vector<const Real>(b), matrix<Real>(s), matrix<Real>(x));
     }
     void multiply_by_derivative(const G& g, const Optional& s, const py::array& x, const py::array& delta) {
-        on->multiply_by_derivative(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<Real>(delta));
+        on->multiply_by_derivative(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                   matrix<Real>(delta));
     }
     double output_delta(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
                         const Optional& values, const Optional& classes, const Optional& c, double scale,
@@ -42,21 +43,22 @@ struct Operations {
                          matrix<Real>(delta), {&sum, vector<double>(example)});
         return sum;
     }
-    void activate_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot, const py::array& x_dot) {
-        on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<const Real>(s_dot),
-                             matrix<Real>(x_dot));
+    void activate_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot,
+                          const py::array& x_dot) {
+        on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                             matrix<const Real>(s_dot), matrix<Real>(x_dot));
     }
-    void derivative_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot, const py::array& u,
-                            const py::array& delta_dot) {
-        on->derivative_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), matrix<const Real>(s_dot),
-                               matrix<const Real>(u), matrix<Real>(delta_dot));
+    void derivative_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot,
+                            const py::array& u, const py::array& delta_dot) {
+        on->derivative_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                               matrix<const Real>(s_dot), matrix<const Real>(u), matrix<Real>(delta_dot));
     }
     void output_delta_tangent(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
                               const Optional& values, const Optional& classes, const Optional& c, double scale,
                               const py::array& s_dot, const py::array& delta_dot) {
         const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
-        on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), target.y,
-                                 matrix<const Real>(s_dot), matrix<Real>(delta_dot));
+        on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                 target.y, matrix<const Real>(s_dot), matrix<Real>(delta_dot));
     }
     void column_sums(Real alpha, const py::array& delta, Real beta, const py::array& b) {
         on->column_sums(alpha, matrix<const Real>(delta), beta, vector<Real>(b));
@@ -82,11 +84,17 @@ struct Operations {
         return {squares, magnitudes};
     }
     void load_rows(const py::array& source, const std::optional<Indices>& order, const py::array& tile) {
-        static const std::string kinds[] = {"f4", "f8", "f2", "f16", "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"};
+        static const std::string kinds[] = {"f4", "f8", "f2", "f16", "b1", "i1", "i2",
+                                            "i4", "i8", "u1", "u2",  "u4", "u8"};
         const std::string kind = std::string(1, source.dtype().kind()) + std::to_string(source.itemsize());
         const auto type = NumberType(std::find(std::begin(kinds), std::end(kinds), kind) - std::begin(kinds));
-        const RowSource from{static_cast<const std::byte*>(source.data()), type, source.dtype().byteorder() == '>',
-                             source.shape(0), source.shape(1), source.strides(0), source.strides(1)};
+        const RowSource from{static_cast<const std::byte*>(source.data()),
+                             type,
+                             source.dtype().byteorder() == '>',
+                             source.shape(0),
+                             source.shape(1),
+                             source.strides(0),
+                             source.strides(1)};
         on->load_rows(from, {order ? order->data() : nullptr, 0, tile.shape(0)}, matrix<Real>(tile));
     }
 

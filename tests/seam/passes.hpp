@@ -54,7 +54,8 @@ PassArguments<Real> arguments(const Lists& lists, const py::array& X, std::pair<
     a.blend_w = {blend.first, blend.second};
     a.blend_b = a.blend_w;
     for (std::size_t k = 0; k < lists.w.size(); ++k) {
-        a.layers.push_back({matrix<const Real>(lists.w[k]), vector<const Real>(lists.b[k]), activation<Real>(lists.g[k])});
+        a.layers.push_back(
+            {matrix<const Real>(lists.w[k]), vector<const Real>(lists.b[k]), activation<Real>(lists.g[k])});
         a.values.push_back({matrix<Real>(lists.s[k]), matrix<Real>(lists.x[k]), matrix<Real>(lists.delta[k]),
                             lists.u.empty() ? Matrix<Real>{} : matrix<Real>(lists.u[k])});
     }
@@ -70,12 +71,13 @@ void forward_pass(const std::string& device, int team, int blocks, const Lists& 
     run_team<Real>(*one, team, blocks, [&](Backend<Real>& on) { forward<Real>(on, a.layers, a.pass()); });
 }
 
-// With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss and how many times
-// a layer was reported done.
+// With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss and how many
+// times a layer was reported done.
 template <class Real>
-std::pair<double, int> backward_pass(const std::string& device, int team, int blocks, const Lists& lists, const py::array& X,
-                                     int loss, const Optional& parameter, const Optional& values, const Optional& classes,
-                                     const Optional& c, double scale, std::pair<Real, Real> blend, const Optional& input_grad) {
+std::pair<double, int> backward_pass(const std::string& device, int team, int blocks, const Lists& lists,
+                                     const py::array& X, int loss, const Optional& parameter, const Optional& values,
+                                     const Optional& classes, const Optional& c, double scale,
+                                     std::pair<Real, Real> blend, const Optional& input_grad) {
     const auto one = make_backend<Real>(device);
     auto a = arguments<Real>(lists, X, blend);
     for (std::size_t k = 0; k < lists.sink_w.size(); ++k)

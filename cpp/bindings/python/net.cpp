@@ -67,6 +67,7 @@ class PyNet {
     py::array forward(const py::array& params, py::handle X, py::handle out) const {
         return named("forward", [&] {
             Batch batch(X);
+            check_rows(batch);
             const Shape shape{batch.data.x.rows, widths_.back()};
             const py::array result =
                 out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(params));
@@ -81,6 +82,7 @@ class PyNet {
     py::tuple forward_kept(const py::array& params, py::handle X) const {
         return named("vjp", [&] {
             Batch batch(X);
+            check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
             const py::array result(dtype_, Shape{n, widths_.back()});
             const py::array kept(dtype_, Shape{fastbp_kept_size(net_.get(), n)});
@@ -118,6 +120,7 @@ class PyNet {
                       const py::object& loss_function, const std::vector<std::string>& wanted) const {
         return named("backward", [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
+            check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
             fastbp_results results = results_for();
             results.sum = sum;
@@ -160,6 +163,7 @@ class PyNet {
     py::tuple pull_back(const py::array& params, py::handle X, const py::array& kept, py::handle cotangent) const {
         return named("pullback", [&] {
             Batch batch(X);
+            check_rows(batch);
             const Input c(cotangent, "cotangent");
             const py::array grad(dtype_, Shape{parameter_count()});
             const py::array input_grad(dtype_, Shape{batch.data.x.rows, widths_.front()});
@@ -177,7 +181,8 @@ class PyNet {
                const py::object& loss_function) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
-            run(batch, loss_function, [&] { return fastbp_check(net_.get(), &batch.data, sum); });
+            run(batch, loss_function,
+                [&] { return fastbp_check(net_.get(), &batch.data, sum ? FASTBP_CHECK_SUM : FASTBP_CHECK_MEAN); });
         });
     }
 
@@ -216,6 +221,9 @@ class PyNet {
     }
 
   private:
+    // Before results of X's size are allocated.
+    void check_rows(const Batch& batch) const { require(fastbp_check(net_.get(), &batch.data, FASTBP_CHECK_ROWS)); }
+
     // Calls the core without the GIL, with callbacks attached. A Python exception of a callback goes before the core's.
     template <class Call>
     void run(Batch& batch, const py::object& loss_function, Call call) const {

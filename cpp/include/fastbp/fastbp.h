@@ -180,8 +180,10 @@ typedef struct fastbp_results {
     double value, loss;   /* filled in: the loss with and without penalties */
 } fastbp_results;
 
-/* Says whether the data fit the net, as the calls below do before they start. */
-FASTBP_API fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t sum);
+/* Says whether the data fit the net, as the calls below do before they start: X and the order for a forward pass; with
+ * targets not 0 also y and the weights for a mean, with FASTBP_CHECK_SUM for a sum (where weights may be negative). */
+enum { FASTBP_CHECK_ROWS = 0, FASTBP_CHECK_MEAN = 1, FASTBP_CHECK_SUM = 2 };
+FASTBP_API fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t targets);
 
 /* (1)(2): x(L) (N, d(L)) into out, which may be NULL where kept is not; s and x of all layers into kept
  * (fastbp_kept_size numbers), which may be NULL. */

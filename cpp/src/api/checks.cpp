@@ -47,12 +47,19 @@ double weight(const RowSource& c, Index row, Index col) {
     return value;
 }
 
-// Checks every target that counts, that is whose weight is not 0. `fits(value)` is the rule, `expected` its words.
+// Whether anything of the row counts, that is whether one of its weights is not 0.
+bool row_counts(const RowSource& c, Index row) {
+    for (Index j = 0; j < c.cols; ++j)
+        if (weight(c, row, j) != 0) return true;
+    return c.empty();
+}
+
+// Checks every target that counts. `fits(value)` is the rule, `expected` its words.
 template <class Fits>
 void check_values(const fastbp_data& data, Fits fits, const char* expected) {
     const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
     for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
-        if (!fits(value) && weight(c, i, j) != 0)
+        if (!fits(value) && (y.cols == c.cols ? weight(c, i, j) != 0 : row_counts(c, i)))
             refuse("y[", i, data.y.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value, ", expected ",
                    expected);
     });
@@ -99,7 +106,8 @@ void check_y(const Model& model, const fastbp_data& data) {
         check_values(
             data, [](double v) { return v >= 0 && v <= 1; },
             "a target within [0, 1] (map -1/+1 to 0/1 by (y + 1) / 2; fastbp.sklearn takes any labels)");
-    if (model.loss == Loss::poisson) check_values(data, [](double v) { return v >= 0; }, "a count or rate >= 0");
+    if (model.loss == Loss::poisson)
+        check_values(data, [](double v) { return v >= 0 && std::isfinite(v); }, "a finite count or rate >= 0");
 }
 
 void check_weights(const Model& model, const fastbp_data& data, bool sum) {
@@ -122,7 +130,8 @@ void check_weights(const Model& model, const fastbp_data& data, bool sum) {
             refuse("sample_weight[", i, "] is ", value, ", negative weights are possible with reduction='sum' only");
         any = any || value != 0;
     });
-    if (!any) refuse("sample_weight is 0 everywhere, expected at least one row that counts");
+    if (!any && !sum)
+        refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
 }
 
 }  // namespace

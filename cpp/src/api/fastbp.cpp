@@ -106,11 +106,11 @@ int64_t fastbp_parameter_count(const fastbp_net* net) { return net->model.parame
 
 int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) { return net->model.kept_size(n); }
 
-fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t sum) {
+fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t targets) {
     return guarded([&] {
         fastbp::check_size(data, "data");
         fastbp::check_rows(net->model, *data);
-        fastbp::check_targets(net->model, *data, sum != 0);
+        if (targets != FASTBP_CHECK_ROWS) fastbp::check_targets(net->model, *data, targets == FASTBP_CHECK_SUM);
     });
 }
 

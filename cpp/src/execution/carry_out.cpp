@@ -13,10 +13,8 @@ namespace {
 template <class Real>
 class Tile {
   public:
-    Tile(Backend<Real>& on, const Model& model, Workspace<Real>& workspace, const Job<Real>& job, Index begin,
-         Index end)
+    Tile(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
         : on_(on),
-          model_(model),
           workspace_(workspace),
           job_(job),
           begin_(begin),
@@ -107,7 +105,6 @@ class Tile {
     }
 
     Backend<Real>& on_;
-    const Model& model_;
     Workspace<Real>& workspace_;
     const Job<Real>& job_;
     const Index begin_, n_;
@@ -116,28 +113,32 @@ class Tile {
 
 // The tiles of one group. The first tile's gradient is blended by `first`, each later one is added.
 template <class Real>
-void carry_group(Backend<Real>& on, const Model& model, Workspace<Real>& workspace, const Job<Real>& job, Index begin,
-                 Index end, Index tile_rows, Real* grad, const Blend<Real>* first, double& loss_sum) {
+void carry_group(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end,
+                 Index tile_rows, Real* grad, const Blend<Real>* first, double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
     const auto& slots = workspace.slots();
-    for (Index at = begin; at < end; at += tile_rows) {
+    // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
+    Index at = begin;
+    do {
         if (job.poll != nullptr) (*job.poll)();
         const Index tile_end = std::min(end, at + tile_rows);
-        Tile<Real> tile(on, model, workspace, job, at, tile_end);
+        Tile<Real> tile(on, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
         tile.seed(net, pass, loss_sum);
         if (job.finite_or_stop && !std::isfinite(loss_sum))
             throw Error(ErrorKind::floating_point, "the loss is not finite");
-        if (!job.backward()) continue;
-        Sink<Real> sink;
-        if (job.into_parameters)
-            sink = workspace.sink(grad, &slots.step_w, &slots.step_b);
-        else if (grad != nullptr)
-            sink =
-                workspace.sink(grad, at == begin ? first : &slots.accumulate, at == begin ? first : &slots.accumulate);
-        backpropagate(on, net, pass, sink, job.input_grad.row_block(at, tile_end));
-    }
+        if (job.backward()) {
+            const Blend<Real>* blend = at == begin ? first : &slots.accumulate;
+            Sink<Real> sink;
+            if (job.into_parameters)
+                sink = workspace.sink(grad, &slots.step_w, &slots.step_b);
+            else if (grad != nullptr)
+                sink = workspace.sink(grad, blend, blend);
+            backpropagate(on, net, pass, sink, job.input_grad.row_block(at, tile_end));
+        }
+        at = tile_end;
+    } while (at < end);
 }
 
 }  // namespace
@@ -153,7 +154,7 @@ double carry_out(Backend<Real>& on, const Model& model, const Plan& plan, Worksp
     double loss = 0;
     for (Index group = 0; group < plan.groups; ++group) {
         double& sum = workspace.loss_sum(group) = 0;
-        carry_group(on, model, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
+        carry_group(on, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
                     own_sums ? workspace.gradient(group).data : job.grad,
                     own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
         loss += sum;

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 namespace fastbp {
@@ -24,9 +25,24 @@ float number(Half half) {
     return std::bit_cast<float>(sign | (moved << 23) | (fraction << 13));
 }
 
+struct Boolean {
+    std::uint8_t byte;
+};
+
+int number(Boolean boolean) { return boolean.byte != 0 ? 1 : 0; }
+
 template <class T>
 T number(T value) {
     return value;
+}
+
+// A real number as a class number: -1 where it is none that an int could hold.
+template <class To, class From>
+To convert(From value) {
+    if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>)
+        return value >= From(0) && value < From(std::numeric_limits<To>::max()) ? To(value) : To(-1);
+    else
+        return To(value);
 }
 
 template <class From>
@@ -51,10 +67,11 @@ void convert_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
         if (plain && std::is_same_v<From, To>) {
             std::memcpy(to, from, std::size_t(tile.cols * size));
         } else if (plain) {
-            for (Index j = 0; j < tile.cols; ++j) to[j] = To(number(read<From>(from + j * size, false)));
+            for (Index j = 0; j < tile.cols; ++j) to[j] = convert<To>(number(read<From>(from + j * size, false)));
         } else {
             for (Index j = 0; j < tile.cols; ++j)
-                to[j * tile.col_stride] = To(number(read<From>(from + j * source.col_stride, source.byte_swapped)));
+                to[j * tile.col_stride] =
+                    convert<To>(number(read<From>(from + j * source.col_stride, source.byte_swapped)));
         }
     }
 }
@@ -68,7 +85,7 @@ void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
         case NumberType::float64: return convert_rows<double>(source, rows, tile);
         case NumberType::float16: return convert_rows<Half>(source, rows, tile);
         case NumberType::long_double: return convert_rows<long double>(source, rows, tile);
-        case NumberType::boolean: return convert_rows<std::uint8_t>(source, rows, tile);
+        case NumberType::boolean: return convert_rows<Boolean>(source, rows, tile);
         case NumberType::int8: return convert_rows<std::int8_t>(source, rows, tile);
         case NumberType::int16: return convert_rows<std::int16_t>(source, rows, tile);
         case NumberType::int32: return convert_rows<std::int32_t>(source, rows, tile);

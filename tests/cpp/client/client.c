@@ -28,7 +28,8 @@ int main(void) {
     if (results.value != 4.5 || grad[0] != -3 || grad[1] != -6 || grad[2] != -3) return 3;
     spec.size = 1;
     fastbp_net* other = NULL;
-    if (fastbp_net_create(&spec, &other) != FASTBP_VALUE_ERROR || strstr(fastbp_last_error(), "spec.size") == NULL) return 4;
+    if (fastbp_net_create(&spec, &other) != FASTBP_VALUE_ERROR || strstr(fastbp_last_error(), "spec.size") == NULL)
+        return 4;
     fastbp_net_destroy(net);
     return 0;
 }

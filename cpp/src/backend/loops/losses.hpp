@@ -56,7 +56,7 @@ RowLoss softmax_cross_entropy_row(SoftmaxRow<Real> row, const TargetRow<Real>& y
     RowLoss loss;
     if (y.y.classes.data != nullptr) {
         const Index k = y.y.classes.data[y.row];
-        const double c = y.weight(k);
+        const double c = k < 0 || k >= row.n ? 0 : y.weight(k);  // a masked row may hold any number
         if (c == 0) {
             for (Index j = 0; delta != nullptr && j < row.n; ++j) delta[j * d_step] = 0;
             return loss;
