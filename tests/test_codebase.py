@@ -26,7 +26,7 @@ ALLOWED = {
     "backend/plain": {"seam", "formulas", "backend/loops"},
     "backend/cpu": {"seam", "formulas", "backend/loops", "dlfcn.h"},
     "backend": {"seam", "backend/cpu", "backend/plain"},
-    "execution": {"seam", "algorithm", "backend/make_backend.hpp"},
+    "execution": {"seam", "algorithm", "backend/make_backend.hpp", "sched.h", "pthread.h"},
     "training": {"seam", "algorithm", "backend/make_backend.hpp", "execution"},
     "api": {"seam", "algorithm", "backend/make_backend.hpp", "execution", "training", "fastbp"},
 }

@@ -4,29 +4,39 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 `MLP`; `reference` is the same algorithm in NumPy, `testing` checks gradients.
 """
 
-from . import reference, testing
+from . import reference, schedules, testing
 from ._config import offer_scipy_blas, show_config
 from ._core import __version__
+from ._early_stopping import EarlyStopping
 from ._functions import Huber, Pinball
 from ._history import History
 from ._mlp import MLP
-from ._optimizers import SGD, Adam, TrainState
+from ._optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop, TrainState
 from ._paths import get_cmake_dir, get_include
+from ._threads import get_num_threads, set_num_threads
 
 offer_scipy_blas()
 
 __all__ = [
     "MLP",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "EarlyStopping",
     "History",
     "Huber",
     "Pinball",
+    "RMSprop",
+    "Rprop",
     "TrainState",
     "__version__",
     "get_cmake_dir",
     "get_include",
+    "get_num_threads",
     "reference",
+    "schedules",
+    "set_num_threads",
     "show_config",
     "testing",
 ]

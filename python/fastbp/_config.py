@@ -39,6 +39,7 @@ def config() -> dict[str, Any]:
         "blas": facts["blas"],
         "blas_library": facts["blas_library"],
         "blas_core": facts["blas_core"],
+        "threads": _core.get_num_threads(),
         "devices": ["cpu"],
     }
 

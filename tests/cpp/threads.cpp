@@ -5,12 +5,9 @@
 #include <thread>
 #include <vector>
 
-#include "algorithm/backpropagate.hpp"
-#include "algorithm/forward.hpp"
 #include "backend/make_backend.hpp"
 #include "example.hpp"
-#include "execution/cooperative.hpp"
-#include "execution/workspace.hpp"
+#include "execution/carry_out.hpp"
 #include "model_of.hpp"
 
 namespace fastbp::test {
@@ -22,56 +19,41 @@ void expect(bool right, const char* what) {
     std::exit(1);
 }
 
-// One gradient by a team over the cooperative decorator, with tiles in sequence so that a late member would be caught.
-std::vector<double> team_gradient(const Example& example, int team, int blocks, double& loss) {
+// One gradient by a team that shares a cooperative plan of several tiles, so that a late member would be caught.
+std::vector<double> team_gradient(const Example& example, int team, Schedule schedule, double& loss) {
     const Model model = model_of(example);
-    const auto one = make_backend<double>("cpu");
-    constexpr Index tile = 16;
-    Workspace<double> workspace(*one, model, tile, 0);
-    std::vector<double> grad(std::size_t(model.parameter_count)), partial(std::size_t(blocks), 0.0);
-    auto& slots = workspace.slots();
-    slots.scale = 1.0 / double(example.rows);
-    const Network<double> net = workspace.network(example.params.data());
+    const auto on = make_backend<double>("cpu");
+    const Plan plan{schedule, example.rows, 16, 4};
+    Crew<double> crew(*on, model, plan, team, 0);
+    std::vector<double> grad(std::size_t(model.parameter_count));
+    Job<double> job;
+    job.params = example.params.data();
+    job.x_view = dense(example.X.data(), example.rows, model.inputs());
+    job.rows = {nullptr, 0, example.rows};
+    job.seed = Seed::loss;
+    job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
+    job.y_is_classes = true;
+    job.scale = 1.0 / double(example.rows);
+    job.grad = grad.data();
     Barrier barrier(team);
-    loss = 0;
-    const auto member = [&](int m) {
-        Cooperative<double> on(*one, barrier, m, blocks, partial.data());
-        std::vector<LayerValues<double>> values(net.size());
-        std::vector<LayerSink<double>> sinks(net.size());
-        for (Index at = 0; at < example.rows; at += tile) {
-            const Index end = std::min(example.rows, at + tile);
-            const Blend<double>* blend = at == 0 ? &slots.overwrite : &slots.accumulate;
-            for (std::size_t k = 0; k < net.size(); ++k) {
-                const LayerShape& shape = model.layers[k];
-                values[k] = workspace.scratch(Index(k)).row_block(0, end - at);
-                sinks[k] = {dense(grad.data() + shape.first_w, shape.inputs, shape.outputs),
-                            {grad.data() + shape.first_b, shape.outputs},
-                            blend,
-                            blend};
-            }
-            const Matrix<const double> x0 = dense(example.X.data(), example.rows, model.inputs()).row_block(at, end);
-            const Pass<double> pass{{x0}, values};
-            forward<double>(on, net, pass);
-            const Target<double> y{{}, {example.y.data() + at, end - at}, {}, &slots.scale};
-            on.output_delta(workspace.loss(), net.back().g, pass.last().s, pass.last().x, y, pass.last().delta,
-                            {&loss, {}});
-            backpropagate<double>(on, net, pass, sinks);
-        }
-    };
     std::vector<std::thread> threads;
-    for (int m = 0; m < team; ++m) threads.emplace_back(member, m);
+    for (int m = 0; m < team; ++m)
+        threads.emplace_back([&, m] { carry_out(*on, Member{m, barrier}, plan, crew, job); });
     for (std::thread& thread : threads) thread.join();
+    loss = total_loss(plan, crew);
     return grad;
 }
 
 void teams() {
     const Example example(53);
-    double loss1 = 0;
-    const std::vector<double> alone = team_gradient(example, 1, 4, loss1);
-    for (int team : {2, 3}) {
-        double loss = 0;
-        expect(team_gradient(example, team, 4, loss) == alone && loss == loss1,
-               "a team's gradient has the bits of one");
+    for (const Schedule schedule : {Schedule::cooperative, Schedule::rows}) {
+        double loss1 = 0;
+        const std::vector<double> alone = team_gradient(example, 1, schedule, loss1);
+        for (int team : {2, 3, 4}) {
+            double loss = 0;
+            expect(team_gradient(example, team, schedule, loss) == alone && loss == loss1,
+                   "a team gives the bits of one");
+        }
     }
 }
 
@@ -101,7 +83,11 @@ void trainers() {
         fastbp_data data = data_of(example.x(), example.classes());
         fastbp_epoch epoch = {};
         epoch.size = sizeof epoch;
-        epoch.rule = {sizeof(fastbp_step_rule), FASTBP_ADAM, 0, 0, 0, 0, 0.9, 0.999, 1e-8};
+        epoch.rule.size = sizeof epoch.rule;
+        epoch.rule.kind = FASTBP_ADAM;
+        epoch.rule.beta1 = 0.9;
+        epoch.rule.beta2 = 0.999;
+        epoch.rule.eps = 1e-8;
         epoch.moments = moments;
         epoch.batch_size = 8;
         epoch.lr = lr.data();
@@ -115,11 +101,30 @@ void trainers() {
     for (std::thread& thread : threads) thread.join();
 }
 
+// Callers of different shapes at the same time: one has the pool, the others work alone, and all are right.
+void pool() {
+    const Example small(40), large(4000);
+    const auto repeat = [](const Example& example) {
+        const Net<double> net = example.net();
+        std::vector<double> first, grad(std::size_t(net.parameter_count()));
+        for (int round = 0; round < 30; ++round) {
+            net.value_and_grad(example.params.data(), example.x(), example.classes(), grad.data());
+            if (round == 0) first = grad;
+            expect(grad == first, "a gradient has the same bits whether the pool was free or busy");
+        }
+    };
+    std::vector<std::thread> callers;
+    for (int t = 0; t < 3; ++t) callers.emplace_back([&, t] { repeat(t == 0 ? small : large); });
+    for (std::thread& caller : callers) caller.join();
+}
+
 }  // namespace
 }  // namespace fastbp::test
 
 int main() {
+    fastbp::require(fastbp_set_num_threads(4));
     fastbp::test::teams();
+    fastbp::test::pool();
     fastbp::test::callers_of_one_net();
     fastbp::test::trainers();
     std::puts("threads: ok");

@@ -124,8 +124,10 @@ int run() {
     const Model model = model_of(example);
     const auto one = make_backend<Real>("cpu");
     Trace on(*one);
-    const Plan plan = make_plan(model, example.rows, sizeof(Real));
-    Workspace<Real> workspace(on, model, plan.tile, 0);
+    const Plan plan = make_plan(model, example.rows, sizeof(Real), 1);
+    Crew<Real> crew(on, model, plan, 1, 0);
+    Barrier barrier(1);
+    const Member alone{0, barrier};
     std::vector<Real> grad(std::size_t(model.parameter_count));
     Job<Real> job;
     job.params = example.params.data();
@@ -136,10 +138,11 @@ int run() {
     job.y_is_classes = true;
     job.scale = 1.0 / double(example.rows);
     job.grad = grad.data();
-    carry_out(on, model, plan, workspace, job);  // BLAS sets up its own memory at the first call
+    carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
     on.forget();
     const std::size_t before = allocations;
-    const double loss = carry_out(on, model, plan, workspace, job);
+    carry_out(on, alone, plan, crew, job);
+    const double loss = total_loss(plan, crew);
     const std::size_t allocated = allocations - before;
     // forward: three layers; the classes, the output delta; two propagations; three gradients; the end of the tile.
     expect(on.log() ==

@@ -3,6 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <tuple>
+#include <utility>
+
 #include "arrays.hpp"
 #include "fastbp/fastbp.hpp"
 #include "net.hpp"
@@ -23,9 +26,26 @@ PyObject* exception_for(fastbp_status status) {
     return PyExc_RuntimeError;
 }
 
-fastbp_step_rule make_rule(int kind, bool nesterov, double momentum, double dampening, double weight_decay,
-                           double beta1, double beta2, double eps) {
-    return {sizeof(fastbp_step_rule), kind, nesterov, momentum, dampening, weight_decay, beta1, beta2, eps};
+using Pair = std::pair<double, double>;
+
+fastbp_step_rule make_rule(int kind, bool nesterov, bool centered, double momentum, double dampening,
+                           double weight_decay, Pair betas, double eps, double alpha, double lr_decay, Pair etas,
+                           Pair step_sizes) {
+    fastbp_step_rule rule = {};
+    rule.size = sizeof rule;
+    rule.kind = kind;
+    rule.nesterov = nesterov;
+    rule.centered = centered;
+    rule.momentum = momentum;
+    rule.dampening = dampening;
+    rule.weight_decay = weight_decay;
+    std::tie(rule.beta1, rule.beta2) = betas;
+    rule.eps = eps;
+    rule.alpha = alpha;
+    rule.lr_decay = lr_decay;
+    std::tie(rule.eta_minus, rule.eta_plus) = etas;
+    std::tie(rule.step_size_min, rule.step_size_max) = step_sizes;
+    return rule;
 }
 
 // One optimiser step on an array of the given dtype and shape: `params` is written in place, `grad` (the same) is read.
@@ -74,13 +94,22 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
         }
     });
     py::class_<fastbp_step_rule>(m, "StepRule", "An optimiser's numbers.")
-        .def(py::init(&make_rule), py::arg("kind"), py::arg("nesterov"), py::arg("momentum"), py::arg("dampening"),
-             py::arg("weight_decay"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"))
+        .def(py::init(&make_rule), py::kw_only(), py::arg("kind"), py::arg("nesterov") = false,
+             py::arg("centered") = false, py::arg("momentum") = 0.0, py::arg("dampening") = 0.0,
+             py::arg("weight_decay") = 0.0, py::arg("betas") = Pair(), py::arg("eps") = 0.0, py::arg("alpha") = 0.0,
+             py::arg("lr_decay") = 0.0, py::arg("etas") = Pair(), py::arg("step_sizes") = Pair())
         .def_property_readonly("moment_count", [](const fastbp_step_rule& rule) { return fastbp_moment_count(&rule); });
     register_net(m);
     m.def("update", &update, py::arg("rule"), py::arg("dtype"), py::arg("shape"), py::arg("params"), py::arg("grad"),
           py::arg("moments"), py::arg("lr"), py::arg("step"));
     m.def("config", &config);
+    m.def("get_num_threads", &fastbp_get_num_threads);
+    m.def("jobs_taken", [] {
+        std::vector<std::int64_t> counts(std::size_t(fastbp_jobs_taken(nullptr, 0)));
+        fastbp_jobs_taken(counts.data(), std::int32_t(counts.size()));
+        return counts;
+    });
+    m.def("set_num_threads", [](std::int32_t n) { fastbp::require(fastbp_set_num_threads(n)); }, py::arg("n"));
     m.def(
         "offer_blas",
         [](const std::string& name, std::uintptr_t sgemm, std::uintptr_t dgemm) {

@@ -113,6 +113,15 @@ FASTBP_API fastbp_status fastbp_get_config(fastbp_config* config);
  * To be called before the first net is made. */
 FASTBP_API fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm);
 
+/* How many threads a call may use, in this process: what was set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else
+ * the processors this process may run on. n >= 1 is honoured also beyond those; 0 goes back to the default. */
+FASTBP_API int32_t fastbp_get_num_threads(void);
+FASTBP_API fastbp_status fastbp_set_num_threads(int32_t n);
+
+/* How many jobs each member of the thread pool has taken since it was started: the first `size` of them into counts
+ * (member 0 stands for all calling threads). Returns how many members there are. */
+FASTBP_API int32_t fastbp_jobs_taken(int64_t* counts, int32_t size);
+
 /* ---- a net --------------------------------------------------------------------------------------------------- */
 
 typedef struct fastbp_net fastbp_net;
@@ -202,17 +211,30 @@ FASTBP_API fastbp_status fastbp_pull_back(const fastbp_net* net, const void* par
 /* ---- training -------------------------------------------------------------------------------------------------------
  */
 
-typedef enum fastbp_optimizer { FASTBP_SGD = 0, FASTBP_ADAM = 1 } fastbp_optimizer;
+typedef enum fastbp_optimizer {
+    FASTBP_SGD = 0,
+    FASTBP_ADAM = 1,
+    FASTBP_RMSPROP = 2,
+    FASTBP_ADAGRAD = 3,
+    FASTBP_ADAMW = 4,
+    FASTBP_RPROP = 5
+} fastbp_optimizer;
 
-/* torch.optim's names and formulas. */
+/* torch.optim's names and formulas, which NOTATION.md lists with the fields that each kind reads. */
 typedef struct fastbp_step_rule {
     size_t size;
     int32_t kind; /* fastbp_optimizer */
     int32_t nesterov;
+    int32_t centered;
+    int32_t reserved;
     double momentum, dampening, weight_decay, beta1, beta2, eps;
+    double alpha, lr_decay;
+    double eta_minus, eta_plus, step_size_min, step_size_max; /* etas and step_sizes of Rprop */
 } fastbp_step_rule;
 
-/* How many arrays (P,) the rule keeps between steps; they start as zeros. Negative: not a rule. */
+/* How many arrays (P,) the rule keeps between steps. The caller fills them before the first step: with zeros, but for
+ * the sum of Adagrad (moments[0]), which starts at initial_accumulator_value, and the step sizes of Rprop (moments[1]),
+ * which start at its lr; Rprop does not look at the lr of a step. Negative: not a rule. */
 FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
 
 /* One step on `count` numbers of the type: params from grad, with the learning rate lr; step counts from 1. */

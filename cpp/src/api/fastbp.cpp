@@ -9,6 +9,8 @@
 #include "api/checks.hpp"
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
+#include "execution/thread_pool.hpp"
+#include "execution/threads.hpp"
 #include "seam/error.hpp"
 
 namespace {
@@ -90,6 +92,26 @@ fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm) {
         check_pointer(name, "name");
         fastbp::offer_blas(name, sgemm, dgemm);
     });
+}
+
+int32_t fastbp_get_num_threads(void) { return fastbp::num_threads(); }
+
+fastbp_status fastbp_set_num_threads(int32_t n) {
+    return guarded([&] {
+        if (n < 0) throw Error(ErrorKind::value, "n is " + std::to_string(n) + ", expected a number of threads >= 1");
+        fastbp::set_num_threads(n);
+    });
+}
+
+int32_t fastbp_jobs_taken(int64_t* counts, int32_t size) {
+    int32_t members = 0;
+    guarded([&] {
+        for (const long taken : fastbp::ThreadPool::get().jobs_taken()) {
+            if (members < size) counts[members] = taken;
+            ++members;
+        }
+    });
+    return members;
 }
 
 fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net) {

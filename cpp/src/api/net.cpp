@@ -7,6 +7,8 @@
 #include "backend/make_backend.hpp"
 #include "execution/carry_out.hpp"
 #include "execution/penalty.hpp"
+#include "execution/thread_pool.hpp"
+#include "execution/threads.hpp"
 #include "execution/weights.hpp"
 #include "training/epoch.hpp"
 
@@ -96,26 +98,24 @@ class NetOf final : public fastbp_net {
         state.rule = step_rule(epoch.rule);
         for (int k = 0; k < moment_count(state.rule); ++k)
             state.moments.push_back({static_cast<Real*>(epoch.moments[k]), model.parameter_count});
-        state.batch_size = std::min(epoch.batch_size, std::max<Index>(job.rows.count, 1));
-        state.drop_last = epoch.drop_last != 0 && epoch.batch_size <= job.rows.count;
-        if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;
+        if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;  // no whole mini-batch
+        state.batch_size = std::min(epoch.batch_size, job.rows.count);
+        state.drop_last = epoch.drop_last != 0;
         state.lr = epoch.lr;
         state.step = epoch.step;
-        const Plan plan = make_plan(model, state.batch_size, sizeof(Real));
-        const auto workspace = free_.borrow(*on_, model, plan.tile, gradients_needed(plan) + 1);
-        const auto report = [&] {
-            epoch.step = state.step;
-            epoch.loss_sum = state.loss_sum;
-            epoch.weight_sum = state.weight_sum;
-            epoch.steps_done = state.steps_done;
-        };
-        try {
-            fastbp::run_epoch(*on_, model, *workspace, static_cast<Real*>(params), job, state);
-        } catch (...) {
-            report();
-            throw;
-        }
-        report();
+        state.threads = threads_for(job);
+        const Plan plan = make_plan(model, state.batch_size, sizeof(Real), state.threads);
+        const int team = team_for(plan, job);
+        const auto crew = free_.borrow(*on_, model, plan, team, extra_gradients(plan));
+        (*crew).start();
+        ThreadPool::get().run(team, [&](const Member& member) {
+            fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, state);
+        });
+        epoch.step = state.step;
+        epoch.loss_sum = state.loss_sum;
+        epoch.weight_sum = state.weight_sum;
+        epoch.steps_done = state.steps_done;
+        throw_if_stopped(*crew);
     }
 
   private:
@@ -174,26 +174,49 @@ class NetOf final : public fastbp_net {
     }
 
     void add_penalties_to(fastbp_results& results, const Real* params) const {
-        const auto workspace = free_.borrow(*on_, model, 1, 0);
-        results.value += penalty(*on_, model, *workspace, params);
+        Slots<Real> slots;
+        results.value += penalty(*on_, model, slots, params);
         if (results.grad != nullptr) add_penalties(*on_, model, params, static_cast<Real*>(results.grad));
     }
 
-    // Where the loss is the caller's function, which may fail half-way, the gradient is first summed in the workspace:
-    // a failed call leaves the caller's as it was.
-    double run(Job<Real>& job) const {
-        const Plan plan = make_plan(model, job.rows.count, sizeof(Real));
+    // A loss function is the caller's code, and is not called by several threads at a time.
+    static int threads_for(const Job<Real>& job) { return job.seed == Seed::function ? 1 : num_threads(); }
+
+    static int team_for(const Plan& plan, const Job<Real>& job) {
+        const int team = forced_team() > 0 && job.seed != Seed::function ? forced_team() : threads_for(job);
+        return std::min(plan.parts, team);
+    }
+
+    static void throw_if_stopped(const Crew<Real>& crew) {
+        switch (crew.stopped()) {
+            case Stop::none: return;
+            case Stop::interrupted: throw Error(ErrorKind::interrupted, "interrupted");
+            case Stop::loss_function_failed: throw Error(ErrorKind::interrupted, "the loss function failed");
+            case Stop::not_finite: throw Error(ErrorKind::floating_point, "the loss is not finite");
+        }
+    }
+
+    // Where the loss is the caller's function, which may fail half-way, the gradient is first left in the crew: a
+    // failed call leaves the caller's as it was.
+    double run(Job<Real> job) const {
+        const Plan plan = make_plan(model, job.rows.count, sizeof(Real), threads_for(job));
         const bool careful = job.seed == Seed::function && job.grad != nullptr;
-        const Index own = gradients_needed(plan);
-        const auto workspace = free_.borrow(*on_, model, plan.tile, own + (careful ? 1 : 0));
-        if (!careful) return carry_out(*on_, model, plan, *workspace, job);
-        Job<Real> safe = job;
-        safe.grad = (*workspace).gradient(own).data;
-        safe.accumulate = false;
-        const double loss = carry_out(*on_, model, plan, *workspace, safe);
-        on_->reduce((*workspace).partials(own + 1).subspan(std::size_t(own)), job.accumulate ? Real(1) : Real(0),
-                    {job.grad, model.parameter_count});
-        return loss;
+        const int team = team_for(plan, job);
+        const auto crew = free_.borrow(*on_, model, plan, team, careful ? extra_gradients(plan) : 0);
+        Real* const grad = job.grad;
+        const Real beta = job.accumulate ? Real(1) : Real(0);
+        if (careful) {
+            job.grad = (*crew).gradient(0).data;
+            job.accumulate = false;
+            job.leave_partials = true;
+        }
+        (*crew).start();
+        ThreadPool::get().run(team, [&](const Member& member) { carry_out(*on_, member, plan, *crew, job); });
+        throw_if_stopped(*crew);
+        if (careful)
+            on_->reduce((*crew).partials(0, std::max(plan.partial_gradients(), 1)), beta,
+                        {grad, model.parameter_count});
+        return total_loss(plan, *crew);
     }
 
     const std::unique_ptr<Backend<Real>> on_;

@@ -23,54 +23,51 @@ struct fastbp_net {
 
 namespace fastbp {
 
-// Lends a workspace and takes it back.
+// Lends crews and takes them back, one per concurrent call.
 template <class Real>
 class FreeList {
   public:
+    FreeList() { free_.reserve(most_kept); }
+
     class Loan {
       public:
-        Loan(FreeList& owner, std::unique_ptr<Workspace<Real>> workspace)
-            : owner_(owner), workspace_(std::move(workspace)) {}
-        ~Loan() { owner_.take_back(std::move(workspace_)); }
+        Loan(FreeList& owner, std::unique_ptr<Crew<Real>> crew) : owner_(owner), crew_(std::move(crew)) {}
+        ~Loan() { owner_.take_back(std::move(crew_)); }
         Loan(const Loan&) = delete;
         Loan& operator=(const Loan&) = delete;
-        Workspace<Real>& operator*() const { return *workspace_; }
+        Crew<Real>& operator*() const { return *crew_; }
 
       private:
         FreeList& owner_;
-        std::unique_ptr<Workspace<Real>> workspace_;
+        std::unique_ptr<Crew<Real>> crew_;
     };
 
-    Loan borrow(Backend<Real>& on, const Model& model, Index tile, Index gradients) {
-        std::unique_ptr<Workspace<Real>> workspace;
+    // The one lent last that fits, or a new one in the place of one that does not.
+    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients) {
+        std::unique_ptr<Crew<Real>> crew;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            if (!free_.empty()) {
-                workspace = std::move(free_.back());
-                free_.pop_back();
-            }
+            for (std::size_t k = free_.size(); k-- > 0 && crew == nullptr;)
+                if (free_[k]->fits(plan, members, extra_gradients)) {
+                    crew = std::move(free_[k]);
+                    free_.erase(free_.begin() + std::ptrdiff_t(k));
+                }
+            if (crew == nullptr && free_.size() == most_kept) free_.erase(free_.begin());
         }
-        if (workspace == nullptr || !workspace->fits(tile, gradients)) {
-            workspace.reset();
-            workspace = std::make_unique<Workspace<Real>>(on, model, tile, gradients);
-        }
-        return Loan(*this, std::move(workspace));
+        if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, members, extra_gradients);
+        return Loan(*this, std::move(crew));
     }
 
   private:
-    void take_back(std::unique_ptr<Workspace<Real>> workspace) noexcept {
+    static constexpr std::size_t most_kept = 4;
+
+    void take_back(std::unique_ptr<Crew<Real>> crew) noexcept {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.size() < free_.capacity()) free_.push_back(std::move(workspace));
+        if (free_.size() < most_kept) free_.push_back(std::move(crew));
     }
 
     std::mutex mutex_;
-    std::vector<std::unique_ptr<Workspace<Real>>> free_ = reserved();
-
-    static std::vector<std::unique_ptr<Workspace<Real>>> reserved() {
-        std::vector<std::unique_ptr<Workspace<Real>>> list;
-        list.reserve(16);
-        return list;
-    }
+    std::vector<std::unique_ptr<Crew<Real>>> free_;
 };
 
 // Builds a model from a spec. Throws Error naming the field that does not fit.

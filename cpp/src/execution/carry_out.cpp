@@ -28,21 +28,23 @@ class Tile {
         return {{input()}, layers};
     }
 
-    // delta(L) of the tile, and the loss added to the slot.
-    void seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+    // delta(L) of the tile, and the loss added to the slot. False where the caller's loss function failed.
+    bool seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         switch (job_.seed) {
-            case Seed::none: return;
-            case Seed::loss: return seed_by_loss(net, pass, loss_sum);
+            case Seed::none: return true;
+            case Seed::loss: seed_by_loss(net, pass, loss_sum); return true;
             case Seed::function: return seed_by_function(net, pass, loss_sum);
             case Seed::cotangent:
                 on_.load_rows(job_.cotangent, {nullptr, begin_, n_}, pass.last().delta);
-                return on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
+                on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
+                return true;
         }
+        return true;
     }
 
   private:
     LayerValues<Real> values(std::size_t k) {
-        const LayerValues<Real> scratch = workspace_.scratch(Index(k)).row_block(0, n_);
+        const LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
         if (job_.kept.empty()) return scratch;
         const LayerValues<Real> kept = job_.kept[k].row_block(begin_, begin_ + n_);
         const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
@@ -53,7 +55,7 @@ class Tile {
 
     Matrix<const Real> input() {
         if (!job_.x_view.empty()) return job_.x_view.row_block(rows_.first, rows_.first + n_);
-        const Matrix<Real> tile = workspace_.x0().row_block(0, n_);
+        const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
         on_.load_rows(job_.x, rows_, tile);
         return tile;
     }
@@ -61,7 +63,7 @@ class Tile {
     Matrix<double> weights() {
         if (job_.weights.empty()) return {};
         const Index cols = job_.weights.cols;
-        const Matrix<double> tile = dense(workspace_.weights().data, n_, cols);
+        const Matrix<double> tile = dense(workspace_.tile().weights.data, n_, cols);
         on_.load_weights(job_.weights, rows_, tile);
         return tile;
     }
@@ -69,11 +71,11 @@ class Tile {
     void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         Target<Real> y;
         if (job_.y_is_classes) {
-            const Vector<std::int32_t> classes = workspace_.classes().block(0, n_);
+            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
             on_.load_classes(job_.y, rows_, classes);
             y.classes = {classes.data, classes.size};
         } else {
-            const Matrix<Real> values = workspace_.y().row_block(0, n_);
+            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
             on_.load_rows(job_.y, rows_, values);
             y.values = values;
         }
@@ -86,14 +88,14 @@ class Tile {
     }
 
     // e and dx come from the caller; the weights become one factor per row.
-    void seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.example().data;
+    bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
         if (job_.function.function(job_.function.context, rows_.order, rows_.first, n_, last.x.data, e,
                                    last.delta.data) != 0)
-            throw Error(ErrorKind::interrupted, "the loss function failed");
+            return false;
         const Matrix<double> c = weights();
-        double* factor = workspace_.weights().data;
+        double* factor = workspace_.tile().weights.data;
         double sum = 0;
         for (Index i = 0; i < n_; ++i) {
             factor[i] = job_.scale * (c.empty() ? 1.0 : c(i, 0));
@@ -102,6 +104,7 @@ class Tile {
         loss_sum += sum;
         on_.scale_rows({factor, n_}, last.delta);
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
+        return true;
     }
 
     Backend<Real>& on_;
@@ -111,23 +114,28 @@ class Tile {
     const RowRange rows_;
 };
 
-// The tiles of one group. The first tile's gradient is blended by `first`, each later one is added.
+// The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
+// first tile's gradient is blended by `first`, each later one is added.
+//
+// Members that share must agree when to stop. Only the first asks the poll, before the forward pass; all look at the
+// answer, and at the loss, after the meetings of that pass and before (5); and the tile ends in a meeting.
 template <class Real>
-void carry_group(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end,
-                 Index tile_rows, Real* grad, const Blend<Real>* first, double& loss_sum) {
+void carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
+                 const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
+                 double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
     const auto& slots = workspace.slots();
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
     Index at = begin;
     do {
-        if (job.poll != nullptr) (*job.poll)();
+        if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
         const Index tile_end = std::min(end, at + tile_rows);
         Tile<Real> tile(on, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
-        tile.seed(net, pass, loss_sum);
-        if (job.finite_or_stop && !std::isfinite(loss_sum))
-            throw Error(ErrorKind::floating_point, "the loss is not finite");
+        if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::loss_function_failed);
+        if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
+        if (crew.stopped() != Stop::none) return;
         if (job.backward()) {
             const Blend<Real>* blend = at == begin ? first : &slots.accumulate;
             Sink<Real> sink;
@@ -136,36 +144,47 @@ void carry_group(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>&
             else if (grad != nullptr)
                 sink = workspace.sink(grad, blend, blend);
             backpropagate(on, net, pass, sink, job.input_grad.row_block(at, tile_end));
+        } else {
+            on.meet();
         }
         at = tile_end;
     } while (at < end);
 }
 
-}  // namespace
-
-Index gradients_needed(const Plan& plan) { return plan.groups > 1 ? plan.groups : 0; }
-
+// Each member's groups, one after the other, then the sum of their gradients.
 template <class Real>
-double carry_out(Backend<Real>& on, const Model& model, const Plan& plan, Workspace<Real>& workspace,
-                 const Job<Real>& job) {
-    auto& slots = workspace.slots();
-    slots.scale = job.scale;
-    const bool own_sums = job.grad != nullptr && plan.groups > 1;
-    double loss = 0;
-    for (Index group = 0; group < plan.groups; ++group) {
-        double& sum = workspace.loss_sum(group) = 0;
-        carry_group(on, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
-                    own_sums ? workspace.gradient(group).data : job.grad,
+void carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+    Workspace<Real>& workspace = crew.workspace(member.index);
+    const auto& slots = workspace.slots();
+    const bool own_sums = job.grad != nullptr && plan.partial_gradients() > 0;
+    for (int group = member.index; group < plan.parts; group += member.team()) {
+        double& sum = crew.loss_sum(group) = 0;
+        carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
+                    own_sums ? crew.gradient(group).data : job.grad,
                     own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
-        loss += sum;
+        if (crew.stopped() != Stop::none) break;
     }
-    if (own_sums)
-        on.reduce(workspace.partials(plan.groups), job.accumulate ? Real(1) : Real(0),
-                  {job.grad, model.parameter_count});
-    return loss;
+    member.meet();
+    if (!own_sums || job.leave_partials || crew.stopped() != Stop::none) return;
+    const Index size = crew.gradient(0).size;
+    together(on, member, plan, crew)
+        .reduce(crew.partials(0, plan.parts), job.accumulate ? Real(1) : Real(0), {job.grad, size});
 }
 
-template double carry_out(Backend<float>&, const Model&, const Plan&, Workspace<float>&, const Job<float>&);
-template double carry_out(Backend<double>&, const Model&, const Plan&, Workspace<double>&, const Job<double>&);
+}  // namespace
+
+template <class Real>
+void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+    Workspace<Real>& workspace = crew.workspace(member.index);
+    workspace.slots().scale = job.scale;
+    if (!plan.shares_operations()) return carry_groups(on, member, plan, crew, job);
+    if (member.first()) crew.loss_sum(0) = 0;
+    Cooperative<Real> shared = together(on, member, plan, crew);
+    const Blend<Real>* first = job.accumulate ? &workspace.slots().accumulate : &workspace.slots().overwrite;
+    carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first, crew.loss_sum(0));
+}
+
+template void carry_out(Backend<float>&, const Member&, const Plan&, Crew<float>&, const Job<float>&);
+template void carry_out(Backend<double>&, const Member&, const Plan&, Crew<double>&, const Job<double>&);
 
 }  // namespace fastbp

@@ -1,19 +1,31 @@
-// Carries a job out by its plan: groups of rows, tile by tile through all layers forward and backward.
+// Carries a job out by its plan. Every member of the team runs these functions; the plan says what is whose.
 #pragma once
 
+#include "execution/barrier.hpp"
+#include "execution/cooperative.hpp"
 #include "execution/job.hpp"
-#include "execution/plan.hpp"
 #include "execution/workspace.hpp"
 
 namespace fastbp {
 
-// Returns the sum of scale c_n e_n, 0 where the seed is not a loss. The workspace must fit plan.tile and
-// gradients_needed. Throws Error where the loss function failed, the loss is not finite or the poll said stop.
+// The job's results are there when all members have returned; its loss is total_loss(crew). Check crew.stopped() where
+// all members do: with a reason there, nothing that was begun is complete.
 template <class Real>
-double carry_out(Backend<Real>& on, const Model& model, const Plan& plan, Workspace<Real>& workspace,
-                 const Job<Real>& job);
+void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job);
 
-// How many gradient sums the workspace must hold: none where one group writes straight into the job's gradient.
-Index gradients_needed(const Plan& plan);
+// The sum of scale c_n e_n of the job carried out last, 0 where its seed was not a loss.
+template <class Real>
+double total_loss(const Plan& plan, Crew<Real>& crew) {
+    double sum = 0;
+    for (int part = 0; part < (plan.shares_operations() ? 1 : plan.parts); ++part) sum += crew.loss_sum(part);
+    return sum;
+}
+
+// A backend that shares elementwise work over parameters among the team.
+template <class Real>
+Cooperative<Real> together(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew) {
+    const int blocks = plan.shares_operations() ? plan.parts : member.team();
+    return Cooperative<Real>(on, member.barrier, member.index, blocks, crew.partial_sums());
+}
 
 }  // namespace fastbp

@@ -128,7 +128,10 @@ class Cooperative final : public Backend<Real> {
         shared(to.rows, [&](Index p, Index q) { one_.copy(from.row_block(p, q), to.row_block(p, q)); });
     }
     void reduce(Partials partials, Real beta, VectorOut out) noexcept override {
-        alone([&] { one_.reduce(partials, beta, out); });
+        shared(out.size, [&](Index p, Index q) {
+            VectorIn parts[most_partials];
+            one_.reduce(block_of(partials, p, q, parts), beta, out.block(p, q));
+        });
     }
     void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
         shared(grad.size, [&](Index p, Index q) { one_.add_penalty(l2, l1, w.block(p, q), grad.block(p, q)); });
@@ -141,7 +144,12 @@ class Cooperative final : public Backend<Real> {
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {
-        alone([&] { one_.update(rule, now, gradient, params, moments); });
+        shared(params.size, [&](Index p, Index q) {
+            VectorIn parts[most_partials];
+            VectorOut state[most_moments];
+            for (std::size_t k = 0; k < moments.size(); ++k) state[k] = moments[k].block(p, q);
+            one_.update(rule, now, block_of(gradient, p, q, parts), params.block(p, q), {state, moments.size()});
+        });
     }
 
     // One barrier for an equation instead of one for each primitive.
@@ -180,6 +188,12 @@ class Cooperative final : public Backend<Real> {
 
   private:
     static constexpr Index grain = 16;  // one vector of floats
+    static constexpr std::size_t most_partials = 64, most_moments = 8;
+
+    static Partials block_of(Partials partials, Index p, Index q, VectorIn* blocks) {
+        for (std::size_t k = 0; k < partials.size(); ++k) blocks[k] = partials[k].block(p, q);
+        return {blocks, partials.size()};
+    }
 
     template <class Body>
     void each_block(Index n, Body body) {

@@ -49,6 +49,8 @@ struct Job {
     Real* grad = nullptr;
     bool accumulate = false;
     bool into_parameters = false;
+    bool leave_partials =
+        false;  // grad is crew.gradient(0), and groups leave their sums in the crew for the caller to add
 
     Poll* poll = nullptr;
 

@@ -6,8 +6,7 @@
 namespace fastbp {
 
 template <class Real>
-double penalty(Backend<Real>& on, const Model& model, Workspace<Real>& workspace, const Real* params) {
-    auto& slots = workspace.slots();
+double penalty(Backend<Real>& on, const Model& model, Slots<Real>& slots, const Real* params) {
     slots.squares = slots.magnitudes = 0;
     for (const LayerShape& layer : model.layers) {
         const Vector<const Real> w{params + layer.first_w, layer.inputs * layer.outputs};

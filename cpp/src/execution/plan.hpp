@@ -1,20 +1,29 @@
-// How a batch is cut: a pure function of sizes. Who carries it out, and how many turn up, changes no bit.
+// How a batch is cut: a pure function of sizes, type and, unless the model is deterministic, the number of threads.
+// Who carries a plan out, and how many turn up, changes no bit.
 #pragma once
 
 #include "execution/model.hpp"
 
 namespace fastbp {
 
-// Groups of rows, each with its own gradient sum; a group goes tile by tile through all layers, forward and
-// backward.
-struct Plan {
-    Index rows = 0;
-    Index tile = 0;    // rows that go through the layers together
-    Index groups = 1;  // gradient sums, added in a fixed tree
-
-    Index group_edge(Index k) const { return rows * k / groups; }
+enum class Schedule {
+    rows,         // groups of rows, each with its own gradient sum, go tile by tile through all layers
+    cooperative,  // one tile after the other, each operation shared by output blocks; no sum but the gradient itself
 };
 
-Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number);
+struct Plan {
+    Schedule schedule = Schedule::rows;
+    Index rows = 0;
+    Index tile = 0;  // rows that go through the layers together
+    int parts = 1;   // groups of rows, or blocks of each operation
+
+    Index group_edge(int k) const { return rows * k / parts; }
+    bool shares_operations() const { return schedule == Schedule::cooperative; }
+    // Gradient sums of groups, to be added in a fixed tree; none where the one gradient is written in place.
+    int partial_gradients() const { return schedule == Schedule::rows && parts > 1 ? parts : 0; }
+};
+
+// The plan for `threads` threads; with `threads` ignored where the model is deterministic.
+Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads);
 
 }  // namespace fastbp

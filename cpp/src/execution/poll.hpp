@@ -3,8 +3,6 @@
 
 #include <chrono>
 
-#include "seam/error.hpp"
-
 namespace fastbp {
 
 class Poll {
@@ -12,13 +10,13 @@ class Poll {
     // function(context) not 0: stop.
     Poll(int (*function)(void*), void* context) : function_(function), context_(context) {}
 
-    // Asks where `interval` has passed since it last did. Throws Error(interrupted) on a request to stop.
-    void operator()() {
-        if (function_ == nullptr) return;
+    // Asks where `interval` has passed since it last did; true is a request to stop. For the calling thread alone.
+    bool wants_stop() {
+        if (function_ == nullptr) return false;
         const auto now = std::chrono::steady_clock::now();
-        if (now - last_ < interval) return;
+        if (now - last_ < interval) return false;
         last_ = now;
-        if (function_(context_) != 0) throw Error(ErrorKind::interrupted, "interrupted");
+        return function_(context_) != 0;
     }
 
   private:

@@ -30,48 +30,53 @@ bool keeps_s(const Model& model, std::size_t k) {
     return derivative_needs_s(model.layers[k].g) || (last && loss_needs_s(model.loss, model.layers[k].g));
 }
 
+// Lays out twice: once to count, once over the block.
+template <class Real, class LayOut>
+std::unique_ptr<Block<Real>> carve(Backend<Real>& on, LayOut lay_out) {
+    Carver counter(nullptr);
+    lay_out(counter);
+    auto block = std::make_unique<Block<Real>>(on, counter.used());
+    Carver carver(block->memory());
+    lay_out(carver);
+    return block;
+}
+
 }  // namespace
 
 template <class Real>
-Workspace<Real>::Workspace(Backend<Real>& on, const Model& model, Index tile, Index gradients)
-    : on_(on), model_(model), tile_(tile) {
-    carve(model, gradients);
-    loss_parameter_.assign(model.loss_parameter.begin(), model.loss_parameter.end());
-    loss_ = {model.loss, {loss_parameter_.empty() ? nullptr : loss_parameter_.data(), Index(loss_parameter_.size())}};
+Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
+    : on_(on), memory_(on.allocate(std::max<std::size_t>(bytes, 64))) {
+    if (memory_ == nullptr) throw std::bad_alloc();
 }
 
 template <class Real>
-void Workspace<Real>::carve(const Model& model, Index gradients) {
-    const Index d0 = model.inputs(), dL = model.outputs(), groups = std::max<Index>(gradients, 1);
-    const auto lay_out = [&](Carver carver) {
-        scratch_.clear();
-        gradients_.clear();
-        slots_ = carver.take<Slots>(1);
-        loss_sums_ = carver.take<double>(groups);
-        weights_ = {carver.take<double>(tile_ * dL), tile_ * dL};
-        example_ = {carver.take<double>(tile_), tile_};
-        classes_ = {carver.take<std::int32_t>(tile_), tile_};
-        x0_ = dense(carver.take<Real>(tile_ * d0), tile_, d0);
-        y_ = dense(carver.take<Real>(tile_ * dL), tile_, dL);
+TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile) {
+    const Index d0 = model.inputs(), dL = model.outputs();
+    block_ = carve(on, [&](Carver& carver) {
+        layers.clear();
+        weights = {carver.take<double>(tile * dL), tile * dL};
+        example = {carver.take<double>(tile), tile};
+        classes = {carver.take<std::int32_t>(tile), tile};
+        x0 = dense(carver.take<Real>(tile * d0), tile, d0);
+        y = dense(carver.take<Real>(tile * dL), tile, dL);
         for (std::size_t k = 0; k < model.layers.size(); ++k) {
             const Index d = model.layers[k].outputs;
-            const Matrix<Real> x = dense(carver.take<Real>(tile_ * d), tile_, d);
-            const Matrix<Real> s = keeps_s(model, k) ? dense(carver.take<Real>(tile_ * d), tile_, d) : x;
-            scratch_.push_back({s, x, dense(carver.take<Real>(tile_ * d), tile_, d), {}});
+            const Matrix<Real> x = dense(carver.take<Real>(tile * d), tile, d);
+            const Matrix<Real> s = keeps_s(model, k) ? dense(carver.take<Real>(tile * d), tile, d) : x;
+            layers.push_back({s, x, dense(carver.take<Real>(tile * d), tile, d), {}});
         }
-        for (Index k = 0; k < gradients; ++k)
-            gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
-        return carver.used();
-    };
-    const std::size_t bytes = lay_out(Carver(nullptr));
-    memory_ = on_.allocate(bytes);
-    if (memory_ == nullptr) throw std::bad_alloc();
-    lay_out(Carver(memory_));
-    new (slots_) Slots();
-    partials_.assign(gradients_.begin(), gradients_.end());
-    pass_layers_.resize(model.layers.size());
-    layers_.resize(model.layers.size());
-    sinks_.resize(model.layers.size());
+    });
+}
+
+template <class Real>
+Workspace<Real>::Workspace(const Model& model, std::shared_ptr<TileValues<Real>> tile)
+    : model_(model),
+      tile_(std::move(tile)),
+      loss_parameter_(model.loss_parameter.begin(), model.loss_parameter.end()),
+      pass_layers_(model.layers.size()),
+      layers_(model.layers.size()),
+      sinks_(model.layers.size()) {
+    loss_ = {model.loss, {loss_parameter_.empty() ? nullptr : loss_parameter_.data(), Index(loss_parameter_.size())}};
 }
 
 template <class Real>
@@ -97,7 +102,40 @@ Sink<Real> Workspace<Real>::sink(Real* grad, const Blend<Real>* blend_w, const B
     return sinks_;
 }
 
+template <class Real>
+Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients)
+    : tile_(plan.tile),
+      shares_tile_(plan.shares_operations()),
+      loss_sums_(std::size_t(plan.parts)),
+      partial_sums_(std::size_t(std::max(plan.parts, members))) {
+    std::shared_ptr<TileValues<Real>> tile;
+    workspaces_.reserve(std::size_t(members));
+    for (int m = 0; m < members; ++m) {
+        if (tile == nullptr || !shares_tile_) tile = std::make_shared<TileValues<Real>>(on, model, plan.tile);
+        workspaces_.emplace_back(model, tile);
+    }
+    const int gradients = plan.partial_gradients() + extra_gradients;
+    block_ = carve(on, [&](Carver& carver) {
+        gradients_.clear();
+        for (int k = 0; k < gradients; ++k)
+            gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
+    });
+    partials_.assign(gradients_.begin(), gradients_.end());
+}
+
+template <class Real>
+bool Crew<Real>::fits(const Plan& plan, int members, int extra_gradients) const {
+    return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && members <= int(workspaces_.size()) &&
+           plan.parts <= int(loss_sums_.size()) && plan.partial_gradients() + extra_gradients <= int(gradients_.size());
+}
+
+template class Block<float>;
+template class Block<double>;
+template struct TileValues<float>;
+template struct TileValues<double>;
 template class Workspace<float>;
 template class Workspace<double>;
+template class Crew<float>;
+template class Crew<double>;
 
 }  // namespace fastbp

@@ -1,71 +1,120 @@
-// The memory of one call: a tile's values, its target, gradient sums and slots, in one block that the backend allocates
-// once. Borrowed from the net's free list, one per concurrent call; nothing in it survives a call.
+// The memory of one call. A Crew belongs to a call: the gradient sums and loss slots that its team shares, and for each
+// member a Workspace with the values of a tile (one set for all where the members share their operations) and
+// the lists of views that a pass is made of. It is borrowed from the net's free list; nothing in it survives a call.
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <vector>
 
-#include "execution/model.hpp"
+#include "execution/plan.hpp"
 #include "seam/backend.hpp"
 
 namespace fastbp {
 
+// One block of the backend's memory, given back with its owner.
+template <class Real>
+class Block {
+  public:
+    // Throws std::bad_alloc.
+    Block(Backend<Real>& on, std::size_t bytes);
+    ~Block() { on_.release(memory_); }
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+    void* memory() const { return memory_; }
+
+  private:
+    Backend<Real>& on_;
+    void* memory_;
+};
+
+// The values of one tile: input, target, weights, and s, x and delta of every layer.
+template <class Real>
+struct TileValues {
+    TileValues(Backend<Real>& on, const Model& model, Index tile);
+
+    Matrix<Real> x0, y;
+    Vector<std::int32_t> classes;
+    Vector<double> weights;  // tile * d(L)
+    Vector<double> example;  // tile
+    std::vector<LayerValues<Real>> layers;
+
+  private:
+    std::unique_ptr<Block<Real>> block_;
+};
+
+// Numbers that operations read when they run.
+template <class Real>
+struct Slots {
+    double scale = 1;
+    Blend<Real> overwrite{1, 0}, accumulate{1, 1};
+    Blend<Real> step_w, step_b;
+    StepScalars now;
+    double squares = 0, magnitudes = 0;
+};
+
+// One member's views: each has its own lists, so that members never write the same one.
 template <class Real>
 class Workspace {
   public:
-    // Room for tiles of `tile` rows and `gradients` gradients. Throws std::bad_alloc.
-    Workspace(Backend<Real>& on, const Model& model, Index tile, Index gradients);
-    ~Workspace() { on_.release(memory_); }
-    Workspace(const Workspace&) = delete;
-    Workspace& operator=(const Workspace&) = delete;
+    Workspace(const Model& model, std::shared_ptr<TileValues<Real>> tile);
 
-    bool fits(Index tile, Index gradients) const { return tile <= tile_ && gradients <= Index(gradients_.size()); }
+    const TileValues<Real>& tile() const { return *tile_; }
+    const LossFunction<Real>& loss() const { return loss_; }
+    std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
+    Slots<Real>& slots() { return slots_; }
 
     // Points the layers at parameters.
     Network<Real> network(const Real* params);
     // Points a sink at a flat gradient.
     Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
-    const LossFunction<Real>& loss() const { return loss_; }
-    Matrix<Real> x0() const { return x0_; }
-    Matrix<Real> y() const { return y_; }
-    Vector<std::int32_t> classes() const { return classes_; }
-    Vector<double> weights() const { return weights_; }  // tile * d(L)
-    Vector<double> example() const { return example_; }  // tile
-    const LayerValues<Real>& scratch(Index k) const { return scratch_[std::size_t(k)]; }
-    std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
-    Vector<Real> gradient(Index k) const { return gradients_[std::size_t(k)]; }
-    std::span<const Vector<const Real>> partials(Index count) const { return {partials_.data(), std::size_t(count)}; }
-    double& loss_sum(Index group) const { return loss_sums_[group]; }
-
-    // Slots that operations read when they run.
-    struct Slots {
-        double scale = 1;
-        Blend<Real> overwrite{1, 0}, accumulate{1, 1};
-        Blend<Real> step_w, step_b;
-        StepScalars now;
-        double squares = 0, magnitudes = 0;
-    };
-    Slots& slots() const { return *slots_; }
-
   private:
-    void carve(const Model& model, Index gradients);
-
-    Backend<Real>& on_;
     const Model& model_;
-    const Index tile_;
-    void* memory_ = nullptr;
-    Matrix<Real> x0_, y_;
-    Vector<std::int32_t> classes_;
-    Vector<double> weights_, example_;
-    double* loss_sums_ = nullptr;
-    Slots* slots_ = nullptr;
-    std::vector<LayerValues<Real>> scratch_, pass_layers_;
-    std::vector<Vector<Real>> gradients_;
-    std::vector<Vector<const Real>> partials_;
+    std::shared_ptr<TileValues<Real>> tile_;
+    Slots<Real> slots_;
     std::vector<Real> loss_parameter_;
     LossFunction<Real> loss_;
+    std::vector<LayerValues<Real>> pass_layers_;
     std::vector<Layer<Real>> layers_;
     std::vector<LayerSink<Real>> sinks_;
+};
+
+// Why a team stopped before it was done.
+enum class Stop : int { none = 0, interrupted, loss_function_failed, not_finite };
+
+template <class Real>
+class Crew {
+  public:
+    // For a team of `members` that carries out `plan`, with `extra_gradients` beside those the plan needs.
+    Crew(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients);
+
+    bool fits(const Plan& plan, int members, int extra_gradients) const;
+    Workspace<Real>& workspace(int member) { return workspaces_[std::size_t(member)]; }
+    Vector<Real> gradient(int k) const { return gradients_[std::size_t(k)]; }
+    std::span<const Vector<const Real>> partials(int first, int count) const {
+        return {partials_.data() + first, std::size_t(count)};
+    }
+    double& loss_sum(int part) { return loss_sums_[std::size_t(part)]; }
+    double* partial_sums() { return partial_sums_.data(); }
+
+    // The first reason counts. To be looked at where all members look at the same time.
+    void stop(Stop why) {
+        Stop none = Stop::none;
+        stop_.compare_exchange_strong(none, why, std::memory_order_relaxed);
+    }
+    Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
+    void start() { stop_.store(Stop::none, std::memory_order_relaxed); }
+
+  private:
+    const Index tile_;
+    const bool shares_tile_;
+    std::vector<Workspace<Real>> workspaces_;
+    std::unique_ptr<Block<Real>> block_;
+    std::vector<Vector<Real>> gradients_;
+    std::vector<Vector<const Real>> partials_;
+    std::vector<double> loss_sums_, partial_sums_;
+    std::atomic<Stop> stop_{Stop::none};
 };
 
 }  // namespace fastbp

@@ -27,18 +27,81 @@ FASTBP_FORMULA void sgd_momentum_step(const SgdNumbers<Real>& k, Real g, Real& p
     p -= k.lr * (k.nesterov ? decayed + k.momentum * buffer : buffer);
 }
 
-// Adam: Kingma and Ba 2015, as in torch.optim.Adam. step_size = lr / (1 - beta1^t), root = sqrt(1 - beta2^t).
+// Adam: Kingma and Ba 2015, as in torch.optim.Adam; AdamW: Loshchilov and Hutter 2019, as in torch.optim.AdamW, whose
+// decay is in keep = 1 - lr weight_decay and not in the gradient. torch divides m by sqrt(v) / root + eps, where
+// root = sqrt(1 - beta2^t); here root is in step_size = lr root / (1 - beta1^t) and in eps, so that one division does.
 template <class Real>
 struct AdamNumbers {
-    Real beta1, beta2, eps, weight_decay, step_size, root;
+    Real beta2, fresh1, fresh2, weight_decay, keep, step_size, eps;  // fresh = 1 - beta, rounded once
 };
 
 template <class Real>
 FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Real g, Real& p, Real& m, Real& v) {
     const Real decayed = g + k.weight_decay * p;
-    m += (1 - k.beta1) * (decayed - m);
-    v = k.beta2 * v + (1 - k.beta2) * decayed * decayed;
-    p -= k.step_size * m / (square_root(v) / k.root + k.eps);
+    m += k.fresh1 * (decayed - m);
+    v = k.beta2 * v + k.fresh2 * decayed * decayed;
+    p = k.keep * p - k.step_size * m / (square_root(v) + k.eps);
+}
+
+// RMSprop: Hinton 2012, as in torch.optim.RMSprop: a direction, from the running mean of the squared gradient or, where
+// centered, from the running variance; then a step along it or along its momentum.
+template <class Real>
+struct RmspropNumbers {
+    Real lr, alpha, fresh, eps, weight_decay, momentum;  // fresh = 1 - alpha, rounded once
+};
+
+template <class Real>
+FASTBP_FORMULA Real rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square) {
+    const Real decayed = g + k.weight_decay * p;
+    square = k.alpha * square + k.fresh * decayed * decayed;
+    return decayed / (square_root(square) + k.eps);
+}
+
+template <class Real>
+FASTBP_FORMULA Real centered_rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square,
+                                               Real& mean) {
+    const Real decayed = g + k.weight_decay * p;
+    square = k.alpha * square + k.fresh * decayed * decayed;
+    mean += k.fresh * (decayed - mean);
+    return decayed / (square_root(square - mean * mean) + k.eps);
+}
+
+template <class Real>
+FASTBP_FORMULA void rmsprop_momentum_step(const RmspropNumbers<Real>& k, Real direction, Real& p, Real& buffer) {
+    buffer = k.momentum * buffer + direction;
+    p -= k.lr * buffer;
+}
+
+// Adagrad: Duchi, Hazan and Singer 2011, as in torch.optim.Adagrad. step_size = lr / (1 + (t - 1) lr_decay).
+template <class Real>
+struct AdagradNumbers {
+    Real step_size, eps, weight_decay;
+};
+
+template <class Real>
+FASTBP_FORMULA void adagrad_step(const AdagradNumbers<Real>& k, Real g, Real& p, Real& sum) {
+    const Real decayed = g + k.weight_decay * p;
+    sum += decayed * decayed;
+    p -= k.step_size * decayed / (square_root(sum) + k.eps);
+}
+
+// Rprop: Riedmiller and Braun 1993, as in torch.optim.Rprop: after a change of sign the parameter rests for one step,
+// and the next step does not look back. The sign of a product that underflows is 0, as there.
+template <class Real>
+struct RpropNumbers {
+    Real eta_minus, eta_plus, step_size_min, step_size_max;
+};
+
+template <class Real>
+FASTBP_FORMULA void rprop_step(const RpropNumbers<Real>& k, Real g, Real& p, Real& previous, Real& step_size) {
+    const Real agreement = g * previous;
+    const Real factor = agreement > 0 ? k.eta_plus : (agreement < 0 ? k.eta_minus : Real(1));
+    const Real scaled = step_size * factor;
+    const Real raised = scaled < k.step_size_min ? k.step_size_min : scaled;
+    step_size = raised > k.step_size_max ? k.step_size_max : raised;
+    previous = agreement < 0 ? Real(0) : g;
+    const Real sign = previous > 0 ? Real(1) : (previous < 0 ? Real(-1) : Real(0));
+    p -= sign * step_size;
 }
 
 }  // namespace fastbp::formulas

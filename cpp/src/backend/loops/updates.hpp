@@ -31,10 +31,15 @@ template <class Real>
 void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                  std::span<const Vector<Real>> moments) {
     const double step = double(now.step);
-    const double correction1 = 1 - ::pow(rule.beta1, step), correction2 = 1 - ::pow(rule.beta2, step);
-    const formulas::AdamNumbers<Real> k{
-        Real(rule.beta1),        Real(rule.beta2),           Real(rule.eps),
-        Real(rule.weight_decay), Real(now.lr / correction1), Real(__builtin_sqrt(correction2))};
+    const double correction1 = 1 - ::pow(rule.beta1, step), root = __builtin_sqrt(1 - ::pow(rule.beta2, step));
+    const bool decoupled = rule.kind == Optimizer::adamw;
+    const formulas::AdamNumbers<Real> k{Real(rule.beta2),
+                                        Real(1 - rule.beta1),
+                                        Real(1 - rule.beta2),
+                                        Real(decoupled ? 0 : rule.weight_decay),
+                                        Real(decoupled ? 1 - now.lr * rule.weight_decay : 1),
+                                        Real(now.lr * root / correction1),
+                                        Real(rule.eps * root)};
     Real* m_all = moments.data()[0].data;
     Real* v_all = moments.data()[1].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
@@ -44,12 +49,80 @@ void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gr
     });
 }
 
+// p along direction(i), or along its momentum where there is a buffer.
+template <class Real, class Direction>
+inline void rmsprop_descend(const formulas::RmspropNumbers<Real>& k, Index n, Real* p, Real* buffer,
+                            Direction direction) {
+    if (buffer == nullptr) {
+        FASTBP_INDEPENDENT
+        for (Index i = 0; i < n; ++i) p[i] -= k.lr * direction(i);
+    } else {
+        FASTBP_INDEPENDENT
+        for (Index i = 0; i < n; ++i) formulas::rmsprop_momentum_step(k, direction(i), p[i], buffer[i]);
+    }
+}
+
+template <class Real>
+void rmsprop_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
+                    std::span<const Vector<Real>> moments) {
+    const formulas::RmspropNumbers<Real> k{Real(now.lr),   Real(rule.alpha),        Real(1 - rule.alpha),
+                                           Real(rule.eps), Real(rule.weight_decay), Real(rule.momentum)};
+    const Vector<Real>* next = moments.data();
+    Real* square_all = next++->data;
+    Real* mean_all = rule.centered ? next++->data : nullptr;
+    Real* buffer_all = rule.momentum != 0 ? next->data : nullptr;
+    for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
+        Real *p = params.data + begin, *square = square_all + begin;
+        Real* buffer = buffer_all == nullptr ? nullptr : buffer_all + begin;
+        if (mean_all == nullptr) {
+            rmsprop_descend(k, n, p, buffer,
+                            [=](Index i) { return formulas::rmsprop_direction(k, g[i], p[i], square[i]); });
+        } else {
+            Real* mean = mean_all + begin;
+            rmsprop_descend(k, n, p, buffer, [=](Index i) {
+                return formulas::centered_rmsprop_direction(k, g[i], p[i], square[i], mean[i]);
+            });
+        }
+    });
+}
+
+template <class Real>
+void adagrad_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
+                    std::span<const Vector<Real>> moments) {
+    const formulas::AdagradNumbers<Real> k{Real(now.lr / (1 + double(now.step - 1) * rule.lr_decay)), Real(rule.eps),
+                                           Real(rule.weight_decay)};
+    Real* sum_all = moments.data()[0].data;
+    for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
+        Real *p = params.data + begin, *sum = sum_all + begin;
+        FASTBP_INDEPENDENT
+        for (Index i = 0; i < n; ++i) formulas::adagrad_step(k, g[i], p[i], sum[i]);
+    });
+}
+
+template <class Real>
+void rprop_update(const StepRule& rule, Partials<Real> gradient, Vector<Real> params,
+                  std::span<const Vector<Real>> moments) {
+    const formulas::RpropNumbers<Real> k{Real(rule.eta_minus), Real(rule.eta_plus), Real(rule.step_size_min),
+                                         Real(rule.step_size_max)};
+    Real* previous_all = moments.data()[0].data;
+    Real* size_all = moments.data()[1].data;
+    for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
+        Real *p = params.data + begin, *previous = previous_all + begin, *size = size_all + begin;
+        FASTBP_INDEPENDENT
+        for (Index i = 0; i < n; ++i) formulas::rprop_step(k, g[i], p[i], previous[i], size[i]);
+    });
+}
+
 template <class Real>
 void update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
             std::span<const Vector<Real>> moments) {
     switch (rule.kind) {
         case Optimizer::sgd: return sgd_update<Real>(rule, now, gradient, params, moments);
-        case Optimizer::adam: return adam_update<Real>(rule, now, gradient, params, moments);
+        case Optimizer::adam:
+        case Optimizer::adamw: return adam_update<Real>(rule, now, gradient, params, moments);
+        case Optimizer::rmsprop: return rmsprop_update<Real>(rule, now, gradient, params, moments);
+        case Optimizer::adagrad: return adagrad_update<Real>(rule, now, gradient, params, moments);
+        case Optimizer::rprop: return rprop_update<Real>(rule, gradient, params, moments);
     }
 }
 

@@ -1,0 +1,106 @@
+#include "execution/thread_pool.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "execution/threads.hpp"
+
+namespace fastbp {
+namespace {
+
+constexpr int spins_while_waiting = 20000;  // some tens of microseconds: a step's pause, not an idle program's
+
+// Waits until the value differs from `old`: spin, then sleep.
+template <class T>
+void wait_for_change(const std::atomic<T>& value, T old, int spins) {
+    for (int spin = 0; spin < spins; ++spin) {
+        if (value.load(std::memory_order_acquire) != old) return;
+        relax();
+    }
+    while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+std::atomic<ThreadPool*> the_pool{nullptr};
+
+// The child of a fork has none of its parent's threads: it leaves the old pool alone and starts another when it needs
+// one.
+void forget_pool() { the_pool.store(nullptr, std::memory_order_relaxed); }
+
+}  // namespace
+
+ThreadPool& ThreadPool::get() {
+    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+    (void)registered;
+    ThreadPool* pool = the_pool.load(std::memory_order_acquire);
+    if (pool == nullptr) {
+        ThreadPool* fresh = new ThreadPool();  // never deleted: its threads may outlive every static object
+        if (the_pool.compare_exchange_strong(pool, fresh, std::memory_order_acq_rel))
+            pool = fresh;
+        else
+            delete fresh;
+    }
+    return *pool;
+}
+
+void ThreadPool::run_job(int team, Job job, void* context) {
+    const std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
+    const int helpers = lock.owns_lock() && team > 1 ? start_workers(team - 1) : 0;
+    // Spinning where threads outnumber processors would keep those from running that are waited for.
+    const int spins = helpers + 1 > available_threads() ? 0 : spins_while_waiting;
+    Barrier barrier(helpers + 1, spins / 4);
+    if (helpers == 0) return job(context, Member{0, barrier});
+    job_ = job;
+    context_ = context;
+    barrier_ = &barrier;
+    spins_ = spins;
+    running_.store(helpers, std::memory_order_relaxed);
+    for (int k = 0; k < helpers; ++k) {
+        workers_[std::size_t(k)]->ticket.fetch_add(1, std::memory_order_release);
+        workers_[std::size_t(k)]->ticket.notify_one();
+    }
+    own_taken_.fetch_add(1, std::memory_order_relaxed);
+    job(context, Member{0, barrier});
+    for (int left = running_.load(std::memory_order_acquire); left != 0;
+         left = running_.load(std::memory_order_acquire))
+        wait_for_change(running_, left, spins);
+}
+
+int ThreadPool::start_workers(int wanted) {
+    while (int(workers_.size()) < wanted) {
+        try {
+            auto worker = std::make_unique<Worker>();
+            Worker& reference = *worker;
+            const int index = int(workers_.size()) + 1;
+            workers_.push_back(std::move(worker));
+            reference.thread = std::thread([this, &reference, index] { work(reference, index); });
+        } catch (const std::system_error&) {  // the system has no thread to give
+            workers_.pop_back();
+            break;
+        }
+    }
+    return std::min(wanted, int(workers_.size()));
+}
+
+void ThreadPool::work(Worker& worker, int index) {
+    unsigned seen = 0;
+    int spins = spins_while_waiting;
+    for (;;) {
+        wait_for_change(worker.ticket, seen, spins);
+        ++seen;
+        worker.taken.fetch_add(1, std::memory_order_relaxed);
+        spins = spins_;
+        job_(context_, Member{index, *barrier_});
+        if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    }
+}
+
+std::vector<long> ThreadPool::jobs_taken() {
+    const std::lock_guard<std::mutex> lock(busy_);
+    std::vector<long> taken{own_taken_.load(std::memory_order_relaxed)};
+    for (const auto& worker : workers_) taken.push_back(worker->taken.load(std::memory_order_relaxed));
+    return taken;
+}
+
+}  // namespace fastbp

@@ -1,0 +1,54 @@
+// The process's one pool of plain threads. Started when first needed, asleep between calls, made anew after fork.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "execution/barrier.hpp"
+
+namespace fastbp {
+
+class ThreadPool {
+  public:
+    static ThreadPool& get();
+
+    // body(Member) by a team of the given size, the caller among them; returns when all have returned. The body throws
+    // nothing. Where another caller has the pool, or no thread can be started, the caller is its own team of one:
+    // a plan's bits do not depend on who carries it out.
+    template <class Body>
+    void run(int team, Body&& body) {
+        run_job(team, [](void* context, const Member& member) { (*static_cast<Body*>(context))(member); }, &body);
+    }
+
+    // How many pieces of work each member has taken since the process began: for tests.
+    std::vector<long> jobs_taken();
+
+  private:
+    using Job = void (*)(void* context, const Member& member);
+
+    struct Worker {
+        std::thread thread;
+        alignas(64) std::atomic<unsigned> ticket{0};  // moves on when there is a job
+        std::atomic<long> taken{0};
+    };
+
+    void run_job(int team, Job job, void* context);
+    // As many workers as can be had, at most `wanted`.
+    int start_workers(int wanted);
+    void work(Worker& worker, int index);
+
+    std::mutex busy_;
+    std::vector<std::unique_ptr<Worker>> workers_;  // worker k is member k + 1
+    std::atomic<long> own_taken_{0};
+    // The job at hand, written by the caller before the tickets move.
+    Job job_ = nullptr;
+    void* context_ = nullptr;
+    Barrier* barrier_ = nullptr;
+    int spins_ = 0;
+    alignas(64) std::atomic<int> running_{0};
+};
+
+}  // namespace fastbp
