@@ -86,6 +86,28 @@ OPTIMIZERS = {
         {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1},
     ),
 }
+# The other recipes have torch's own names and defaults throughout.
+SAME_NAMES = {
+    "rmsprop": ("RMSprop", {}),
+    "rmsprop, decay": ("RMSprop", {"lr": 0.002, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.1}),
+    "rmsprop, momentum": ("RMSprop", {"lr": 0.002, "momentum": 0.8}),
+    "rmsprop, centered": ("RMSprop", {"lr": 0.002, "centered": True}),
+    "rmsprop, all": (
+        "RMSprop",
+        {"lr": 0.002, "alpha": 0.95, "eps": 1e-4, "weight_decay": 0.1, "momentum": 0.7, "centered": True},
+    ),
+    "adagrad": ("Adagrad", {}),
+    "adagrad, all": (
+        "Adagrad",
+        {"lr": 0.1, "lr_decay": 0.05, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-6},
+    ),
+    "adamw": ("AdamW", {}),
+    "adamw, all": ("AdamW", {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.3}),
+    "adam, defaults": ("Adam", {}),
+    "rprop": ("Rprop", {}),
+    "rprop, all": ("Rprop", {"lr": 0.003, "etas": (0.4, 1.3), "step_sizes": (1e-4, 0.02)}),
+}
+OPTIMIZERS.update({name: (getattr(fb, kind)(**given), kind, given) for name, (kind, given) in SAME_NAMES.items()})
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,5 +1,6 @@
 """What a network's arguments may be, looked at once when it is made."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,20 @@ def as_array(method: str, argument: str, data: Any) -> Any:
         return np.asanyarray(data)
     except (ValueError, TypeError) as error:
         raise ValueError(f"[{method}] {argument} cannot be made an array of numbers: {error}") from None
+
+
+def dropout_rates(dropout: object, hidden: int) -> list[float]:
+    """One rate per layer, that of the output 0, from one for all hidden layers or a sequence with one for each."""
+    rates = list(dropout) if isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str) else None
+    if rates is not None and len(rates) != hidden:
+        raise ValueError(f"dropout has {len(rates)} entries, expected {hidden}: one per hidden layer, or one for all")
+    found = []
+    for rate in [dropout] * hidden if rates is None else rates:
+        try:
+            number = real(rate)
+        except (TypeError, ValueError):
+            raise TypeError(f"dropout is {dropout!r}, expected a number from 0 to below 1, or one per layer") from None
+        if not 0 <= number < 1:
+            raise ValueError(f"dropout is {dropout!r}, expected a number from 0 to below 1, or one per layer")
+        found.append(number)
+    return [*found, 0.0]

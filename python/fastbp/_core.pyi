@@ -24,7 +24,8 @@ class StepRule:
 class Net:
     def __init__(
         self, widths: Sequence[int], activations: Sequence[int], activation_parameters: Sequence[float], loss: int,
-        loss_parameters: Sequence[float] | None, dtype: np.dtype[Any], l2: float, l1: float, deterministic: bool,
+        loss_parameters: Sequence[float] | None,
+        dropout: Sequence[float], dtype: np.dtype[Any], l2: float, l1: float, deterministic: bool,
         device: str,
     ) -> None: ...
     @property
@@ -46,7 +47,8 @@ class Net:
     def run_epoch(
         self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, loss_function: LossFunction,
         order: NDArray[np.int64] | None, rule: StepRule, moments: Sequence[Array], batch_size: int, drop_last: bool,
-        lr: NDArray[np.float64], step: int, report: NDArray[np.float64],
+        lr: NDArray[np.float64], step: int, report: NDArray[np.float64], max_grad_norm: float,
+        grad_hook: Any, seed: int,
     ) -> None: ...
 
 def update(

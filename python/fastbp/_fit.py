@@ -1,127 +1,265 @@
-"""Training: everything is checked before it starts, then one call of the core per epoch."""
+"""Training: everything is checked before it starts, then one call of the core per epoch and chunk."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array
+from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
+from ._early_stopping import EarlyStopping, Watch, early_stopping
+from ._functions import one_of
 from ._history import History
-from ._optimizers import TrainState, _Optimizer, integer
+from ._metrics import Metric, Metrics
+from ._numbers import count, finite
+from ._optimizers import TrainState, _Optimizer
+from .schedules import Schedule
 
 if TYPE_CHECKING:
     from ._mlp import MLP
 
 Callback = Callable[["MLP", History], None]
-
-
-def count(method: str, argument: str, value: object, least: int) -> int:
-    """`value` as an integer that is at least `least`; floats are refused even where they are whole."""
-    try:
-        number = integer(value)
-    except TypeError:
-        raise TypeError(f"[{method}] {argument} is {value!r}, expected an integer") from None
-    if number < least:
-        raise ValueError(f"[{method}] {argument} is {number}, expected at least {least}")
-    return number
+GradHook = Callable[[int, NDArray[Any]], None]
 
 
 class Epochs:
     """Runs epochs of one net on one set of data: what fit and train_step share."""
 
-    def __init__(self, method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> None:
-        if not isinstance(state, TrainState):
-            raise TypeError(f"[{method}] state is {type(state).__name__}, expected a TrainState (optimizer.init)")
-        if state.shape != net.params.shape or state.dtype != net.params.dtype:
-            raise ValueError(
-                f"[{method}] state was made for {state.dtype}{state.shape}, "
-                f"the net has {net.params.dtype}{net.params.shape}"
-            )
-        state.check(method)
-        if not net.params.flags.writeable:
-            raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
+    def __init__(
+        self, method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState, *, chunks: bool = False
+    ) -> None:
+        _check_state(method, net, state)
         self.method, self.net, self.state = method, net, state
-        self.X, self.sample_weight = as_array(method, "X", X), as_array(method, "sample_weight", sample_weight)
-        self.y = as_array(method, "y", y)
-        self.function = net._row_loss(method, self.X, self.y)
-        net._core.check(method, self.X, self.y, self.sample_weight, False, self.function)
-        self.rows = len(self.X)
+        self.source: Held | Streamed
+        if chunks:
+            self.source = source_of(net, X, y, sample_weight)
+        else:
+            self.source = Held([checked(method, net, X, y, sample_weight)])
+        self.rows = sum(data.rows for data in self.source.known)
         self.rule = state.optimizer._rule()
+        self.last_lr = state.optimizer.lr
+        self.nonfinite = False
+        self.max_grad_norm = 0.0  # not clipped
+        self.grad_hook: GradHook | None = None
 
-    def run(self, batch_size: int, shuffle: bool, drop_last: bool, lr: float) -> float:
-        """One epoch; returns its mean loss. The state has moved on by the steps done, also where this raises."""
-        state, rows = self.state, self.rows
-        order = state.order(rows) if shuffle else None
-        steps = rows // batch_size if drop_last else -(-rows // batch_size)
+    def run(self, batch_size: int | None, shuffle: bool, drop_last: bool, lr: float | NDArray[np.float64]) -> float:
+        """One epoch; returns its mean loss. The state has moved on by the steps done, also where this raises.
+
+        `lr` is one rate, or one for each step. Afterwards `rows` and `last_lr` are those of this epoch.
+        """
+        loss = weight = 0.0
+        self.rows = done = 0
+        for data in self.source.parts():
+            size, steps = data.batches(batch_size, drop_last)
+            if data.weighs:
+                order = _order(self.state, data) if shuffle else None
+                sums = self._steps(data, order, size, drop_last, _part(lr, done, steps))
+                loss += sums[0]
+                weight += sums[1]
+            self.rows += data.rows
+            done += steps
+            del data  # memory is one chunk's: let go of it before the next is made
+        self.state.epoch += 1
+        self.last_lr = float(_part(lr, max(done, 1) - 1, 1)[0]) if isinstance(lr, np.ndarray) else float(lr)
+        return loss / weight if weight else float("nan")
+
+    def _steps(
+        self, data: Data, order: Any, batch_size: int, drop_last: bool, lr: NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """One call of the core; returns the sums of the weighted losses and of the weights."""
+        state = self.state
         report = np.zeros(4)
         report[3] = state.step
         try:
             self.net._core.run_epoch(
-                self.method, self.net.params, self.X, self.y, self.sample_weight, self.function, order, self.rule,
-                state.moments, batch_size, drop_last, np.full(steps, float(lr)), state.step, report,
+                self.method, self.net.params, data.X, data.y, data.sample_weight, data.function, order, self.rule,
+                state.moments, batch_size, drop_last, lr, state.step, report, self.max_grad_norm, self.grad_hook,
+                state.seed % 2**64,
             )  # fmt: skip
+        except FloatingPointError:
+            self.nonfinite = True
+            raise
         finally:
             state.step = int(report[3])
-        state.epoch += 1
-        loss_sum, weight_sum = report[:2]
-        return float(loss_sum / weight_sum) if weight_sum else float("nan")
+        return float(report[0]), float(report[1])
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What a fit does, checked: `Epochs`, and all that surrounds one."""
+
+    run: Epochs
+    history: History
+    batch_size: int | None
+    epochs: int
+    shuffle: bool
+    drop_last: bool
+    validation: Data | None
+    metrics: Metrics
+    watch: Watch | None
+    schedule: Schedule | None
+    callbacks: tuple[Callback, ...]
+    deadline: float
+    stops_at_nonfinite: bool
+
+    def go(self, bar: Any) -> str:
+        """All epochs; why they ended."""
+        steps = 1
+        if self.schedule is not None and self.epochs:
+            steps = self.run.source.steps(self.batch_size, self.drop_last)
+        for _ in range(self.epochs):
+            try:
+                self._train(steps)
+            except FloatingPointError:
+                if self.stops_at_nonfinite and self.run.nonfinite:
+                    return "nonfinite"
+                raise
+            self._measure()
+            if bar is not None:
+                losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
+                bar.set_postfix({name: f"{v[-1]:.4g}" for name, v in losses.items() if v}, refresh=False)
+                bar.update()
+            reason = self._after()
+            if reason:
+                return reason
+        return "epochs"
+
+    def _train(self, steps: int) -> None:
+        run, history = self.run, self.history
+        rates = learning_rates(run.state, self.schedule, steps)
+        start = time.perf_counter()
+        loss = run.run(self.batch_size, self.shuffle, self.drop_last, rates)
+        seconds = time.perf_counter() - start
+        history.loss.append(loss)
+        history.lr.append(run.last_lr)
+        history.seconds.append(seconds)
+        history.rows_per_second.append(run.rows / seconds)
+
+    def _measure(self) -> None:
+        net, history, metrics, data = self.run.net, self.history, self.metrics, self.validation
+        if metrics.names():
+            for name, value in metrics.measure(self.run.source.parts()).items():
+                history.metrics[name].append(value)
+        if data is not None:
+            loss = net.value(data.X, data.y, data.sample_weight, reduction="mean") - net._penalty()
+            history.val_loss.append(loss)
+            for name, value in metrics.measure([data]).items():
+                history.val_metrics[name].append(value)
+
+    def _after(self) -> str:
+        """Callbacks, and whether an end has come: its reason, or nothing."""
+        reason = ""
+        if self.watch is not None:
+            self.watch.look()
+        try:
+            for callback in self.callbacks:
+                callback(self.run.net, self.history)
+        except StopIteration:
+            reason = "callback"
+        if self.watch is not None and self.watch.keep():
+            reason = reason or "early_stopping"
+        if time.monotonic() >= self.deadline:
+            reason = reason or "time_limit"
+        return reason
 
 
 def fit(
-    net: "MLP", X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, optimizer: _Optimizer,
+    net: "MLP", X: ArrayLike | Chunks, y: ArrayLike | None, sample_weight: ArrayLike | None, optimizer: _Optimizer,
     state: TrainState | None, batch_size: int | None, epochs: int, shuffle: bool, drop_last: bool,
-    seed: int | None, validation_data: tuple[Any, ...] | None, callbacks: Iterable[Callback],
-    progress: bool | str,
+    seed: int | None, validation_data: tuple[Any, ...] | None, metrics: Iterable[Metric],
+    stopping: int | EarlyStopping | None, schedule: Schedule | None, callbacks: Iterable[Callback],
+    time_limit: float | None, on_nonfinite: str, progress: bool | str, max_grad_norm: float | None,
+    grad_hook: GradHook | None,
 ) -> History:  # fmt: skip
     """MLP.fit, its arguments as documented there."""
+    begin = time.monotonic()
     epochs = count("fit", "epochs", epochs, 0)
+    size = None if batch_size is None else count("fit", "batch_size", batch_size, 1)
+    limit = float("inf") if time_limit is None else finite("fit", "time_limit", time_limit)
+    if schedule is not None and not callable(schedule):
+        expected = "expected a function f(epochs done) -> factor, such as fb.schedules.cosine(10)"
+        raise TypeError(f"[fit] schedule is {schedule!r}, {expected}")
+    stops = one_of("[fit] on_nonfinite", on_nonfinite, ("raise", "stop")) == "stop"
+    clip = 0.0 if max_grad_norm is None else finite("fit", "max_grad_norm", max_grad_norm, zero=False)
+    if grad_hook is not None and not callable(grad_hook):
+        raise TypeError(f"[fit] grad_hook is {grad_hook!r}, expected a function f(k, g) or None")
+    shows = _shows(progress)
+    found = _callables(callbacks)
+    measures = Metrics(net, metrics)
     if seed is not None:
         seed = count("fit", "seed", seed, 0)
     if state is None:
         if not isinstance(optimizer, _Optimizer) or type(optimizer) is _Optimizer:
             raise TypeError(f"[fit] optimizer is {optimizer!r}, expected fb.SGD(..) or fb.Adam(..)")
         state = optimizer.init(net.params, seed=seed)
-    run = Epochs("fit", net, X, y, sample_weight, state)
-    size = run.rows if batch_size is None else count("fit", "batch_size", batch_size, 1)
-    size = min(size, run.rows + 1)  # more than all rows is like one more, however large
-    validation = _validation(net, validation_data)
-    callbacks = _callables(callbacks)
-    history = History(state)
+    validation = _validation(net, validation_data, measures)
+    history = History(state, metrics={name: [] for name in measures.names()})
+    history.val_metrics = {name: [] for name in measures.names() if validation is not None}
+    rule = early_stopping(stopping, history, validation is not None)
+    run = Epochs("fit", net, X, y, sample_weight, state, chunks=True)
+    run.max_grad_norm, run.grad_hook = clip, grad_hook
+    measures.check("fit", run.source.known)
+    watch = None if rule is None else Watch(rule, net, history)
+    course = _Course(
+        run, history, size, epochs, shuffle, drop_last, validation, measures, watch, schedule, found, begin + limit,
+        stops,
+    )  # fmt: skip
     try:
-        with _bar(progress, epochs) as bar:
-            for _ in range(epochs):
-                _epoch(run, history, size, shuffle, drop_last)
-                if validation is not None:
-                    history.val_loss.append(net.value(*validation, reduction="mean") - net._penalty())
-                if bar is not None:
-                    bar.set_postfix(loss=f"{history.loss[-1]:.4g}", refresh=False)
-                    bar.update()
-                try:
-                    for callback in callbacks:
-                        callback(net, history)
-                except StopIteration:
-                    history.stop_reason = "callback"
-                    break
+        with _bar(shows, epochs) as bar:
+            history.stop_reason = course.go(bar)
     except BaseException as error:
         history.stop_reason = type(error).__name__
         error.history = history  # type: ignore[attr-defined]  # documented: the course so far goes with the exception
         raise
+    if watch is not None:
+        watch.restore()
     return history
 
 
-def _epoch(run: Epochs, history: History, batch_size: int, shuffle: bool, drop_last: bool) -> None:
-    lr = run.state.optimizer.lr
-    start = time.perf_counter()
-    loss = run.run(batch_size, shuffle, drop_last, lr)
-    seconds = time.perf_counter() - start
-    history.loss.append(loss)
-    history.lr.append(lr)
-    history.seconds.append(seconds)
-    history.rows_per_second.append(run.rows / seconds)
+def learning_rates(state: TrainState, schedule: Schedule | None, steps: int) -> float | NDArray[np.float64]:
+    """The rate of each of the coming epoch's steps, at least one; without a schedule, one for all."""
+    lr = state.optimizer.lr
+    if schedule is None:
+        return lr
+    factors = np.ones(max(steps, 1))
+    for k, done in enumerate((state.epoch + np.arange(len(factors)) / len(factors)).tolist()):
+        factors[k] = finite("fit", f"schedule({done:g})", schedule(done))
+    with np.errstate(over="ignore"):
+        rates: NDArray[np.float64] = lr * factors
+    if not np.isfinite(rates).all():
+        raise ValueError(f"[fit] schedule makes the learning rate {rates.max()}, expected a finite number >= 0")
+    return rates
+
+
+def _part(lr: float | NDArray[np.float64], begin: int, steps: int) -> NDArray[np.float64]:
+    """The rates of so many steps, which the core needs to be that many: where they end, the last one goes on."""
+    if isinstance(lr, np.ndarray):
+        return lr.take(np.arange(begin, begin + steps), mode="clip")
+    return np.full(steps, float(lr))
+
+
+def _order(state: TrainState, data: Data) -> NDArray[np.int64]:
+    """Of a chunk's rows; the first chunk has the order of whole arrays."""
+    if data.number == 0:
+        return state.order(data.rows)
+    return np.random.default_rng([state.seed, state.epoch, data.number]).permutation(data.rows)
+
+
+def _check_state(method: str, net: "MLP", state: TrainState) -> None:
+    if not isinstance(state, TrainState):
+        raise TypeError(f"[{method}] state is {type(state).__name__}, expected a TrainState (optimizer.init)")
+    if state.shape != net.params.shape or state.dtype != net.params.dtype:
+        raise ValueError(
+            f"[{method}] state was made for {state.dtype}{state.shape}, "
+            f"the net has {net.params.dtype}{net.params.shape}"
+        )
+    state.check(method)
+    if not net.params.flags.writeable:
+        raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
 
 
 def _callables(callbacks: Any) -> tuple[Callback, ...]:
@@ -131,22 +269,24 @@ def _callables(callbacks: Any) -> tuple[Callback, ...]:
     return found
 
 
-def _validation(net: "MLP", data: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+def _validation(net: "MLP", data: tuple[Any, ...] | None, metrics: Metrics) -> Data | None:
     if data is None:
         return None
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise TypeError("[fit] validation_data is not a tuple (X, y) or (X, y, sample_weight)")
-    X, y = as_array("fit", "validation X", data[0]), as_array("fit", "validation y", data[1])
-    weight = as_array("fit", "validation sample_weight", data[2] if len(data) == 3 else None)
-    function = net._row_loss("fit: validation_data", X, y)
-    net._core.check("fit: validation_data", X, y, weight, False, function)
-    return X, y, weight
+    found = checked("fit: validation_data", net, data[0], data[1], data[2] if len(data) == 3 else None)
+    metrics.check("fit: validation_data", [found])
+    return found
 
 
-def _bar(progress: bool | str, epochs: int) -> Any:
+def _shows(progress: bool | str) -> bool:
     if not isinstance(progress, (bool, str)) or progress not in (True, False, "auto"):
         raise ValueError(f"[fit] progress is {progress!r}, expected True, False or 'auto'")
-    if progress is False or (progress == "auto" and not sys.stderr.isatty()):
+    return progress is True or (progress == "auto" and sys.stderr.isatty())
+
+
+def _bar(shows: bool, epochs: int) -> Any:
+    if not shows:
         return nullcontext()
     from tqdm.auto import tqdm
 

@@ -9,12 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._arguments import as_array, is_sum
-from ._fit import Callback, Epochs, fit
+from ._chunks import Chunks
+from ._early_stopping import EarlyStopping
+from ._fit import Callback, Epochs, GradHook, fit
 from ._functions import one_of, row_loss
 from ._history import History
+from ._metrics import Metric
 from ._network import Network
 from ._optimizers import Adam, TrainState, _Optimizer
 from ._parameters import layer_views
+from .schedules import Schedule
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
@@ -46,6 +50,8 @@ class MLP(Network):
         float32 or float64.
     device : str
         "cpu".
+    dropout : float or sequence of float
+        The part of the units that a step of `fit` or `train_step` drops: for all hidden layers, or for each.
     l2, l1 : float
         Penalties l2/2 sum w^2 + l1 sum abs(w) on the weights, not the biases.
     deterministic : bool
@@ -263,8 +269,8 @@ class MLP(Network):
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Chunks,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         optimizer: _Optimizer | None = None,
@@ -275,33 +281,61 @@ class MLP(Network):
         drop_last: bool = False,
         seed: int | None = None,
         validation_data: tuple[Any, ...] | None = None,
+        metrics: Iterable[Metric] = (),
+        early_stopping: int | EarlyStopping | None = None,
+        schedule: Schedule | None = None,
+        max_grad_norm: float | None = None,
         callbacks: Iterable[Callback] = (),
+        grad_hook: GradHook | None = None,
+        time_limit: float | None = None,
+        on_nonfinite: str = "raise",
         progress: bool | str = "auto",
     ) -> History:
-        """Train on mini-batches; each epoch is one call of the core, with the GIL released.
+        """Train on mini-batches; each epoch, or chunk, is one call of the core, with the GIL released.
 
         Parameters
         ----------
         X, y, sample_weight
             As for `value`; the mean is taken over each mini-batch, and one whose weights are all 0 makes no step.
+            X may be chunks, without y: a function that returns one pass of tuples (X, y) or (X, y, sample_weight), an
+            iterable that starts over, or a list of such tuples (of arrays or lists: a tuple of numbers is a row).
+            Mini-batches do not span chunks, rows are shuffled within theirs, and memory is one chunk's. A list is
+            checked beforehand; else the first chunk is, with a schedule all are: it needs the number of steps.
         optimizer : SGD or Adam, optional
             None: Adam(). Starts afresh.
         state : TrainState, optional
             Goes on from there instead: ``fit(state=history.state)`` after a fit equals one longer fit, bit for bit.
         batch_size : int or None
-            Rows of a mini-batch; None: all.
+            Rows of a mini-batch; None: all of X or of a chunk.
         epochs : int
             How many more.
         shuffle : bool
-            A new row order each epoch, drawn from the seed and the epoch's number.
+            A new row order each epoch, drawn from the seed and the numbers of the epoch and the chunk.
         drop_last : bool
-            Leave out a last mini-batch of fewer rows.
+            Leave out a last mini-batch, of each chunk, of fewer rows.
         seed : int, optional
             Of the row orders, where no state is given.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Its mean loss is taken after each epoch.
+        metrics : iterable of str or callable
+            Taken after each epoch on all data, without weights: "accuracy" (softmax: the largest output; logistic:
+            outputs above 0.5, all of a row's), "r2" (mean over the outputs), or f(y, x) -> float with x = x(L), (N,)
+            where y is. Chunks are read once more for them.
+        early_stopping : int or EarlyStopping, optional
+            Patience in epochs, or more; fit ends with the best epoch's parameters and state.
+        schedule : callable, optional
+            f(epochs done) -> factor on the learning rate of the coming step; see `fastbp.schedules`.
+        max_grad_norm : float, optional
+            A step's gradient, penalties included, of a larger norm is scaled down to it, as by torch's clip_grad_norm_.
         callbacks : iterable of callable
             f(net, history) after each epoch; may write net.params; StopIteration ends the fit.
+        grad_hook : callable, optional
+            f(k, g) in each step for k = L-1 .. 0, before clipping: g, the gradient of weights[k] and biases[k]
+            (flat), may be written, to add up the gradients of several processes, say. Valid during the call only.
+        time_limit : float, optional
+            Seconds; fit ends with the epoch in which they pass.
+        on_nonfinite : "raise" or "stop"
+            Where a loss is not finite: raise FloatingPointError, or return.
         progress : bool or "auto"
             A progress bar; "auto": where stderr is a terminal.
 
@@ -326,7 +360,8 @@ class MLP(Network):
         """
         return fit(
             self, X, y, sample_weight, Adam() if optimizer is None else optimizer, state, batch_size, epochs, shuffle,
-            drop_last, seed, validation_data, callbacks, progress,
+            drop_last, seed, validation_data, metrics, early_stopping, schedule, callbacks, time_limit, on_nonfinite,
+            progress, max_grad_norm, grad_hook,
         )  # fmt: skip
 
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:

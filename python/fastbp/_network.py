@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
-from ._arguments import dtype_of, generator_of, penalty_factor, sizes_of
+from ._arguments import dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     LossSpec,
@@ -38,12 +38,14 @@ class Network:
         device: str = "cpu",
         l2: float = 0.0,
         l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
         deterministic: bool = False,
     ) -> None:
         recipe = {
             "layer_sizes": sizes_of(layer_sizes), "loss": loss, "activation": activation,
             "output_activation": output_activation, "dtype": dtype_of(dtype), "device": device,
             "l2": penalty_factor("l2", l2), "l1": penalty_factor("l1", l1), "deterministic": bool(deterministic),
+            "dropout": dropout,
         }  # fmt: skip
         one_of("init", init, ("auto", "he_normal", "glorot_uniform", "zeros"))
         generator = generator_of(seed)
@@ -59,7 +61,8 @@ class Network:
         number, parameters = loss_number(loss, sizes[-1])
         self._core = _core.Net(
             list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
-            number, parameters, recipe["dtype"], recipe["l2"], recipe["l1"], recipe["deterministic"],
+            number, parameters, dropout_rates(recipe["dropout"], len(sizes) - 2), recipe["dtype"],
+            recipe["l2"], recipe["l1"], recipe["deterministic"],
             recipe["device"],
         )  # fmt: skip
         self._recipe = recipe

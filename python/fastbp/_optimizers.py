@@ -2,8 +2,9 @@
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,17 +25,31 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+def _pair(name: str, values: object, fits: Callable[[Any, Any], bool], expected: str) -> None:
+    if not isinstance(values, (tuple, list)) or not all(map(_is_number, values)):
+        raise TypeError(f"{name} is {values!r}, expected two numbers {expected}")
+    if len(values) != 2 or not fits(*values):
+        raise ValueError(f"{name} is {values!r}, expected two numbers {expected}")
+
+
 @dataclass(frozen=True)
 class _Optimizer:
     """What all recipes share: making a state."""
 
     lr: float = 1e-3
+    _kind: ClassVar[int]
 
     def _rule(self) -> "_core.StepRule":
-        raise NotImplementedError
+        """What the core needs of the recipe: lr comes with each step, the initial value with the moments."""
+        numbers = {key: v for key, v in vars(self).items() if key not in ("lr", "initial_accumulator_value")}
+        return _core.StepRule(kind=self._kind, **numbers)
+
+    def _initial_moments(self) -> tuple[float, ...]:
+        """What each moment is filled with before the first step."""
+        return (0.0,) * self._rule().moment_count
 
     def init(self, params: NDArray[Any], *, seed: int | None = None) -> "TrainState":
-        """A state for training `params`: moments at zero, step and epoch 0.
+        """A state for training `params`: moments as they are before the first step, step and epoch 0.
 
         Parameters
         ----------
@@ -81,24 +96,13 @@ class SGD(_Optimizer):
     dampening: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    _kind: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         _at_least_zero(lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         _at_least_zero(dampening=self.dampening)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs a momentum > 0 and a dampening of 0")
-
-    def _rule(self) -> "_core.StepRule":
-        return _core.StepRule(
-            kind=0,
-            nesterov=bool(self.nesterov),
-            momentum=self.momentum,
-            dampening=self.dampening,
-            weight_decay=self.weight_decay,
-            beta1=0.0,
-            beta2=0.0,
-            eps=0.0,
-        )
 
 
 @dataclass(frozen=True)
@@ -130,26 +134,164 @@ class Adam(_Optimizer):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    _kind: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         _at_least_zero(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
-        betas: object = self.betas
-        if not isinstance(betas, (tuple, list)) or not all(map(_is_number, betas)):
-            raise TypeError(f"betas is {betas!r}, expected two numbers from 0 to below 1")
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas is {self.betas!r}, expected two numbers from 0 to below 1")
+        _pair("betas", self.betas, lambda a, b: 0 <= a < 1 and 0 <= b < 1, "from 0 to below 1")
 
-    def _rule(self) -> "_core.StepRule":
-        return _core.StepRule(
-            kind=1,
-            nesterov=False,
-            momentum=0.0,
-            dampening=0.0,
-            weight_decay=self.weight_decay,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            eps=self.eps,
-        )
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay, with the formulas of torch.optim.AdamW.
+
+    Parameters
+    ----------
+    lr, betas, eps
+        As in `Adam`.
+    weight_decay : float
+        Before each step the parameters, biases included, are multiplied by 1 - lr times this.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, Decoupled weight decay regularization, ICLR 2019.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.AdamW(lr=2e-3).weight_decay
+    0.01
+    """
+
+    weight_decay: float = 1e-2
+    _kind: ClassVar[int] = 4
+
+
+@dataclass(frozen=True)
+class RMSprop(_Optimizer):
+    """RMSprop with the formulas of torch.optim.RMSprop.
+
+    Parameters
+    ----------
+    lr, eps, weight_decay : float
+        As in `Adam`.
+    alpha : float
+        Decay of the running mean of the squared gradient; from 0 to below 1.
+    momentum : float
+        The direction is momentum times the last direction plus the scaled gradient.
+    centered : bool
+        Scale by the running variance of the gradient instead of its mean square. As in torch.optim the variance is
+        a difference that may round to less than 0, and parameters to NaN, where a gradient hardly changes.
+
+    References
+    ----------
+    G. Hinton, Neural networks for machine learning, lecture 6e, 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> p = np.ones(2)
+    >>> fb.RMSprop(lr=0.1, alpha=0.75, eps=0.0).init(p).update(p, [3.0, -0.5])
+    >>> p
+    array([0.8, 1.2])
+    """
+
+    lr: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    centered: bool = False
+    _kind: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _at_least_zero(lr=self.lr, alpha=self.alpha, eps=self.eps)
+        _at_least_zero(weight_decay=self.weight_decay, momentum=self.momentum)
+        if not self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha!r}, expected a number from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class Adagrad(_Optimizer):
+    """Adagrad with the formulas of torch.optim.Adagrad.
+
+    Parameters
+    ----------
+    lr, eps, weight_decay : float
+        As in `Adam`.
+    lr_decay : float
+        In step t, counted from 1, the learning rate is divided by 1 + (t - 1) lr_decay.
+    initial_accumulator_value : float
+        Where the sums of squared gradients start.
+
+    References
+    ----------
+    J. Duchi, E. Hazan and Y. Singer, Adaptive subgradient methods for online learning and stochastic optimization,
+    Journal of Machine Learning Research 12, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> p = np.ones(2)
+    >>> fb.Adagrad(lr=0.5, initial_accumulator_value=16.0).init(p).update(p, [3.0, 0.0])
+    >>> p
+    array([0.7, 1. ])
+    """
+
+    lr: float = 1e-2
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    eps: float = 1e-10
+    _kind: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        _at_least_zero(lr=self.lr, lr_decay=self.lr_decay, weight_decay=self.weight_decay, eps=self.eps)
+        _at_least_zero(initial_accumulator_value=self.initial_accumulator_value)
+
+    def _initial_moments(self) -> tuple[float, ...]:
+        return (self.initial_accumulator_value,)
+
+
+@dataclass(frozen=True)
+class Rprop(_Optimizer):
+    """Resilient backpropagation with the formulas of torch.optim.Rprop; for steps over all rows at once.
+
+    Parameters
+    ----------
+    lr : float
+        Where the step sizes, one per parameter, start. As in torch.optim, later learning rates change nothing.
+    etas : (float, float)
+        Factors of a step size after a change of the gradient's sign, above 0 and below 1, and otherwise, above 1.
+    step_sizes : (float, float)
+        The least and the largest step size.
+
+    References
+    ----------
+    M. Riedmiller and H. Braun, A direct adaptive method for faster backpropagation learning: the RPROP algorithm,
+    IEEE International Conference on Neural Networks, 1993.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> p = np.ones(2)
+    >>> fb.Rprop(lr=0.5).init(p).update(p, [3.0, -0.1])
+    >>> p
+    array([0.5, 1.5])
+    """
+
+    lr: float = 1e-2
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-6, 50.0)
+    _kind: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        _at_least_zero(lr=self.lr)
+        _pair("etas", self.etas, lambda minus, plus: 0 < minus < 1 < plus < math.inf, "with 0 < etas[0] < 1 < etas[1]")
+        _pair("step_sizes", self.step_sizes, lambda least, most: 0 <= least <= most, "with 0 <= least <= largest")
+
+    def _initial_moments(self) -> tuple[float, ...]:
+        return (0.0, self.lr)
 
 
 class TrainState:
@@ -160,7 +302,7 @@ class TrainState:
 
     Attributes
     ----------
-    optimizer : SGD or Adam
+    optimizer : SGD, Adam or another recipe
     moments : list of ndarray
         As the optimiser keeps them, of the shape of the parameters.
     step, epoch : int
@@ -175,8 +317,8 @@ class TrainState:
             raise TypeError(f"[init] params is {kind}, expected an array of float32 or float64")
         self.optimizer = optimizer
         self.shape, self.dtype = params.shape, params.dtype
-        count = optimizer._rule().moment_count
-        self.moments: list[NDArray[Any]] = [np.zeros(params.shape, params.dtype) for _ in range(count)]
+        starts = optimizer._initial_moments()
+        self.moments: list[NDArray[Any]] = [np.full(params.shape, start, params.dtype) for start in starts]
         self.step = 0
         self.epoch = 0
         self.seed = fresh_seed() if seed is None else _seed(seed)
@@ -196,7 +338,7 @@ class TrainState:
         ValueError
             If shapes or dtypes do not fit; nothing has been changed then.
         """
-        self.check("update")
+        rule = self.check("update")
         try:
             gradient = np.asarray(grad, order="C")
         except (TypeError, ValueError) as error:
@@ -206,15 +348,15 @@ class TrainState:
         if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
         gradient = gradient.astype(self.dtype, copy=False)
-        rule = self.optimizer._rule()
         _core.update(
             rule, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr, self.step + 1
         )
         self.step += 1
 
-    def check(self, method: str) -> None:
-        """Whether the moments are as `init` made them; attributes may have been written since."""
-        needed = self.optimizer._rule().moment_count
+    def check(self, method: str) -> "_core.StepRule":
+        """The core's rule, if the moments are as `init` made them; attributes may have been written since."""
+        rule = self.optimizer._rule()
+        needed = rule.moment_count
         if len(self.moments) != needed:
             raise ValueError(
                 f"[{method}] state.moments has {len(self.moments)} arrays, {self.optimizer!r} expects {needed}"
@@ -225,6 +367,7 @@ class TrainState:
                 raise ValueError(
                     f"[{method}] state.moments[{k}] is not a writable, row-major array of {self.dtype}{self.shape}"
                 )
+        return rule
 
     def order(self, rows: int) -> NDArray[np.int64]:
         """The random row order of the coming epoch: a permutation drawn from (seed, epoch)."""

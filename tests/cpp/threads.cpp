@@ -74,8 +74,9 @@ void callers_of_one_net() {
     for (std::thread& caller : callers) caller.join();
 }
 
-void trainers() {
-    const Example example(96);
+// Mini-batches of 8 rows are too small for a team; of 1000 they are shared.
+void trainers(std::int64_t batch_size) {
+    const Example example(12 * batch_size);
     const Net<double> net = example.net();
     const auto train = [&] {
         std::vector<double> params = example.params, m(params.size()), v(params.size()), lr(12, 1e-3);
@@ -89,9 +90,10 @@ void trainers() {
         epoch.rule.beta2 = 0.999;
         epoch.rule.eps = 1e-8;
         epoch.moments = moments;
-        epoch.batch_size = 8;
+        epoch.batch_size = batch_size;
         epoch.lr = lr.data();
         require(fastbp_run_epoch(net.handle(), params.data(), &data, &epoch));
+        params.push_back(epoch.loss_sum);
         return params;
     };
     const std::vector<double> expected = train();
@@ -126,7 +128,8 @@ int main() {
     fastbp::test::teams();
     fastbp::test::pool();
     fastbp::test::callers_of_one_net();
-    fastbp::test::trainers();
+    fastbp::test::trainers(8);
+    fastbp::test::trainers(1000);
     std::puts("threads: ok");
     return 0;
 }

@@ -77,6 +77,7 @@ class Trace final : public B {
                       LossSlots o) noexcept override {
         note('o'), on_.output_delta(loss, g, s, x, y, d, o);
     }
+    void drop(const Dropout& d, In from, Out to) noexcept override { note('D'), on_.drop(d, from, to); }
     void activate_tangent(G g, In s, In x, In sd, Out xd) noexcept override {
         note('t'), on_.activate_tangent(g, s, x, sd, xd);
     }

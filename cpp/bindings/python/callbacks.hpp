@@ -17,8 +17,17 @@ class Callbacks {
   public:
     // `loss`: None, or a callable (rows, x) -> (e, dx), rows a slice or an array of row numbers; it checks shapes
     // itself.
-    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs)
-        : loss_(std::move(loss)), dtype_(std::move(dtype)), outputs_(outputs) {}
+    // `hook`: None, or a callable (k, g) for layer k + 1 and its part of the flat gradient, which it may write.
+    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs, py::object hook = py::none())
+        : loss_(std::move(loss)), dtype_(std::move(dtype)), outputs_(outputs), hook_(std::move(hook)) {}
+
+    void attach(fastbp_epoch& epoch) {
+        if (hook_.is_none()) return;
+        epoch.grad_hook = [](void* self, int32_t layer, void* grad, int64_t count) {
+            return static_cast<Callbacks*>(self)->hook(layer, grad, count);
+        };
+        epoch.hook_context = this;
+    }
 
     void attach(fastbp_data& data) {
         data.poll = [](void* self) { return static_cast<Callbacks*>(self)->poll(); };
@@ -53,6 +62,14 @@ class Callbacks {
         });
     }
 
+    int hook(std::int32_t layer, void* grad, std::int64_t count) {
+        return guarded([&] {
+            // A view of the core's memory: the hook is told not to keep it.
+            const py::array view(dtype_, {count}, grad, py::capsule(grad, [](void*) {}));
+            hook_(layer, view);
+        });
+    }
+
     template <class Body>
     int guarded(Body body) {
         const py::gil_scoped_acquire gil;
@@ -68,6 +85,7 @@ class Callbacks {
     py::object loss_;
     py::dtype dtype_;
     std::int64_t outputs_;
+    py::object hook_;
     std::exception_ptr error_;
 };
 

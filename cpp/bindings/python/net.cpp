@@ -41,8 +41,8 @@ class PyNet {
   public:
     PyNet(const std::vector<std::int64_t>& widths, const std::vector<std::int32_t>& activations,
           const std::vector<double>& activation_parameters, int loss,
-          const std::optional<std::vector<double>>& loss_parameters, py::dtype dtype, double l2, double l1,
-          bool deterministic, const std::string& device)
+          const std::optional<std::vector<double>>& loss_parameters, const std::vector<double>& dropout,
+          py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device)
         : dtype_(std::move(dtype)), widths_(widths) {
         fastbp_net_spec spec = {};
         spec.size = sizeof spec;
@@ -56,6 +56,7 @@ class PyNet {
         spec.loss_parameters = loss_parameters ? loss_parameters->data() : nullptr;
         spec.l2 = l2;
         spec.l1 = l1;
+        spec.dropout = dropout.data();
         spec.deterministic = deterministic;
         fastbp_net* net = nullptr;
         named("MLP", [&] { require(fastbp_net_create(&spec, &net)); });
@@ -192,7 +193,8 @@ class PyNet {
                    const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,
                    const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
                    bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
-                   py::array_t<double, py::array::c_style> report) const {
+                   py::array_t<double, py::array::c_style> report, double max_grad_norm, const py::object& grad_hook,
+                   std::uint64_t seed) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
             batch.data.order = order ? order->data() : nullptr;
@@ -207,9 +209,13 @@ class PyNet {
             epoch.drop_last = drop_last;
             epoch.lr = lr.data();
             epoch.step = step;
+            epoch.max_grad_norm = max_grad_norm;
+            epoch.seed = seed;
             double* out = report.mutable_data();
             void* p = params.mutable_data();
-            run(batch, loss_function, [&] {
+            Callbacks callbacks(loss_function, dtype_, widths_.back(), grad_hook);
+            callbacks.attach(epoch);
+            run(batch, callbacks, [&] {
                 const fastbp_status status = fastbp_run_epoch(net_.get(), p, &batch.data, &epoch);
                 out[0] = epoch.loss_sum;
                 out[1] = epoch.weight_sum;
@@ -228,6 +234,11 @@ class PyNet {
     template <class Call>
     void run(Batch& batch, const py::object& loss_function, Call call) const {
         Callbacks callbacks(loss_function, dtype_, widths_.back());
+        run(batch, callbacks, call);
+    }
+
+    template <class Call>
+    void run(Batch& batch, Callbacks& callbacks, Call call) const {
         callbacks.attach(batch.data);
         fastbp_status status;
         {
@@ -248,11 +259,11 @@ class PyNet {
 void register_net(py::module_& m) {
     py::class_<PyNet>(m, "Net", "A network's description, ready to run. It holds no parameters.")
         .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int32_t>&, const std::vector<double>&,
-                      int, const std::optional<std::vector<double>>&, py::dtype, double, double, bool,
-                      const std::string&>(),
+                      int, const std::optional<std::vector<double>>&, const std::vector<double>&, py::dtype, double,
+                      double, bool, const std::string&>(),
              py::arg("widths"), py::arg("activations"), py::arg("activation_parameters"), py::arg("loss"),
-             py::arg("loss_parameters"), py::arg("dtype"), py::arg("l2"), py::arg("l1"), py::arg("deterministic"),
-             py::arg("device"))
+             py::arg("loss_parameters"), py::arg("dropout"), py::arg("dtype"), py::arg("l2"), py::arg("l1"),
+             py::arg("deterministic"), py::arg("device"))
         .def_property_readonly("parameter_count", &PyNet::parameter_count)
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))
         .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))
@@ -266,7 +277,8 @@ void register_net(py::module_& m) {
              py::arg("sum"), py::arg("loss_function"))
         .def("run_epoch", &PyNet::run_epoch, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("loss_function"), py::arg("order"), py::arg("rule"), py::arg("moments"),
-             py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"));
+             py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"),
+             py::arg("max_grad_norm"), py::arg("grad_hook"), py::arg("seed"));
 }
 
 }  // namespace fastbp::python

@@ -138,6 +138,7 @@ typedef struct fastbp_net_spec {
     int32_t deterministic;               /* not 0: the same bits for any number of threads */
     const double* loss_parameters;       /* d(L): huber's delta or pinball's quantile; NULL where the loss has none */
     double l2, l1;                       /* penalties on the weights */
+    const double* dropout; /* L: the part of each layer's units a training step drops, the last 0; NULL: none */
 } fastbp_net_spec;
 
 FASTBP_API fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net);
@@ -241,6 +242,11 @@ FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
 FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, int32_t type, int64_t count, void* params,
                                        const void* grad, void* const* moments, double lr, int64_t step);
 
+/* Called on the calling thread when a step's gradient is complete, penalties included and before clipping: for each
+ * layer from L-1 down to 0 with its part (w and b, `count` numbers of the net's type), which may be written. Not 0: it
+ * failed, the step is not made and the call returns FASTBP_INTERRUPTED. */
+typedef int (*fastbp_grad_hook)(void* context, int32_t layer, void* grad, int64_t count);
+
 typedef struct fastbp_epoch {
     size_t size;
     fastbp_step_rule rule;
@@ -248,8 +254,12 @@ typedef struct fastbp_epoch {
     int64_t batch_size;
     int32_t drop_last; /* not 0: a last mini-batch of fewer rows is left out */
     int32_t reserved;
-    const double* lr; /* one per step */
-    int64_t step;     /* in and out: steps done */
+    const double* lr;     /* one per step */
+    double max_grad_norm; /* > 0: a gradient of a larger norm is scaled down to it, as torch's clip_grad_norm_ does */
+    fastbp_grad_hook grad_hook;
+    void* hook_context;
+    uint64_t seed; /* of dropout */
+    int64_t step;  /* in and out: steps done */
     /* filled in, also where the epoch ends early */
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
     int64_t steps_done;

@@ -179,8 +179,6 @@ StepRule step_rule(const fastbp_step_rule& rule) {
     check_size(&rule, "rule");
     if (rule.kind < FASTBP_SGD || rule.kind > FASTBP_RPROP)
         refuse("rule.kind is ", rule.kind, ", which is none of the optimisers");
-    if (rule.kind == FASTBP_RMSPROP && rule.centered != 0 && rule.momentum != 0)
-        refuse("rule is RMSprop, centered and with momentum: three moments, one more than fastbp_update holds");
     return {Optimizer(rule.kind), rule.nesterov != 0, rule.centered != 0, rule.momentum,      rule.dampening,
             rule.weight_decay,    rule.beta1,         rule.beta2,         rule.eps,           rule.alpha,
             rule.lr_decay,        rule.eta_minus,     rule.eta_plus,      rule.step_size_min, rule.step_size_max};

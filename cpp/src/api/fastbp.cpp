@@ -61,7 +61,7 @@ template <class Real>
 void update(const fastbp::StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
             const fastbp::StepScalars& now) {
     static const auto on = fastbp::make_backend<Real>("cpu");
-    fastbp::Vector<Real> state[2];
+    fastbp::Vector<Real> state[fastbp::most_moments];
     const int needed = fastbp::moment_count(rule);
     for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
     const fastbp::Vector<const Real> gradient{static_cast<const Real*>(grad), count};

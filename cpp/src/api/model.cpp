@@ -78,7 +78,11 @@ Model make_model(const fastbp_net_spec& spec) {
     for (std::int32_t k = 0; k < spec.layers; ++k) {
         const Activation g = Activation(spec.activations[k]);
         const double a = spec.activation_parameters != nullptr ? spec.activation_parameters[k] : default_parameter(g);
-        model.layers.push_back({spec.widths[k], spec.widths[k + 1], g, a, 0, 0});
+        const double dropout = spec.dropout != nullptr ? spec.dropout[k] : 0.0;
+        if (!(dropout >= 0 && dropout < 1) || (k + 1 == spec.layers && dropout != 0))
+            refuse("dropout is ", dropout, " in layer ", k + 1,
+                   ", expected from 0 to below 1, and 0 in the last layer");
+        model.layers.push_back({spec.widths[k], spec.widths[k + 1], g, a, 0, 0, dropout});
         check_activation(model.layers.back(), std::size_t(k), k + 1 == spec.layers);
     }
     count_parameters(model);

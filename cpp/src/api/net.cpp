@@ -103,10 +103,14 @@ class NetOf final : public fastbp_net {
         state.drop_last = epoch.drop_last != 0;
         state.lr = epoch.lr;
         state.step = epoch.step;
+        state.seed = epoch.seed;
+        state.max_grad_norm = epoch.max_grad_norm;
+        state.grad_hook = epoch.grad_hook;
+        state.hook_context = epoch.hook_context;
         state.threads = threads_for(job);
         const Plan plan = make_plan(model, state.batch_size, sizeof(Real), state.threads);
         const int team = team_for(plan, job);
-        const auto crew = free_.borrow(*on_, model, plan, team, extra_gradients(plan));
+        const auto crew = free_.borrow(*on_, model, plan, team, state.needs_gradient() ? 1 : extra_gradients(plan));
         (*crew).start();
         ThreadPool::get().run(team, [&](const Member& member) {
             fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, state);
@@ -191,7 +195,7 @@ class NetOf final : public fastbp_net {
         switch (crew.stopped()) {
             case Stop::none: return;
             case Stop::interrupted: throw Error(ErrorKind::interrupted, "interrupted");
-            case Stop::loss_function_failed: throw Error(ErrorKind::interrupted, "the loss function failed");
+            case Stop::callback_failed: throw Error(ErrorKind::interrupted, "a callback failed");
             case Stop::not_finite: throw Error(ErrorKind::floating_point, "the loss is not finite");
         }
     }

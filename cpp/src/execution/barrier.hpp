@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 
 namespace fastbp {
 
@@ -14,10 +15,28 @@ inline void relax() {
 #endif
 }
 
+// Waits until the value is no longer `old`: spins for `spin_time`, then sleeps. A short spin is kind to others: a
+// processor that sleeps can take the very thread that is waited for, where another program keeps that one from running.
+template <class T>
+void wait_for_change(const std::atomic<T>& value, T old, std::chrono::nanoseconds spin_time) noexcept {
+    if (value.load(std::memory_order_acquire) != old) return;
+    if (spin_time.count() > 0) {
+        const auto end = std::chrono::steady_clock::now() + spin_time;
+        do {
+            for (int k = 0; k < 8; ++k) {
+                relax();
+                if (value.load(std::memory_order_acquire) != old) return;
+            }
+        } while (std::chrono::steady_clock::now() < end);
+    }
+    while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
 class Barrier {
   public:
-    // `spins`: turns before a waiting member sleeps; 0 where there are more members than processors.
-    explicit Barrier(int team, int spins = 4000) : team_(team), spins_(spins) {}
+    // `spin_time`: before a waiting member sleeps; 0 where there are more members than processors.
+    explicit Barrier(int team, std::chrono::nanoseconds spin_time = default_spin)
+        : team_(team), spin_time_(spin_time) {}
     int team() const { return team_; }
 
     // Returns when all members have called it; what they wrote before is visible after.
@@ -30,15 +49,14 @@ class Barrier {
             turn_.notify_all();
             return;
         }
-        for (int spin = 0; spin < spins_; ++spin) {
-            if (turn_.load(std::memory_order_acquire) != mine) return;
-            relax();
-        }
-        while (turn_.load(std::memory_order_acquire) == mine) turn_.wait(mine, std::memory_order_acquire);
+        wait_for_change(turn_, mine, spin_time_);
     }
 
+    static constexpr std::chrono::microseconds default_spin{20};
+
   private:
-    const int team_, spins_;
+    const int team_;
+    const std::chrono::nanoseconds spin_time_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> turn_{0};
 };

@@ -24,7 +24,12 @@ class Tile {
     // The views of the pass: the caller's memory where `kept` names some, scratch elsewhere.
     Pass<Real> pass() {
         auto& layers = workspace_.pass_layers();
-        for (std::size_t k = 0; k < layers.size(); ++k) layers[k] = values(k);
+        for (std::size_t k = 0; k < layers.size(); ++k) {
+            layers[k] = values(k);
+            const double rate = workspace_.model().layers[k].dropout;
+            if (job_.drops_units && rate > 0)
+                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.slots().step, std::uint32_t(k), rows_};
+        }
         return {{input()}, layers};
     }
 
@@ -133,7 +138,7 @@ void carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         Tile<Real> tile(on, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
-        if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::loss_function_failed);
+        if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return;
         if (job.backward()) {
@@ -177,6 +182,7 @@ template <class Real>
 void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     workspace.slots().scale = job.scale;
+    workspace.slots().step = job.step;
     if (!plan.shares_operations()) return carry_groups(on, member, plan, crew, job);
     if (member.first()) crew.loss_sum(0) = 0;
     Cooperative<Real> shared = together(on, member, plan, crew);

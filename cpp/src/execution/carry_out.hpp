@@ -24,8 +24,10 @@ double total_loss(const Plan& plan, Crew<Real>& crew) {
 // A backend that shares elementwise work over parameters among the team.
 template <class Real>
 Cooperative<Real> together(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew) {
-    const int blocks = plan.shares_operations() ? plan.parts : member.team();
-    return Cooperative<Real>(on, member.barrier, member.index, blocks, crew.partial_sums());
+    return Cooperative<Real>(on, member.barrier, member.index, plan.parts, crew.partial_sums());
 }
+
+// A call that needs a gradient beside the job's: where groups leave their sums, they leave those.
+inline int extra_gradients(const Plan& plan) { return plan.partial_gradients() == 0 ? 1 : 0; }
 
 }  // namespace fastbp

@@ -85,14 +85,14 @@ class Cooperative final : public Backend<Real> {
     }
     void output_delta(const Loss& loss, G g, In s, In x, const Target<Real>& y, Out delta,
                       LossSlots slots) noexcept override {
-        each(x.rows, [&](Index p, Index q, int k) {
-            partial_sums_[k] = 0;
+        summed(x.rows, slots.sum, [&](Index p, Index q, double* sum) {
             one_.output_delta(loss, g, s.row_block(p, q), x.row_block(p, q), y.row_block(p, q), delta.row_block(p, q),
-                              {partial_sums_ + k, slots.example.block(p, q)});
+                              {sum, slots.example.block(p, q)});
         });
-        meet();
-        if (member_ == 0) each_block(x.rows, [&](Index, Index, int k) { *slots.sum += partial_sums_[k]; });
-        meet();
+    }
+    void drop(const Dropout& dropout, In from, Out to) noexcept override {
+        shared(to.rows,
+               [&](Index p, Index q) { one_.drop(dropout.row_block(p, q), from.row_block(p, q), to.row_block(p, q)); });
     }
     void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept override {
         shared(x_dot.rows, [&](Index p, Index q) {
@@ -137,10 +137,10 @@ class Cooperative final : public Backend<Real> {
         shared(grad.size, [&](Index p, Index q) { one_.add_penalty(l2, l1, w.block(p, q), grad.block(p, q)); });
     }
     void sum_of_squares(VectorIn w, double* out) noexcept override {
-        alone([&] { one_.sum_of_squares(w, out); });
+        summed(w.size, out, [&](Index p, Index q, double* sum) { one_.sum_of_squares(w.block(p, q), sum); });
     }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override {
-        alone([&] { one_.sum_of_magnitudes(w, out); });
+        summed(w.size, out, [&](Index p, Index q, double* sum) { one_.sum_of_magnitudes(w.block(p, q), sum); });
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {
@@ -167,22 +167,20 @@ class Cooperative final : public Backend<Real> {
             one_.propagate_delta({above.w.row_block(p, q), above.b, above.g}, delta, g, below.column_block(p, q));
         });
     }
-    // No barrier: the rows of w that are mine in (4) are mine in (5), and nobody else reads them.
+    // No barrier: every delta is complete, and nobody reads what is written here before the pass ends. Wide layers are
+    // cut by columns of w, as in (1): what a member writes is then what it reads in the next step, and the largest of
+    // matrices stay in the cache of their processor. Narrow ones are cut by rows.
     void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept override {
-        if (in.csr != nullptr) {
-            each(delta.cols, [&](Index p, Index q, int) {
-                one_.accumulate_gradients(in, delta.column_block(p, q),
-                                          {sink.w.column_block(p, q), {}, sink.blend_w, sink.blend_b});
-            });
-        } else if (!sink.w.empty()) {
-            each(sink.w.rows, [&](Index p, Index q, int) {
-                one_.accumulate_gradients({in.dense.column_block(p, q)}, delta,
-                                          {sink.w.row_block(p, q), {}, sink.blend_w, sink.blend_b});
-            });
-        }
+        const bool by_columns = in.csr != nullptr || delta.cols >= 2 * grain * blocks_;
+        const bool by_rows = !by_columns && !sink.w.empty();
         each(delta.cols, [&](Index p, Index q, int) {
-            one_.accumulate_gradients({}, delta.column_block(p, q),
-                                      {{}, sink.b.block(p, q), sink.blend_w, sink.blend_b});
+            const Matrix<Real> w = by_columns ? sink.w.column_block(p, q) : Matrix<Real>{};
+            one_.accumulate_gradients(in, delta.column_block(p, q),
+                                      {w, sink.b.block(p, q), sink.blend_w, sink.blend_b});
+        });
+        each(by_rows ? sink.w.rows : 0, [&](Index p, Index q, int) {
+            one_.accumulate_gradients({in.dense.column_block(p, q)}, delta,
+                                      {sink.w.row_block(p, q), {}, sink.blend_w, sink.blend_b});
         });
     }
 
@@ -211,6 +209,17 @@ class Cooperative final : public Backend<Real> {
     template <class Body>
     void shared(Index n, Body body) {
         each(n, [&](Index p, Index q, int) { body(p, q); });
+        meet();
+    }
+    // A sum of blocks, added in their order.
+    template <class Body>
+    void summed(Index n, double* out, Body body) {
+        each(n, [&](Index p, Index q, int k) {
+            partial_sums_[k] = 0;
+            body(p, q, partial_sums_ + k);
+        });
+        meet();
+        if (member_ == 0) each_block(n, [&](Index, Index, int k) { *out += partial_sums_[k]; });
         meet();
     }
     // What is too small to share is done by the first member.

@@ -38,6 +38,11 @@ struct Job {
     double scale = 1;             // factor on every c_n e_n
     bool finite_or_stop = false;  // a loss that is not finite ends the job before any gradient is written
 
+    // Training only: layers drop units as their model says, by this seed and step.
+    bool drops_units = false;
+    std::uint64_t seed_of_dropout = 0;
+    Index step = 0;
+
     // Whole-batch values in the caller's memory, one entry per layer; a view that is empty lives in scratch.
     std::span<const LayerValues<Real>> kept;
     bool forward_done = false;  // s and x are in `kept` already

@@ -12,6 +12,7 @@ struct LayerShape {
     Activation g = Activation::identity;
     double a = 0;
     Index first_w = 0, first_b = 0;  // where w(l) and b(l) begin in the flat parameters
+    double dropout = 0;              // the part of the units that a training step drops
 };
 
 struct Model {

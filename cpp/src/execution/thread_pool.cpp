@@ -10,17 +10,8 @@
 namespace fastbp {
 namespace {
 
-constexpr int spins_while_waiting = 20000;  // some tens of microseconds: a step's pause, not an idle program's
-
-// Waits until the value differs from `old`: spin, then sleep.
-template <class T>
-void wait_for_change(const std::atomic<T>& value, T old, int spins) {
-    for (int spin = 0; spin < spins; ++spin) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        relax();
-    }
-    while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
-}
+// Between jobs: the pause between a program's calls in a loop, not an idle program's.
+constexpr std::chrono::microseconds spin_between_jobs{50};
 
 std::atomic<ThreadPool*> the_pool{nullptr};
 
@@ -48,13 +39,13 @@ void ThreadPool::run_job(int team, Job job, void* context) {
     const std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
     const int helpers = lock.owns_lock() && team > 1 ? start_workers(team - 1) : 0;
     // Spinning where threads outnumber processors would keep those from running that are waited for.
-    const int spins = helpers + 1 > available_threads() ? 0 : spins_while_waiting;
-    Barrier barrier(helpers + 1, spins / 4);
+    const bool spins = helpers + 1 <= available_threads();
+    Barrier barrier(helpers + 1, spins ? Barrier::default_spin : std::chrono::nanoseconds(0));
     if (helpers == 0) return job(context, Member{0, barrier});
     job_ = job;
     context_ = context;
     barrier_ = &barrier;
-    spins_ = spins;
+    spin_time_ = spins ? spin_between_jobs : std::chrono::nanoseconds(0);
     running_.store(helpers, std::memory_order_relaxed);
     for (int k = 0; k < helpers; ++k) {
         workers_[std::size_t(k)]->ticket.fetch_add(1, std::memory_order_release);
@@ -64,7 +55,7 @@ void ThreadPool::run_job(int team, Job job, void* context) {
     job(context, Member{0, barrier});
     for (int left = running_.load(std::memory_order_acquire); left != 0;
          left = running_.load(std::memory_order_acquire))
-        wait_for_change(running_, left, spins);
+        wait_for_change(running_, left, spin_time_);
 }
 
 int ThreadPool::start_workers(int wanted) {
@@ -85,12 +76,12 @@ int ThreadPool::start_workers(int wanted) {
 
 void ThreadPool::work(Worker& worker, int index) {
     unsigned seen = 0;
-    int spins = spins_while_waiting;
+    std::chrono::nanoseconds spin_time = spin_between_jobs;
     for (;;) {
-        wait_for_change(worker.ticket, seen, spins);
+        wait_for_change(worker.ticket, seen, spin_time);
         ++seen;
         worker.taken.fetch_add(1, std::memory_order_relaxed);
-        spins = spins_;
+        spin_time = spin_time_;
         job_(context_, Member{index, *barrier_});
         if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
     }

@@ -47,7 +47,7 @@ class ThreadPool {
     Job job_ = nullptr;
     void* context_ = nullptr;
     Barrier* barrier_ = nullptr;
-    int spins_ = 0;
+    std::chrono::nanoseconds spin_time_{0};
     alignas(64) std::atomic<int> running_{0};
 };
 

@@ -24,10 +24,11 @@ class Carver {
     std::size_t used_ = 0;
 };
 
-// Where s must be kept apart from x: g' needs it, or the loss behind this layer does.
+// Where s must be kept apart from x: g' needs it, or the loss behind this layer does, or dropout changes x.
 bool keeps_s(const Model& model, std::size_t k) {
     const bool last = k + 1 == model.layers.size();
-    return derivative_needs_s(model.layers[k].g) || (last && loss_needs_s(model.loss, model.layers[k].g));
+    return derivative_needs_s(model.layers[k].g) || model.layers[k].dropout > 0 ||
+           (last && loss_needs_s(model.loss, model.layers[k].g));
 }
 
 // Lays out twice: once to count, once over the block.

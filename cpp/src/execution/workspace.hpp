@@ -51,6 +51,8 @@ struct Slots {
     Blend<Real> step_w, step_b;
     StepScalars now;
     double squares = 0, magnitudes = 0;
+    double clip = 1;
+    Index step = 0;
 };
 
 // One member's views: each has its own lists, so that members never write the same one.
@@ -59,6 +61,7 @@ class Workspace {
   public:
     Workspace(const Model& model, std::shared_ptr<TileValues<Real>> tile);
 
+    const Model& model() const { return model_; }
     const TileValues<Real>& tile() const { return *tile_; }
     const LossFunction<Real>& loss() const { return loss_; }
     std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
@@ -81,7 +84,7 @@ class Workspace {
 };
 
 // Why a team stopped before it was done.
-enum class Stop : int { none = 0, interrupted, loss_function_failed, not_finite };
+enum class Stop : int { none = 0, interrupted, callback_failed, not_finite };
 
 template <class Real>
 class Crew {
@@ -97,6 +100,8 @@ class Crew {
     }
     double& loss_sum(int part) { return loss_sums_[std::size_t(part)]; }
     double* partial_sums() { return partial_sums_.data(); }
+    // Of the gradient, while it is clipped.
+    double& squares() { return squares_; }
 
     // The first reason counts. To be looked at where all members look at the same time.
     void stop(Stop why) {
@@ -114,6 +119,7 @@ class Crew {
     std::vector<Vector<Real>> gradients_;
     std::vector<Vector<const Real>> partials_;
     std::vector<double> loss_sums_, partial_sums_;
+    double squares_ = 0;
     std::atomic<Stop> stop_{Stop::none};
 };
 

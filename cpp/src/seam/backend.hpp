@@ -64,6 +64,8 @@ class Backend {
     // derivative_needs_s; rows are whole.
     virtual void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out delta,
                               LossSlots slots) noexcept = 0;
+    // to = from / keep where the unit is kept, else 0. to may be from.
+    virtual void drop(const Dropout& dropout, In from, Out to) noexcept = 0;
     // x_dot = g'(s) s_dot. x_dot may be s_dot.
     virtual void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept = 0;
     // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.
@@ -90,21 +92,26 @@ class Backend {
                         std::span<const VectorOut> moments) noexcept = 0;
 
     // ---- the lecture's equations: where a backend may fuse ---------------------------------------------------------
-    // (1)(2): s = x(l-1) w + b; x = g(s).
+    // (1)(2): s = x(l-1) w + b; x = g(s), and dropout.
     virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
                                  const LayerValues<Real>& out) noexcept {
         if (in.csr != nullptr)
             sparse_gemm(1, *in.csr, layer.w, 0, out.s);
         else
             gemm(1, in.dense, layer.w, 0, out.s);
-        activate(layer.g, layer.b, out.s, out.x);
+        if (!out.dropout.active()) return activate(layer.g, layer.b, out.s, out.x);
+        const Out before = derivative_needs_s(layer.g.kind) ? out.x : out.s;
+        activate(layer.g, layer.b, out.s, before);
+        drop(out.dropout, before, out.x);
     }
 
-    // (4): delta(l-1) = (delta(l) w(l)^T) * g'(s(l-1)); `below` holds the values of layer l-1, g its activation.
+    // (4): delta(l-1) = (delta(l) w(l)^T) * g'(s(l-1)), zero where the unit was dropped; `below` holds the values of
+    // layer l-1, g its activation.
     virtual void propagate_delta(const Layer<Real>& above, In delta, G g, const LayerValues<Real>& below) noexcept {
         gemm(1, delta, above.w.transposed(), 0, below.delta);
         if (!below.u.empty()) copy(below.delta, below.u);
-        multiply_by_derivative(g, below.s, below.x, below.delta);
+        multiply_by_derivative(g, below.s, below.dropout.active() ? below.s : below.x, below.delta);
+        if (below.dropout.active()) drop(below.dropout, below.delta, below.delta);
     }
 
     // (5)(6): w = beta w + alpha x(l-1)^T delta; b = beta b + alpha column sums of delta.

@@ -39,18 +39,38 @@ struct Input {
     const Csr<Real>* csr = nullptr;
 };
 
-// The values of one tile in one layer. Where g' does not need s, s and x are the same memory. u is
-// delta(l+1) w(l+1)^T, kept for the R-operator only and empty otherwise.
+// Which units of a tile are dropped, as a function of their place: seed, step, layer, row of the data and unit. Kept
+// values are divided by `keep`. Not active where `step` is null.
+struct Dropout {
+    double keep = 1;
+    std::uint64_t seed = 0;
+    const Index* step = nullptr;  // read when the operation runs
+    std::uint32_t layer = 0;
+    RowRange rows;  // the tile's rows in the data
+    Index first_unit = 0;
+
+    bool active() const { return step != nullptr; }
+    Dropout row_block(Index begin, Index end) const {
+        return {keep, seed, step, layer, rows.block(begin, end), first_unit};
+    }
+    Dropout column_block(Index begin) const { return {keep, seed, step, layer, rows, first_unit + begin}; }
+};
+
+// The values of one tile in one layer. Where g' does not need s, s and x are the same memory. Where the layer has an
+// active dropout they are apart: x is what is left, and s holds what g' needs, that is g(s) where g' follows from it. u
+// is delta(l+1) w(l+1)^T, kept for the R-operator only and empty otherwise.
 template <class Real>
 struct LayerValues {
     Matrix<Real> s, x, delta, u;
+    Dropout dropout = {};
 
     LayerValues row_block(Index begin, Index end) const {
-        return {s.row_block(begin, end), x.row_block(begin, end), delta.row_block(begin, end), u.row_block(begin, end)};
+        return {s.row_block(begin, end), x.row_block(begin, end), delta.row_block(begin, end), u.row_block(begin, end),
+                dropout.row_block(begin, end)};
     }
     LayerValues column_block(Index begin, Index end) const {
         return {s.column_block(begin, end), x.column_block(begin, end), delta.column_block(begin, end),
-                u.column_block(begin, end)};
+                u.column_block(begin, end), dropout.column_block(begin)};
     }
 };
 

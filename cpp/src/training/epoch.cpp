@@ -1,6 +1,7 @@
 #include "training/epoch.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "execution/penalty.hpp"
 #include "execution/weights.hpp"
@@ -18,17 +19,16 @@ class Steps {
         job_.params = params;
         job_.finite_or_stop = true;
         job_.leave_partials = true;
+        job_.drops_units = true;
+        job_.seed_of_dropout = epoch.seed;
     }
 
     // Returns the mini-batch's mean loss. Where crew.stopped() then has a reason, nothing has changed.
     double take(const Plan& plan, RowRange rows, double weight, double lr, Index step) {
         job_.rows = rows;
         job_.scale = 1 / weight;
-        if (blends_into_parameters(plan))
-            blended_step(plan, lr);
-        else
-            separate_step(plan, lr, step);
-        return total_loss(plan, crew_);
+        job_.step = step;
+        return blends_into_parameters(plan) ? blended_step(plan, lr) : separate_step(plan, lr, step);
     }
 
   private:
@@ -36,29 +36,67 @@ class Steps {
     // nothing else needs the gradient, and where one tile of one group writes it.
     bool blends_into_parameters(const Plan& plan) const {
         return epoch_.rule.kind == Optimizer::sgd && epoch_.rule.momentum == 0 && model_.l1 == 0 &&
-               plan.partial_gradients() == 0 && plan.tile >= plan.rows;
+               !epoch_.needs_gradient() && plan.partial_gradients() == 0 && plan.tile >= plan.rows;
     }
 
-    void blended_step(const Plan& plan, double lr) {
+    double blended_step(const Plan& plan, double lr) {
         auto& slots = crew_.workspace(member_.index).slots();
         slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + model_.l2))};
         slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
         job_.grad = params_;
         job_.into_parameters = true;
         carry_out(on_, member_, plan, crew_, job_);
+        return member_.first() ? total_loss(plan, crew_) : 0;
     }
 
-    void separate_step(const Plan& plan, double lr, Index step) {
+    double separate_step(const Plan& plan, double lr, Index step) {
         job_.grad = crew_.gradient(0).data;
         job_.into_parameters = false;
         carry_out(on_, member_, plan, crew_, job_);
-        if (crew_.stopped() != Stop::none) return;
+        if (crew_.stopped() != Stop::none) return 0;
+        const double loss =
+            total_loss(plan, crew_);  // before the update's meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
+        const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, model_, params_, job_.grad);
+        auto gradient = crew_.partials(0, partials);
+        if (epoch_.needs_gradient()) {
+            const int place = plan.partial_gradients();  // behind the groups' own
+            const Vector<Real> sum = crew_.gradient(place);
+            if (partials > 1) shared.reduce(gradient, 0, sum);
+            finish_gradient(shared, sum);
+            if (crew_.stopped() != Stop::none) return 0;
+            gradient = crew_.partials(place, 1);
+        }
         auto& now = crew_.workspace(member_.index).slots().now;
         now = {lr, step};
-        shared.update(epoch_.rule, &now, crew_.partials(0, std::max(plan.partial_gradients(), 1)),
-                      {params_, model_.parameter_count}, epoch_.moments);
+        shared.update(epoch_.rule, &now, gradient, {params_, model_.parameter_count}, epoch_.moments);
+        return loss;
+    }
+
+    // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
+    void finish_gradient(Cooperative<Real>& shared, Vector<Real> grad) {
+        if (epoch_.grad_hook != nullptr) {
+            if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
+            member_.meet();
+            if (crew_.stopped() != Stop::none) return;
+        }
+        if (epoch_.max_grad_norm <= 0) return;
+        if (member_.first()) crew_.squares() = 0;
+        shared.sum_of_squares(grad, &crew_.squares());
+        auto& clip = crew_.workspace(member_.index).slots().clip;
+        clip = epoch_.max_grad_norm / (std::sqrt(crew_.squares()) + 1e-6);
+        if (clip < 1) shared.scale_rows({&clip, 1}, dense(grad.data, 1, grad.size));
+    }
+
+    bool call_hook(Vector<Real> grad) const {
+        for (std::size_t k = model_.layers.size(); k-- > 0;) {
+            const LayerShape& layer = model_.layers[k];
+            const Index count = layer.outputs * (layer.inputs + 1);
+            if (epoch_.grad_hook(epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w, count) != 0)
+                return false;
+        }
+        return true;
     }
 
     Backend<Real>& on_;

@@ -14,28 +14,33 @@ struct Epoch {
     Index batch_size = 1;
     bool drop_last = false;
     const double* lr = nullptr;  // one per step
-    Index step = 0;              // steps done before this epoch, by all epochs; moves on with every step
-    int threads = 1;             // what the plans of its mini-batches are made for
+    double max_grad_norm = 0;    // 0: not clipped
+    // Not 0: it failed. Called by the first member for layers L-1 .. 0.
+    int (*grad_hook)(void* context, std::int32_t layer, void* grad, std::int64_t count) = nullptr;
+    void* hook_context = nullptr;
+    std::uint64_t seed = 0;  // of dropout
+    Index step = 0;          // steps done before this epoch, by all epochs; moves on with every step
+    int threads = 1;         // what the plans of its mini-batches are made for
 
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;    // sum of c_n e_n over the mini-batches as they were met
     double weight_sum = 0;  // sum of their c_n
     Index steps_done = 0;
+
+    // Whether a step looks at the one summed gradient before the update.
+    bool needs_gradient() const { return max_grad_norm > 0 || grad_hook != nullptr; }
 };
 
 // Trains `params` in place on the rows of `data` (x, y, weights, rows, seed, poll and x_view are taken from it; params,
 // scale and the gradient's place are set here). A mini-batch's loss is the mean over its weights, plus the penalties;
 // one whose weights are all 0 makes no step. Every member of the team runs it. Nothing is allocated per step. It ends
 // early, before that step changes anything, where a loss is not finite and where the poll says stop: crew.stopped() has
-// the reason. The crew must fit the plan of one mini-batch and extra_gradients(plan) besides.
+// the reason. The crew must fit the plan of one mini-batch and one gradient besides.
 template <class Real>
 void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew<Real>& crew, Real* params,
                const Job<Real>& data, Epoch<Real>& epoch);
 
 // How many mini-batches an epoch has.
 Index steps_of_epoch(Index rows, Index batch_size, bool drop_last);
-
-// A gradient of its own is needed where groups leave none.
-inline int extra_gradients(const Plan& plan) { return plan.partial_gradients() == 0 ? 1 : 0; }
 
 }  // namespace fastbp

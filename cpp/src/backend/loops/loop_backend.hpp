@@ -60,6 +60,9 @@ class LoopBackend : public Backend<Real> {
                       LossSlots slots) noexcept override {
         if (!x.empty()) loops_.output_delta(loss, g, s, x, y, delta, slots);
     }
+    void drop(const Dropout& dropout, In from, Out to) noexcept override {
+        if (!to.empty()) loops_.drop(dropout, from, to);
+    }
     void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept override {
         if (!x_dot.empty()) loops_.activate_tangent(g, s, x, s_dot, x_dot);
     }

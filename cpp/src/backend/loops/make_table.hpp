@@ -1,6 +1,7 @@
 // Fills a table with the loops of this folder, compiled as the including unit is.
 #pragma once
 
+#include "backend/loops/dropout.hpp"
 #include "backend/loops/losses.hpp"
 #include "backend/loops/products.hpp"
 #include "backend/loops/updates.hpp"
@@ -17,6 +18,7 @@ constexpr LoopTable<Real> make_table() {
         .activate = activate<unit, Real>,
         .multiply_by_derivative = multiply_by_derivative<unit, Real>,
         .output_delta = output_delta<unit, Real>,
+        .drop = drop<unit, Real>,
         .activate_tangent = activate_tangent<unit, Real>,
         .derivative_tangent = derivative_tangent<Real>,
         .output_delta_tangent = output_delta_tangent<Real>,

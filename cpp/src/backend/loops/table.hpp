@@ -26,6 +26,7 @@ struct LoopTable {
     void (*activate)(G g, Vector<const Real> b, Out s, Out x);
     void (*multiply_by_derivative)(G g, In s, In x, Out delta);
     void (*output_delta)(const Loss& loss, G g, In s, In x, const Target<Real>& y, Out delta, LossSlots slots);
+    void (*drop)(const Dropout& dropout, In from, Out to);
     void (*activate_tangent)(G g, In s, In x, In s_dot, Out x_dot);
     void (*derivative_tangent)(G g, In s, In x, In s_dot, In u, Out delta_dot);
     void (*output_delta_tangent)(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot);
