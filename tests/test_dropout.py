@@ -57,6 +57,24 @@ def numpy_gradient(net, X, y, masks):
     return value, reference.flatten(*reference.weight_gradients(kept, deltas))
 
 
+@pytest.mark.parametrize("device", ["plain", "cpu"])
+@pytest.mark.parametrize("bits, dtype", [("32", np.float32), ("64", np.float64)])
+def test_the_operation(seam, device, bits, dtype):
+    on = getattr(seam, f"Operations{bits}")(device)
+    rng = np.random.default_rng(8)
+    values, rows = rng.standard_normal((6, 37)).astype(dtype), np.array([5, 0, 2**20, 7, 7, 1])
+    expected = values * factors(2**50 + 9, 12, 3, rows, 37, 0.4).astype(dtype)
+    dropped = np.full_like(values, np.nan)
+    on.drop(0.6, 2**50 + 9, 12, 3, rows, 0, values, dropped)
+    np.testing.assert_allclose(dropped, expected, rtol=1e-6 if bits == "32" else 1e-15)
+    part = np.full((2, 10), np.nan, dtype)
+    on.drop(0.6, 2**50 + 9, 12, 3, rows[2:4], 20, values[2:4, 20:30], part)
+    np.testing.assert_array_equal(part, dropped[2:4, 20:30])
+    in_place = values.copy()
+    on.drop(0.6, 2**50 + 9, 12, 3, rows, 0, in_place, in_place)
+    np.testing.assert_array_equal(in_place, dropped)
+
+
 @pytest.mark.parametrize("hidden", [("tanh", "relu"), ("gelu", "logistic"), ("silu", "elu"), ("identity", "sine")])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_steps_with_dropout_equal_numpy(hidden, threads):

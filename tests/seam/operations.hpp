@@ -43,6 +43,11 @@ struct Operations {
                          matrix<Real>(delta), {&sum, vector<double>(example)});
         return sum;
     }
+    void drop(double keep, std::uint64_t seed, Index step, std::uint32_t layer, const Indices& rows, Index first_unit,
+              const py::array& from, const py::array& to) {
+        const Dropout dropout{keep, seed, &step, layer, {rows.data(), 0, rows.size()}, first_unit};
+        on->drop(dropout, matrix<const Real>(from), matrix<Real>(to));
+    }
     void activate_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot,
                           const py::array& x_dot) {
         on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
@@ -115,6 +120,7 @@ void bind_operations(py::module_& m, const char* name) {
         .def("activate", &O::activate)
         .def("multiply_by_derivative", &O::multiply_by_derivative)
         .def("output_delta", &O::output_delta)
+        .def("drop", &O::drop)
         .def("activate_tangent", &O::activate_tangent)
         .def("derivative_tangent", &O::derivative_tangent)
         .def("output_delta_tangent", &O::output_delta_tangent)

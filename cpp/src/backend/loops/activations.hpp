@@ -140,20 +140,44 @@ void activate_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<c
     multiply_by_derivative<unit>(g, s, x, x_dot);
 }
 
+constexpr Index tangent_block = 64;  // numbers of a row that tangents take at a time, in memory of the stack
+
+// g'(s) and g''(s) of n numbers of a row. One loop for each activation, whatever is then made of them.
+template <class Real>
+void derivatives(ActivationFunction<Real> g, const Real* s, Index s_step, const Real* x, Index x_step, Index n,
+                 Real* prime, Real* second) {
+    with_activation(g.kind, [=](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        for (Index j = 0; j < n; ++j) {
+            prime[j] = formulas::g_prime<kind>(s[j * s_step], x[j * x_step], g.a);
+            second[j] = formulas::g_second<kind>(s[j * s_step], x[j * x_step], g.a);
+        }
+    });
+}
+
+// The same for the numbers of row r from `begin`, as views.
+template <class Real>
+void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x, Index r, Index begin, Index n,
+                 Real* prime, Real* second) {
+    const Matrix<const Real> from = derivative_needs_s(g.kind) ? s : x;
+    derivatives(g, row_of(from, r) + begin * from.col_stride, from.col_stride, row_of(x, r) + begin * x.col_stride,
+                x.col_stride, n, prime, second);
+}
+
 // (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. Hidden layers only.
 template <class Real>
 void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                         Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
-    with_activation(g.kind, [&](auto tag) {
-        constexpr Activation kind = decltype(tag)::value;
-        for (Index r = 0; r < delta_dot.rows; ++r)
-            for (Index j = 0; j < delta_dot.cols; ++j) {
-                const Real x_rj = x(r, j), s_rj = derivative_needs_s(kind) ? s(r, j) : x_rj;
-                Real& value = delta_dot(r, j);
-                value = formulas::g_prime<kind>(s_rj, x_rj, g.a) * value +
-                        formulas::g_second<kind>(s_rj, x_rj, g.a) * s_dot(r, j) * u(r, j);
+    Real prime[tangent_block], second[tangent_block];
+    for (Index r = 0; r < delta_dot.rows; ++r)
+        for (Index begin = 0; begin < delta_dot.cols; begin += tangent_block) {
+            const Index n = delta_dot.cols - begin < tangent_block ? delta_dot.cols - begin : tangent_block;
+            derivatives(g, s, x, r, begin, n, prime, second);
+            for (Index j = 0; j < n; ++j) {
+                Real& value = delta_dot(r, begin + j);
+                value = prime[j] * value + second[j] * s_dot(r, begin + j) * u(r, begin + j);
             }
-    });
+        }
 }
 
 }  // namespace

@@ -157,73 +157,74 @@ void output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Ma
     if (delta.data != nullptr && !loss_needs_s(loss.kind, g.kind)) multiply_by_derivative<unit>(g, s, x, delta);
 }
 
-// (9) where g is elementwise: delta = c scale h(s), so delta_dot = c scale h'(s) s_dot.
-template <class Real, class Slope>
-inline void separable_tangent_row(const TargetRow<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
-                                  double scale, Slope slope) {
-    for (Index j = 0; j < s_dot.cols; ++j) {
-        const double c = y.weight(j);
-        delta_dot(y.row, j) = c == 0 ? Real(0) : Real(c * scale) * slope(j, y.value(j)) * s_dot(y.row, j);
-    }
-}
-
-// (9) behind softmax. x_dot = x (s_dot - sum x s_dot). Cross entropy: delta = x T - t. Else delta = x (v - sum v x)
-// with v = c scale de/dx.
+// c scale de/dx and c scale d2e/dx2 of n outputs of a row from `begin`; 0 where c is, whatever the target.
 template <class Real>
-void softmax_tangent_row(const LossFunction<Real>& loss, Matrix<const Real> x, const TargetRow<Real>& y,
-                         Matrix<const Real> s_dot, Matrix<Real> delta_dot, double scale) {
-    const Index r = y.row, n = x.cols;
-    Real mean = 0;
-    for (Index j = 0; j < n; ++j) mean += x(r, j) * s_dot(r, j);
-    const auto x_dot = [&](Index j) { return x(r, j) * (s_dot(r, j) - mean); };
-    if (loss.kind == Loss::cross_entropy) {
-        double total = 0;
-        for (Index j = 0; j < n; ++j) total += y.weight(j) == 0 ? 0.0 : y.weight(j) * double(y.value(j));
-        for (Index j = 0; j < n; ++j) delta_dot(r, j) = Real(scale * total) * x_dot(j);
-        return;
-    }
+void loss_derivatives(const LossFunction<Real>& loss, Matrix<const Real> x, const TargetRow<Real>& y, double scale,
+                      Index begin, Index n, Real* first, Real* second) {
     with_loss(loss.kind, [&](auto tag) {
         constexpr Loss kind = decltype(tag)::value;
-        const auto p = [&loss](Index j) { return loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[j]; };
-        const auto factor = [&](Index j) { return Real(y.weight(j) * scale); };
-        const auto v = [&](Index j) {
-            return y.weight(j) == 0 ? Real(0) : factor(j) * formulas::loss_prime<kind>(y.value(j), x(r, j), p(j));
-        };
-        const auto v_dot = [&](Index j) {
-            return y.weight(j) == 0 ? Real(0)
-                                    : factor(j) * formulas::loss_second<kind>(y.value(j), x(r, j), p(j)) * x_dot(j);
-        };
-        Real mean_v = 0, mean_v_dot = 0;
         for (Index j = 0; j < n; ++j) {
-            mean_v += v(j) * x(r, j);
-            mean_v_dot += v_dot(j) * x(r, j) + v(j) * x_dot(j);
+            const Index at = begin + j;
+            const Real factor = Real(y.weight(at) * scale);
+            const Real p = loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[at];
+            first[j] = factor == 0 ? Real(0) : factor * formulas::loss_prime<kind>(y.value(at), x(y.row, at), p);
+            second[j] = factor == 0 ? Real(0) : factor * formulas::loss_second<kind>(y.value(at), x(y.row, at), p);
         }
-        for (Index j = 0; j < n; ++j) delta_dot(r, j) = x_dot(j) * (v(j) - mean_v) + x(r, j) * (v_dot(j) - mean_v_dot);
     });
 }
 
-// (9) of one row where g is elementwise: h' = g' where the loss is taken from s (delta = x - y), else e'' g'^2 + e'
-// g''.
+// (9) where g is elementwise: delta = c scale h(s), so delta_dot = c scale h'(s) s_dot, with h' = g' where the loss is
+// taken from s (delta = x - y), else e'' g'^2 + e' g''.
 template <class Real>
 void elementwise_tangent_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                              Matrix<const Real> x, const TargetRow<Real>& y, Matrix<const Real> s_dot,
                              Matrix<Real> delta_dot, double scale) {
-    with_activation(g.kind, [&](auto g_tag) {
-        constexpr Activation kind = decltype(g_tag)::value;
-        const auto s_of = [&](Index j) { return derivative_needs_s(kind) ? s(y.row, j) : x(y.row, j); };
-        const auto prime = [&](Index j) { return formulas::g_prime<kind>(s_of(j), x(y.row, j), g.a); };
-        if (loss_needs_s(loss.kind, g.kind))
-            return separable_tangent_row(y, s_dot, delta_dot, scale, [&](Index j, Real) { return prime(j); });
-        with_loss(loss.kind, [&](auto loss_tag) {
-            constexpr Loss e = decltype(loss_tag)::value;
-            separable_tangent_row(y, s_dot, delta_dot, scale, [&](Index j, Real y_j) {
-                const Real p = loss.parameter.data == nullptr ? Real(0) : loss.parameter.data[j];
-                return formulas::loss_second<e>(y_j, x(y.row, j), p) * prime(j) * prime(j) +
-                       formulas::loss_prime<e>(y_j, x(y.row, j), p) *
-                           formulas::g_second<kind>(s_of(j), x(y.row, j), g.a);
-            });
-        });
-    });
+    Real prime[tangent_block], second[tangent_block], e1[tangent_block], e2[tangent_block];
+    const bool from_s = loss_needs_s(loss.kind, g.kind);
+    for (Index begin = 0; begin < x.cols; begin += tangent_block) {
+        const Index n = x.cols - begin < tangent_block ? x.cols - begin : tangent_block;
+        derivatives(g, s, x, y.row, begin, n, prime, second);
+        if (!from_s) loss_derivatives(loss, x, y, scale, begin, n, e1, e2);
+        for (Index j = 0; j < n; ++j) {
+            const Real slope =
+                from_s ? Real(y.weight(begin + j) * scale) * prime[j] : e2[j] * prime[j] * prime[j] + e1[j] * second[j];
+            delta_dot(y.row, begin + j) = slope * s_dot(y.row, begin + j);
+        }
+    }
+}
+
+// (9) behind softmax, with x_dot = x (s_dot - sum x s_dot). Cross entropy: delta = x T - t. Else delta = x (v - sum v
+// x) with v = c scale de/dx.
+template <class Real>
+void softmax_tangent_row(const LossFunction<Real>& loss, Matrix<const Real> x, const TargetRow<Real>& y,
+                         Matrix<const Real> s_dot, Matrix<Real> delta_dot, double scale) {
+    const Index r = y.row, cols = x.cols;
+    Real mean = 0, mean_v = 0, mean_v_dot = 0;
+    for (Index j = 0; j < cols; ++j) mean += x(r, j) * s_dot(r, j);
+    const auto x_dot = [&](Index j) { return x(r, j) * (s_dot(r, j) - mean); };
+    if (loss.kind == Loss::cross_entropy) {
+        double total = 0;
+        for (Index j = 0; j < cols; ++j) total += y.weight(j) == 0 ? 0.0 : y.weight(j) * double(y.value(j));
+        for (Index j = 0; j < cols; ++j) delta_dot(r, j) = Real(scale * total) * x_dot(j);
+        return;
+    }
+    // The first pass takes the sums, the second writes.
+    Real v[tangent_block], v_slope[tangent_block];
+    for (int pass = 0; pass < 2; ++pass)
+        for (Index begin = 0; begin < cols; begin += tangent_block) {
+            const Index n = cols - begin < tangent_block ? cols - begin : tangent_block;
+            loss_derivatives(loss, x, y, scale, begin, n, v, v_slope);
+            for (Index j = 0; j < n; ++j) {
+                const Index at = begin + j;
+                const Real v_dot = v_slope[j] * x_dot(at);
+                if (pass == 0) {
+                    mean_v += v[j] * x(r, at);
+                    mean_v_dot += v_dot * x(r, at) + v[j] * x_dot(at);
+                } else {
+                    delta_dot(r, at) = x_dot(at) * (v[j] - mean_v) + x(r, at) * (v_dot - mean_v_dot);
+                }
+            }
+        }
 }
 
 template <class Real>
