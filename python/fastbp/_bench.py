@@ -18,10 +18,10 @@ from ._config import config
 from ._fit import Epochs
 from ._mlp import MLP
 from ._optimizers import SGD
+from ._threads import get_num_threads
 
 Array = NDArray[Any]
 
-THREADS = 1  # of fastbp, and so of NumPy beside it
 LEARNING_RATE = 1e-3
 ROUND_SECONDS = 0.03  # of fastbp's part of a round
 PROBLEM_SECONDS = 4.0  # for all rounds of a problem
@@ -88,7 +88,7 @@ def threads_held() -> Iterator[None]:
     """NumPy's BLAS held to fastbp's number of threads."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(THREADS, user_api="blas"):
+    with threadpool_limits(get_num_threads(), user_api="blas"):
         yield
 
 
@@ -144,7 +144,7 @@ def machine() -> dict[str, Any]:
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "cpu": _cpu(),
-        "threads": THREADS,
+        "threads": get_num_threads(),
         **{name: fact for name, fact in facts.items() if name not in ("machine", "devices")},
         "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }

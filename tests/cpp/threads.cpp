@@ -38,7 +38,8 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     Barrier barrier(team);
     std::vector<std::thread> threads;
     for (int m = 0; m < team; ++m)
-        threads.emplace_back([&, m] { carry_out(*on, Member{m, barrier}, plan, crew, job); });
+        threads.emplace_back(
+            [&, m] { expect(carry_out(*on, Member{m, barrier}, plan, crew, job), "a job is carried out"); });
     for (std::thread& thread : threads) thread.join();
     loss = total_loss(plan, crew);
     return grad;

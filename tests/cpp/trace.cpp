@@ -139,10 +139,10 @@ int run() {
     job.y_is_classes = true;
     job.scale = 1.0 / double(example.rows);
     job.grad = grad.data();
-    carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
+    bool done = carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
     on.forget();
     const std::size_t before = allocations;
-    carry_out(on, alone, plan, crew, job);
+    done = carry_out(on, alone, plan, crew, job) && done;
     const double loss = total_loss(plan, crew);
     const std::size_t allocated = allocations - before;
     // forward: three layers; the classes, the output delta; two propagations; three gradients; the end of the tile.
@@ -154,6 +154,7 @@ int run() {
                "gcgcgc"
                "|",
            "a pass is these operations and no others", on.log());
+    expect(done, "a pass is carried out", "a stop");
     expect(allocated == 0, "a pass allocates nothing", std::to_string(allocated));
     std::vector<Real> expected(grad.size());
     const double value = handle.value_and_grad(example.params.data(), example.x(), example.classes(), expected.data());

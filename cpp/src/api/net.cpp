@@ -215,7 +215,8 @@ class NetOf final : public fastbp_net {
             job.leave_partials = true;
         }
         (*crew).start();
-        ThreadPool::get().run(team, [&](const Member& member) { carry_out(*on_, member, plan, *crew, job); });
+        ThreadPool::get().run(
+            team, [&](const Member& member) { static_cast<void>(carry_out(*on_, member, plan, *crew, job)); });
         throw_if_stopped(*crew);
         if (careful)
             on_->reduce((*crew).partials(0, std::max(plan.partial_gradients(), 1)), beta,

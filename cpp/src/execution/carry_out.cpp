@@ -123,9 +123,10 @@ class Tile {
 // first tile's gradient is blended by `first`, each later one is added.
 //
 // Members that share must agree when to stop. Only the first asks the poll, before the forward pass; all look at the
-// answer, and at the loss, after the meetings of that pass and before (5); and the tile ends in a meeting.
+// answer, and at the loss, after the meetings of that pass and before (5); and the tile ends in a meeting, so that the
+// first cannot ask again before all have looked. False: stopped.
 template <class Real>
-void carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
+bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
                  const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
                  double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
@@ -140,7 +141,7 @@ void carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         if (!job.forward_done) forward(on, net, pass);
         if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
-        if (crew.stopped() != Stop::none) return;
+        if (crew.stopped() != Stop::none) return false;
         if (job.backward()) {
             const Blend<Real>* blend = at == begin ? first : &slots.accumulate;
             Sink<Real> sink;
@@ -154,32 +155,38 @@ void carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         }
         at = tile_end;
     } while (at < end);
+    return true;
 }
 
 // Each member's groups, one after the other, then the sum of their gradients.
 template <class Real>
-void carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     const auto& slots = workspace.slots();
     const bool own_sums = job.grad != nullptr && plan.partial_gradients() > 0;
     for (int group = member.index; group < plan.parts; group += member.team()) {
         double& sum = crew.loss_sum(group) = 0;
-        carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
-                    own_sums ? crew.gradient(group).data : job.grad,
-                    own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
-        if (crew.stopped() != Stop::none) break;
+        const bool done =
+            carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
+                        own_sums ? crew.gradient(group).data : job.grad,
+                        own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
+        if (!done) break;
     }
     member.meet();
-    if (!own_sums || job.leave_partials || crew.stopped() != Stop::none) return;
-    const Index size = crew.gradient(0).size;
-    together(on, member, plan, crew)
-        .reduce(crew.partials(0, plan.parts), job.accumulate ? Real(1) : Real(0), {job.grad, size});
+    const bool all_done = crew.stopped() == Stop::none;  // members stop each for itself here, and agree at the meeting
+    if (own_sums && !job.leave_partials && all_done) {
+        const Index size = crew.gradient(0).size;
+        together(on, member, plan, crew)
+            .reduce(crew.partials(0, plan.parts), job.accumulate ? Real(1) : Real(0), {job.grad, size});
+    }
+    member.meet();
+    return all_done;
 }
 
 }  // namespace
 
 template <class Real>
-void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     workspace.slots().scale = job.scale;
     workspace.slots().step = job.step;
@@ -187,10 +194,11 @@ void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<R
     if (member.first()) crew.loss_sum(0) = 0;
     Cooperative<Real> shared = together(on, member, plan, crew);
     const Blend<Real>* first = job.accumulate ? &workspace.slots().accumulate : &workspace.slots().overwrite;
-    carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first, crew.loss_sum(0));
+    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first,
+                             crew.loss_sum(0));
 }
 
-template void carry_out(Backend<float>&, const Member&, const Plan&, Crew<float>&, const Job<float>&);
-template void carry_out(Backend<double>&, const Member&, const Plan&, Crew<double>&, const Job<double>&);
+template bool carry_out(Backend<float>&, const Member&, const Plan&, Crew<float>&, const Job<float>&);
+template bool carry_out(Backend<double>&, const Member&, const Plan&, Crew<double>&, const Job<double>&);
 
 }  // namespace fastbp

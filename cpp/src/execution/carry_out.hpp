@@ -8,10 +8,13 @@
 
 namespace fastbp {
 
-// The job's results are there when all members have returned; its loss is total_loss(crew). Check crew.stopped() where
-// all members do: with a reason there, nothing that was begun is complete.
+// The job's results are there when all members have returned; its loss is total_loss(crew). False where the team
+// stopped before it was done: all members return the same, crew.stopped() has the reason, and nothing that was begun is
+// complete. A member must act on what is returned here, not look at crew.stopped() again: the first member may be at
+// the next job.
 template <class Real>
-void carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job);
+[[nodiscard]] bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew,
+                             const Job<Real>& job);
 
 // The sum of scale c_n e_n of the job carried out last, 0 where its seed was not a loss.
 template <class Real>

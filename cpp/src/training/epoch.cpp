@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "execution/penalty.hpp"
 #include "execution/weights.hpp"
@@ -23,8 +24,8 @@ class Steps {
         job_.seed_of_dropout = epoch.seed;
     }
 
-    // Returns the mini-batch's mean loss. Where crew.stopped() then has a reason, nothing has changed.
-    double take(const Plan& plan, RowRange rows, double weight, double lr, Index step) {
+    // The mini-batch's mean loss, for the first member; nothing where the team stopped, and then nothing has changed.
+    std::optional<double> take(const Plan& plan, RowRange rows, double weight, double lr, Index step) {
         job_.rows = rows;
         job_.scale = 1 / weight;
         job_.step = step;
@@ -39,21 +40,20 @@ class Steps {
                !epoch_.needs_gradient() && plan.partial_gradients() == 0 && plan.tile >= plan.rows;
     }
 
-    double blended_step(const Plan& plan, double lr) {
+    std::optional<double> blended_step(const Plan& plan, double lr) {
         auto& slots = crew_.workspace(member_.index).slots();
         slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + model_.l2))};
         slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
         job_.grad = params_;
         job_.into_parameters = true;
-        carry_out(on_, member_, plan, crew_, job_);
+        if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         return member_.first() ? total_loss(plan, crew_) : 0;
     }
 
-    double separate_step(const Plan& plan, double lr, Index step) {
+    std::optional<double> separate_step(const Plan& plan, double lr, Index step) {
         job_.grad = crew_.gradient(0).data;
         job_.into_parameters = false;
-        carry_out(on_, member_, plan, crew_, job_);
-        if (crew_.stopped() != Stop::none) return 0;
+        if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss =
             total_loss(plan, crew_);  // before the update's meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
@@ -64,8 +64,7 @@ class Steps {
             const int place = plan.partial_gradients();  // behind the groups' own
             const Vector<Real> sum = crew_.gradient(place);
             if (partials > 1) shared.reduce(gradient, 0, sum);
-            finish_gradient(shared, sum);
-            if (crew_.stopped() != Stop::none) return 0;
+            if (!finish_gradient(shared, sum)) return std::nullopt;
             gradient = crew_.partials(place, 1);
         }
         auto& now = crew_.workspace(member_.index).slots().now;
@@ -75,18 +74,19 @@ class Steps {
     }
 
     // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
-    void finish_gradient(Cooperative<Real>& shared, Vector<Real> grad) {
+    bool finish_gradient(Cooperative<Real>& shared, Vector<Real> grad) {
         if (epoch_.grad_hook != nullptr) {
             if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
             member_.meet();
-            if (crew_.stopped() != Stop::none) return;
+            if (crew_.stopped() != Stop::none) return false;
         }
-        if (epoch_.max_grad_norm <= 0) return;
+        if (epoch_.max_grad_norm <= 0) return true;
         if (member_.first()) crew_.squares() = 0;
         shared.sum_of_squares(grad, &crew_.squares());
         auto& clip = crew_.workspace(member_.index).slots().clip;
         clip = epoch_.max_grad_norm / (std::sqrt(crew_.squares()) + 1e-6);
         if (clip < 1) shared.scale_rows({&clip, 1}, dense(grad.data, 1, grad.size));
+        return true;
     }
 
     bool call_hook(Vector<Real> grad) const {
@@ -130,8 +130,10 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
         const double weight = weight_of(data.weights, batch);
         double loss = 0;
         if (weight != 0) {
-            loss = steps.take(end - begin == epoch.batch_size ? whole : last, batch, weight, epoch.lr[k], step + 1);
-            if (crew.stopped() != Stop::none) return;
+            const Plan& plan = end - begin == epoch.batch_size ? whole : last;
+            const std::optional<double> taken = steps.take(plan, batch, weight, epoch.lr[k], step + 1);
+            if (!taken) return;
+            loss = *taken;
             ++step;
         }
         if (member.first()) {
