@@ -2,6 +2,7 @@
 #pragma once
 
 #include "example.hpp"
+#include "execution/job.hpp"
 #include "execution/model.hpp"
 
 namespace fastbp::test {
@@ -17,6 +18,20 @@ inline Model model_of(const Example& example) {
     }
     model.loss = Loss::cross_entropy;
     return model;
+}
+
+// The gradient of the mean loss over all rows, into grad.
+inline Job<double> gradient_job(const Example& example, const Model& model, double* grad) {
+    Job<double> job;
+    job.params = example.params.data();
+    job.x_view = dense(example.X.data(), example.rows, model.inputs());
+    job.rows = {nullptr, 0, example.rows};
+    job.seed = Seed::loss;
+    job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
+    job.y_is_classes = true;
+    job.scale = 1.0 / double(example.rows);
+    job.grad = grad;
+    return job;
 }
 
 }  // namespace fastbp::test

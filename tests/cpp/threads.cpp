@@ -26,15 +26,7 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     const Plan plan{schedule, example.rows, 16, 4};
     Crew<double> crew(*on, model, plan, team, 0);
     std::vector<double> grad(std::size_t(model.parameter_count));
-    Job<double> job;
-    job.params = example.params.data();
-    job.x_view = dense(example.X.data(), example.rows, model.inputs());
-    job.rows = {nullptr, 0, example.rows};
-    job.seed = Seed::loss;
-    job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
-    job.y_is_classes = true;
-    job.scale = 1.0 / double(example.rows);
-    job.grad = grad.data();
+    const Job<double> job = gradient_job(example, model, grad.data());
     Barrier barrier(team);
     std::vector<std::thread> threads;
     for (int m = 0; m < team; ++m)

@@ -130,15 +130,7 @@ int run() {
     Barrier barrier(1);
     const Member alone{0, barrier};
     std::vector<Real> grad(std::size_t(model.parameter_count));
-    Job<Real> job;
-    job.params = example.params.data();
-    job.x_view = dense(example.X.data(), example.rows, model.inputs());
-    job.rows = {nullptr, 0, example.rows};
-    job.seed = Seed::loss;
-    job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
-    job.y_is_classes = true;
-    job.scale = 1.0 / double(example.rows);
-    job.grad = grad.data();
+    const Job<Real> job = gradient_job(example, model, grad.data());
     bool done = carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
     on.forget();
     const std::size_t before = allocations;

@@ -15,7 +15,8 @@ constexpr double least_gain = 0.9;           // a team must promise this part of
 constexpr Index cache_bytes = Index(1) << 20;  // the part of a core's L2 that a tile's values may fill
 constexpr Index least_tile = 32, most_tile = 512;
 constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, deterministic_blocks = 8;
-constexpr Index block_width = 64;  // columns below which a block of a product no longer pays
+constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups
+constexpr Index block_width = 64;                      // columns below which a block of a product no longer pays
 constexpr int most_parts = 64;
 
 // A tile's values (x and delta of every layer, and the input) fit the cache, unless the weights do not either: then
@@ -51,9 +52,11 @@ double seconds_together(const Model& model, Index rows, Index bytes, double thre
     return products / (flops_per_second32 * 4 / double(bytes)) * 1.05 + meetings * barrier_seconds + start_seconds;
 }
 
-// The same for any number of threads: groups of many rows, or blocks where rows are few.
-void cut_deterministically(const Model& model, Plan& plan) {
-    const Index groups = std::clamp<Index>(plan.rows / deterministic_group_rows, 1, deterministic_groups);
+// The same for any number of threads: groups of many rows, or blocks where rows are few or gradients large.
+void cut_deterministically(const Model& model, Plan& plan, Index bytes) {
+    const Index affordable = std::max<Index>(deterministic_bytes / (model.parameter_count * bytes), 1);
+    const Index groups =
+        std::clamp<Index>(plan.rows / deterministic_group_rows, 1, std::min(deterministic_groups, affordable));
     Index widest = 0;
     for (const LayerShape& layer : model.layers) widest = std::max(widest, layer.outputs);
     const Index blocks = std::clamp<Index>(widest / block_width, 1, deterministic_blocks);
@@ -70,7 +73,7 @@ Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int
     plan.rows = rows;
     plan.tile = tile_rows(model, rows, bytes);
     if (model.deterministic) {
-        cut_deterministically(model, plan);
+        cut_deterministically(model, plan, bytes);
         return plan;
     }
     const double alone = seconds_alone(model, rows, bytes);
