@@ -147,6 +147,22 @@ def test_blas_is_told_to_use_one_thread():
     assert library.scipy_openblas_get_num_threads() == 1
 
 
+def test_blas_stays_at_one_thread_whatever_others_set():
+    """threadpoolctl finds every OpenBLAS of the process and sets them all."""
+    import ctypes
+
+    from threadpoolctl import threadpool_limits
+
+    library = ctypes.CDLL(fb.show_config("dicts")["blas_library"])
+    net = fb.MLP((30, 200, 5), loss="cross_entropy", seed=0)
+    X, y = np.ones((300, 30)), np.zeros(300, int)
+    expected = net.value_and_grad(X, y)[1]
+    with threadpool_limits(2):
+        library.scipy_openblas_set_num_threads(2)
+        np.testing.assert_array_equal(net.value_and_grad(X, y)[1], expected)
+        assert library.scipy_openblas_get_num_threads() == 1
+
+
 def test_the_environment_is_left_as_it_was():
     program = (
         "import ctypes, fastbp as fb; fb.MLP((2, 1)); "

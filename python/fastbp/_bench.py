@@ -86,9 +86,12 @@ class Timing:
 @contextmanager
 def threads_held() -> Iterator[None]:
     """NumPy's BLAS held to fastbp's number of threads."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import ThreadpoolController
 
-    with threadpool_limits(get_num_threads(), user_api="blas"):
+    # Not fastbp's own OpenBLAS, which its threads call and which stays at one.
+    controller = ThreadpoolController()
+    others = [info["filepath"] for info in controller.info() if "fastbp" not in Path(info["filepath"]).name]
+    with controller.select(filepath=others).limit(limits=get_num_threads()):
         yield
 
 

@@ -45,9 +45,13 @@ Function find(void* library, std::initializer_list<const char*> names) {
 
 // OpenBLAS is told to use one thread; other libraries know no such call.
 void limit_threads(void* library, Blas& table) {
-    using SetThreads = void (*)(int);
     using CoreName = const char* (*)();
-    if (auto set = find<SetThreads>(library, {"scipy_openblas_set_num_threads", "openblas_set_num_threads"})) set(1);
+    table.set_threads =
+        find<decltype(table.set_threads)>(library, {"scipy_openblas_set_num_threads", "openblas_set_num_threads"});
+    if (table.set_threads != nullptr)
+        table.get_threads =
+            find<decltype(table.get_threads)>(library, {"scipy_openblas_get_num_threads", "openblas_get_num_threads"});
+    table.hold_to_one_thread();
     if (auto core = find<CoreName>(library, {"scipy_openblas_get_corename", "openblas_get_corename"}))
         table.core = core();
 }

@@ -19,6 +19,14 @@ struct Blas {
     std::string core;     // OpenBLAS's own word for the processor it runs on, where it has one
     Gemm<float> sgemm = nullptr;
     Gemm<double> dgemm = nullptr;
+    // OpenBLAS's own number of threads, which must be one; null in other libraries.
+    int (*get_threads)() = nullptr;
+    void (*set_threads)(int) = nullptr;
+
+    // Others in the process may raise it behind our back: threadpoolctl finds every OpenBLAS and sets them all.
+    void hold_to_one_thread() const {
+        if (get_threads != nullptr && get_threads() != 1) set_threads(1);
+    }
 
     Gemm<float> gemm(float) const { return sgemm; }
     Gemm<double> gemm(double) const { return dgemm; }
