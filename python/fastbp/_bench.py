@@ -18,10 +18,13 @@ from ._config import config
 from ._fit import Epochs
 from ._mlp import MLP
 from ._optimizers import SGD
-from ._threads import get_num_threads
+from ._threads import set_num_threads
 
 Array = NDArray[Any]
 
+# For both: the helpers of NumPy's OpenBLAS spin for 0.1 s after a product, on the processor that fastbp's second thread
+# would have in its turn.
+THREADS = 1
 LEARNING_RATE = 1e-3
 ROUND_SECONDS = 0.03  # of fastbp's part of a round
 PROBLEM_SECONDS = 4.0  # for all rounds of a problem
@@ -91,7 +94,7 @@ def threads_held() -> Iterator[None]:
     # Not fastbp's own OpenBLAS, which its threads call and which stays at one.
     controller = ThreadpoolController()
     others = [info["filepath"] for info in controller.info() if "fastbp" not in Path(info["filepath"]).name]
-    with controller.select(filepath=others).limit(limits=get_num_threads()):
+    with controller.select(filepath=others).limit(limits=THREADS), set_num_threads(THREADS):
         yield
 
 
@@ -147,7 +150,7 @@ def machine() -> dict[str, Any]:
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "cpu": _cpu(),
-        "threads": get_num_threads(),
+        "threads": THREADS,
         **{name: fact for name, fact in facts.items() if name not in ("machine", "devices")},
         "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference, testing
-from ._bench import threads_held
+from ._bench import THREADS, threads_held
 from ._data import load_digits, stratified_split
 from ._mlp import MLP
 from ._optimizers import Adam, TrainState
-from ._threads import get_num_threads
 
 Array = NDArray[Any]
 
@@ -69,11 +68,10 @@ def demo(out: Path) -> bool:
     checks = [gradient, _check_losses(fast, slow), _check_accuracy(fast, slow)]
     for passed, text in checks:
         print(f"{'ok' if passed else 'FAILED':8}{text}")
-    threads = get_num_threads()
     ratio = sum(slow.seconds) / sum(fast.seconds)
     print(
         f"{'time':8}fastbp {sum(fast.seconds):.2f} s, NumPy {sum(slow.seconds):.2f} s, ratio {ratio:.1f}, "
-        f"on {threads} thread{'s' if threads > 1 else ''} each"
+        f"on {THREADS} thread{'s' if THREADS > 1 else ''} each"
     )
     print(f"{'curve':8}{_draw(out / CURVE, fast, slow)}")
     return all(passed for passed, _ in checks)
