@@ -301,7 +301,7 @@ class MLP(Network):
             iterable that starts over, or a list of such tuples (of arrays or lists: a tuple of numbers is a row).
             Mini-batches do not span chunks, rows are shuffled within theirs, and memory is one chunk's. A list is
             checked beforehand; else the first chunk is, with a schedule all are: it needs the number of steps.
-        optimizer : SGD or Adam, optional
+        optimizer : one of fb.SGD, RMSprop, Adagrad, Adam, AdamW, Rprop; optional
             None: Adam(). Starts afresh.
         state : TrainState, optional
             Goes on from there instead: ``fit(state=history.state)`` after a fit equals one longer fit, bit for bit.
