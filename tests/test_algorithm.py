@@ -8,28 +8,28 @@ from fastbp import reference
 from fastbp._functions import LOSSES as LOSS_NUMBERS
 from fastbp._functions import OUTPUT_ACTIVATIONS as NUMBERS
 
-SIZES = (13, 24, 37, 9, 5)
 G = ["tanh", "gelu", "softplus", "softmax"]
-N = 53
+SIZES, N = (13, 24, 37, 9, 5), 53
+FEW_ROWS_OF_MANY = (150, 113, 80, 131, 5), 9  # where a team cuts products along their sums
 
 
 class Case:
     """A network, its data, and arrays full of nan for everything that a pass writes."""
 
-    def __init__(self, seam, dtype=np.float64, torch_layout=False):
+    def __init__(self, seam, dtype=np.float64, torch_layout=False, sizes=SIZES, rows=N):
         rng = np.random.default_rng(1)
         self.seam, self.dtype, self.bits = seam, dtype, "64" if dtype == np.float64 else "32"
-        shapes = list(zip(SIZES[:-1], SIZES[1:], strict=True))
+        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.w = [(rng.standard_normal(shape) * 0.4).astype(dtype) for shape in shapes]
         if torch_layout:
             self.w = [np.ascontiguousarray(w.T).T for w in self.w]
         self.b = [(rng.standard_normal(d) * 0.1).astype(dtype) for _, d in shapes]
-        self.X = rng.standard_normal((N, SIZES[0])).astype(dtype)
-        self.y = rng.integers(0, SIZES[-1], N).astype(np.int32)
-        self.values = {name: [self.nan(N, d) for d in SIZES[1:]] for name in ("s", "x", "delta", "u")}
+        self.X = rng.standard_normal((rows, sizes[0])).astype(dtype)
+        self.y = rng.integers(0, sizes[-1], rows).astype(np.int32)
+        self.values = {name: [self.nan(rows, d) for d in sizes[1:]] for name in ("s", "x", "delta", "u")}
         self.grad_w = [np.full_like(w, np.nan) for w in self.w]
-        self.grad_b = [self.nan(d) for d in SIZES[1:]]
-        self.input_grad = self.nan(N, SIZES[0])
+        self.grad_b = [self.nan(d) for d in sizes[1:]]
+        self.input_grad = self.nan(rows, sizes[0])
 
     def nan(self, *shape):
         return np.full(shape, np.nan, self.dtype)
@@ -83,12 +83,13 @@ def test_loops_and_blas_equal_the_reference(seam, device, dtype, tolerance, torc
 
 @pytest.mark.parametrize("device", ["plain", "cpu"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["32", "64"])
-def test_a_team_of_any_size_gives_the_bits_of_the_plan(seam, device, dtype):
+@pytest.mark.parametrize("sizes, rows", [(SIZES, N), FEW_ROWS_OF_MANY], ids=["many rows", "few rows"])
+def test_a_team_of_any_size_gives_the_bits_of_the_plan(seam, device, dtype, sizes, rows):
     tolerance = 1e-5 if dtype == np.float32 else 1e-13
     for blocks in (1, 4, 7):
         results = []
         for team in (1, 2, 3):
-            case = Case(seam, dtype)
+            case = Case(seam, dtype, sizes=sizes, rows=rows)
             case.forward(device, team, blocks)
             value, reports = case.backward(device, team, blocks)
             assert reports == team * len(G)

@@ -10,6 +10,7 @@ from fastbp._functions import OUTPUT_ACTIVATIONS as NUMBERS
 TYPES = {"32": (np.float32, 2e-6), "64": (np.float64, 1e-14)}
 PARAMETERS = {"leaky_relu": 0.01, "elu": 1.0}
 PRODUCTS = [(1, 1, 1), (3, 5, 2), (7, 1, 9), (17, 33, 65), (64, 64, 64), (2, 100, 1), (5, 0, 3)]
+PRODUCTS += [(9, 130, 40), (193, 129, 67), (40, 300, 100), (1, 64, 48), (16, 3, 200)]
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 16), (33, 17), (64, 70)]
 
 
@@ -259,6 +260,8 @@ def test_sums(ops, shape):
     copied = nan(dtype, *shape)
     on.copy(m, copied)
     np.testing.assert_array_equal(copied, m)
+    on.add(scaled, copied)
+    np.testing.assert_array_equal(copied, m + scaled)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 16])

@@ -96,6 +96,7 @@ class Trace final : public B {
     }
     void scale_rows(Vector<const double> factor, Out m) noexcept override { note('f'), on_.scale_rows(factor, m); }
     void copy(In from, Out to) noexcept override { note('y'), on_.copy(from, to); }
+    void add(In from, Out to) noexcept override { note('+'), on_.add(from, to); }
     void reduce(Partials p, Real beta, VectorOut out) noexcept override { note('r'), on_.reduce(p, beta, out); }
     void add_penalty(double l2, double l1, VectorIn w, VectorOut g) noexcept override {
         note('p'), on_.add_penalty(l2, l1, w, g);

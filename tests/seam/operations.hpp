@@ -75,6 +75,7 @@ struct Operations {
         on->scale_rows(vector<const double>(factor), matrix<Real>(m));
     }
     void copy(const py::array& from, const py::array& to) { on->copy(matrix<const Real>(from), matrix<Real>(to)); }
+    void add(const py::array& from, const py::array& to) { on->add(matrix<const Real>(from), matrix<Real>(to)); }
     void reduce(const std::vector<py::array>& partials, Real beta, const py::array& out) {
         const auto views = list(partials);
         on->reduce(views, beta, vector<Real>(out));
@@ -128,6 +129,7 @@ void bind_operations(py::module_& m, const char* name) {
         .def("row_square_sums", &O::row_square_sums)
         .def("scale_rows", &O::scale_rows)
         .def("copy", &O::copy)
+        .def("add", &O::add)
         .def("reduce", &O::reduce)
         .def("add_penalty", &O::add_penalty)
         .def("sums", &O::sums)

@@ -1,9 +1,10 @@
 // The algorithm over any backend and any team, on arrays that the tests give: whole passes, or only a part of one.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <functional>
 #include <thread>
+#include <vector>
 
 #include "algorithm/backpropagate.hpp"
 #include "algorithm/forward.hpp"
@@ -12,21 +13,6 @@
 #include "execution/cooperative.hpp"
 
 namespace fastbp::test {
-
-// The pass on one thread (team 0), or by a team of threads over the cooperative decorator.
-template <class Real>
-void run_team(Backend<Real>& one, int team, int blocks, const std::function<void(Backend<Real>&)>& pass) {
-    if (team == 0) return pass(one);
-    Barrier barrier(team);
-    std::vector<double> partial(std::size_t(blocks), 0.0);
-    std::vector<std::thread> members;
-    for (int m = 0; m < team; ++m)
-        members.emplace_back([&, m] {
-            Cooperative<Real> on(one, barrier, m, blocks, partial.data());
-            pass(on);
-        });
-    for (std::thread& member : members) member.join();
-}
 
 // What a pass works on. Lists have one entry per layer; entries may be any views, None where empty.
 template <class Real>
@@ -63,12 +49,35 @@ PassArguments<Real> arguments(const Lists& lists, const py::array& X, std::pair<
     return a;
 }
 
+// The pass on one thread (team 0), or by a team of threads over the cooperative decorator. `pass` gets each member's
+// backend and number.
+template <class Real, class Body>
+void run_team(Backend<Real>& one, const PassArguments<Real>& a, int team, int blocks, Body pass) {
+    if (team == 0) return pass(one, 0);
+    Index widest = 0;
+    for (const Layer<Real>& layer : a.layers) widest = std::max(widest, layer.w.cols);
+    const Index rows = a.values.front().x.rows;
+    const Plan plan{Schedule::cooperative, rows, rows, blocks};
+    const Index products = SharedSums<Real>::products_size(plan, widest);
+    std::vector<double> numbers(2 * std::size_t(blocks));
+    std::vector<Real> memory(2 * std::size_t(products));
+    Barrier barrier(team);
+    std::vector<std::thread> members;
+    for (int m = 0; m < team; ++m)
+        members.emplace_back([&, m] {
+            Cooperative<Real> on(one, barrier, m, plan, {plan, numbers.data(), memory.data(), products});
+            pass(on, m);
+            on.meet();
+        });
+    for (std::thread& member : members) member.join();
+}
+
 template <class Real>
 void forward_pass(const std::string& device, int team, int blocks, const Lists& lists, const py::array& X) {
     const auto one = make_backend<Real>(device);
     const auto a = arguments<Real>(lists, X, {1, 0});
     const py::gil_scoped_release released;
-    run_team<Real>(*one, team, blocks, [&](Backend<Real>& on) { forward<Real>(on, a.layers, a.pass()); });
+    run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int) { forward<Real>(on, a.layers, a.pass()); });
 }
 
 // With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss and how many
@@ -84,17 +93,17 @@ std::pair<double, int> backward_pass(const std::string& device, int team, int bl
         a.sinks.push_back({matrix<Real>(lists.sink_w[k]), vector<Real>(lists.sink_b[k]), &a.blend_w, &a.blend_b});
     const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
     const Matrix<Real> grad_x = matrix<Real>(input_grad);
-    double sum = 0;
+    std::vector<double> sums(std::size_t(std::max(team, 1)));
     std::atomic<int> reports{0};
     const py::gil_scoped_release released;
-    run_team<Real>(*one, team, blocks, [&](Backend<Real>& on) {
+    run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int member) {
         const Pass<Real> pass = a.pass();
         if (values || classes)
             on.output_delta(target.loss, a.layers.back().g, pass.last().s, pass.last().x, target.y, pass.last().delta,
-                            {&sum, {}});
+                            {&sums[std::size_t(member)], {}});
         backpropagate<Real>(on, a.layers, pass, a.sinks, grad_x, [&](Index) { ++reports; });
     });
-    return {sum, reports.load()};
+    return {sums.front(), reports.load()};
 }
 
 template <class Real>

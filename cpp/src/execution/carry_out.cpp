@@ -123,8 +123,8 @@ class Tile {
 // first tile's gradient is blended by `first`, each later one is added.
 //
 // Members that share must agree when to stop. Only the first asks the poll, before the forward pass; all look at the
-// answer, and at the loss, after the meetings of that pass and before (5); and the tile ends in a meeting, so that the
-// first cannot ask again before all have looked. False: stopped.
+// answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first cannot ask
+// again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
                  const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
@@ -140,6 +140,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
         if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
+        if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
         if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return false;
         if (job.backward()) {
@@ -178,8 +179,8 @@ bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Cre
         const Index size = crew.gradient(0).size;
         together(on, member, plan, crew)
             .reduce(crew.partials(0, plan.parts), job.accumulate ? Real(1) : Real(0), {job.grad, size});
+        member.meet();
     }
-    member.meet();
     return all_done;
 }
 
@@ -191,11 +192,10 @@ bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<R
     workspace.slots().scale = job.scale;
     workspace.slots().step = job.step;
     if (!plan.shares_operations()) return carry_groups(on, member, plan, crew, job);
-    if (member.first()) crew.loss_sum(0) = 0;
+    double& loss_sum = crew.loss_sum(member.index) = 0;
     Cooperative<Real> shared = together(on, member, plan, crew);
     const Blend<Real>* first = job.accumulate ? &workspace.slots().accumulate : &workspace.slots().overwrite;
-    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first,
-                             crew.loss_sum(0));
+    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first, loss_sum);
 }
 
 template bool carry_out(Backend<float>&, const Member&, const Plan&, Crew<float>&, const Job<float>&);

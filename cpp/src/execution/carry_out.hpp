@@ -27,7 +27,7 @@ double total_loss(const Plan& plan, Crew<Real>& crew) {
 // A backend that shares elementwise work over parameters among the team.
 template <class Real>
 Cooperative<Real> together(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew) {
-    return Cooperative<Real>(on, member.barrier, member.index, plan.parts, crew.partial_sums());
+    return Cooperative<Real>(on, member.barrier, member.index, plan, crew.shared_sums(plan));
 }
 
 // A call that needs a gradient beside the job's: where groups leave their sums, they leave those.

@@ -17,9 +17,7 @@ void for_each_number(const RowSource& source, RowRange rows, Body body) {
     for (Index i = 0; i < rows.count; ++i)
         for (Index begin = 0; begin < source.cols; begin += chunk) {
             const Index n = std::min(chunk, source.cols - begin);
-            RowSource part = source;
-            part.data += begin * source.col_stride;
-            load_rows(part, rows.block(i, i + 1), Matrix<double>{numbers, 1, n, n, 1});
+            load_rows(source.from_column(begin), rows.block(i, i + 1), Matrix<double>{numbers, 1, n, n, 1});
             for (Index j = 0; j < n; ++j) body(i, begin + j, numbers[j]);
         }
 }

@@ -17,8 +17,16 @@ struct Plan {
     Index tile = 0;  // rows that go through the layers together
     int parts = 1;   // groups of rows, or blocks of each operation
 
+    // Blocks begin at multiples of it: one vector of floats, one cache line.
+    static constexpr Index grain = 16;
+
     Index group_edge(int k) const { return rows * k / parts; }
     bool shares_operations() const { return schedule == Schedule::cooperative; }
+    // Whether (1) cuts a layer of so many inputs along the dimension it sums over, and w by rows: where the sums that
+    // this costs are smaller than w.
+    bool cuts_inner(Index inputs) const {
+        return shares_operations() && parts > 1 && parts * tile <= inputs && parts * grain <= inputs;
+    }
     // Gradient sums of groups, to be added in a fixed tree; none where the one gradient is written in place.
     int partial_gradients() const { return schedule == Schedule::rows && parts > 1 ? parts : 0; }
 };

@@ -31,6 +31,14 @@ bool keeps_s(const Model& model, std::size_t k) {
            (last && loss_needs_s(model.loss, model.layers[k].g));
 }
 
+// Of one half of a team's SharedSums.
+Index products_size(const Model& model, const Plan& plan) {
+    Index widest = 0;
+    for (const LayerShape& layer : model.layers)
+        if (plan.cuts_inner(layer.inputs)) widest = std::max(widest, layer.outputs);
+    return SharedSums<float>::products_size(plan, widest);
+}
+
 // Lays out twice: once to count, once over the block.
 template <class Real, class LayOut>
 std::unique_ptr<Block<Real>> carve(Backend<Real>& on, LayOut lay_out) {
@@ -107,8 +115,8 @@ template <class Real>
 Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients)
     : tile_(plan.tile),
       shares_tile_(plan.shares_operations()),
-      loss_sums_(std::size_t(plan.parts)),
-      partial_sums_(std::size_t(std::max(plan.parts, members))) {
+      loss_sums_(std::size_t(std::max(plan.parts, members))),
+      numbers_(2 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
     workspaces_.reserve(std::size_t(members));
     for (int m = 0; m < members; ++m) {
@@ -116,10 +124,12 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int me
         workspaces_.emplace_back(model, tile);
     }
     const int gradients = plan.partial_gradients() + extra_gradients;
+    products_.size = 2 * products_size(model, plan);
     block_ = carve(on, [&](Carver& carver) {
         gradients_.clear();
         for (int k = 0; k < gradients; ++k)
             gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
+        products_.data = carver.take<Real>(products_.size);
     });
     partials_.assign(gradients_.begin(), gradients_.end());
 }
@@ -127,7 +137,9 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int me
 template <class Real>
 bool Crew<Real>::fits(const Plan& plan, int members, int extra_gradients) const {
     return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && members <= int(workspaces_.size()) &&
-           plan.parts <= int(loss_sums_.size()) && plan.partial_gradients() + extra_gradients <= int(gradients_.size());
+           plan.parts <= int(loss_sums_.size()) && 2 * plan.parts <= int(numbers_.size()) &&
+           2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
+           plan.partial_gradients() + extra_gradients <= int(gradients_.size());
 }
 
 template class Block<float>;

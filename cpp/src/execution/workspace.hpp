@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "execution/plan.hpp"
+#include "execution/shared_sums.hpp"
 #include "seam/backend.hpp"
 
 namespace fastbp {
@@ -98,10 +99,11 @@ class Crew {
     std::span<const Vector<const Real>> partials(int first, int count) const {
         return {partials_.data() + first, std::size_t(count)};
     }
+    // Of a group of rows; or, where members share their operations, the same sum for each member.
     double& loss_sum(int part) { return loss_sums_[std::size_t(part)]; }
-    double* partial_sums() { return partial_sums_.data(); }
-    // Of the gradient, while it is clipped.
-    double& squares() { return squares_; }
+    SharedSums<Real> shared_sums(const Plan& plan) {
+        return {plan, numbers_.data(), products_.data, products_.size / 2};
+    }
 
     // The first reason counts. To be looked at where all members look at the same time.
     void stop(Stop why) {
@@ -118,8 +120,8 @@ class Crew {
     std::unique_ptr<Block<Real>> block_;
     std::vector<Vector<Real>> gradients_;
     std::vector<Vector<const Real>> partials_;
-    std::vector<double> loss_sums_, partial_sums_;
-    double squares_ = 0;
+    std::vector<double> loss_sums_, numbers_;
+    Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
 };
 

@@ -80,6 +80,8 @@ class Backend {
     // row n of m *= factor[n].
     virtual void scale_rows(Vector<const double> factor, Out m) noexcept = 0;
     virtual void copy(In from, Out to) noexcept = 0;
+    // to += from.
+    virtual void add(In from, Out to) noexcept = 0;
     // out = beta out + the sum of the partials, added in a fixed binary tree. beta = 0 never reads out.
     virtual void reduce(Partials partials, Real beta, VectorOut out) noexcept = 0;
     // grad += l2 w + l1 sign(w).
@@ -99,10 +101,7 @@ class Backend {
             sparse_gemm(1, *in.csr, layer.w, 0, out.s);
         else
             gemm(1, in.dense, layer.w, 0, out.s);
-        if (!out.dropout.active()) return activate(layer.g, layer.b, out.s, out.x);
-        const Out before = derivative_needs_s(layer.g.kind) ? out.x : out.s;
-        activate(layer.g, layer.b, out.s, before);
-        drop(out.dropout, before, out.x);
+        activate_and_drop(layer.g, layer.b, out);
     }
 
     // (4): delta(l-1) = (delta(l) w(l)^T) * g'(s(l-1)), zero where the unit was dropped; `below` holds the values of
@@ -123,6 +122,14 @@ class Backend {
                 gemm(sink.blend_w->alpha, in.dense.transposed(), delta, sink.blend_w->beta, sink.w);
         }
         if (!sink.b.empty()) column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
+    }
+
+    // What follows the product in affine_activate.
+    void activate_and_drop(G g, VectorIn b, const LayerValues<Real>& out) noexcept {
+        if (!out.dropout.active()) return activate(g, b, out.s, out.x);
+        const Out before = derivative_needs_s(g.kind) ? out.x : out.s;
+        activate(g, b, out.s, before);
+        drop(out.dropout, before, out.x);
     }
 };
 

@@ -84,6 +84,12 @@ struct RowSource {
     Index row_stride = 0, col_stride = 0;
 
     bool empty() const { return data == nullptr; }
+    RowSource from_column(Index begin) const {
+        RowSource part = *this;
+        part.data += begin * col_stride;
+        part.cols -= begin;
+        return part;
+    }
 };
 
 // Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`.

@@ -54,8 +54,7 @@ class Steps {
         job_.grad = crew_.gradient(0).data;
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
-        const double loss =
-            total_loss(plan, crew_);  // before the update's meeting: after it the next step begins to sum
+        const double loss = total_loss(plan, crew_);  // before the last meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
         const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, model_, params_, job_.grad);
@@ -70,21 +69,24 @@ class Steps {
         auto& now = crew_.workspace(member_.index).slots().now;
         now = {lr, step};
         shared.update(epoch_.rule, &now, gradient, {params_, model_.parameter_count}, epoch_.moments);
+        shared.meet();
         return loss;
     }
 
     // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
     bool finish_gradient(Cooperative<Real>& shared, Vector<Real> grad) {
         if (epoch_.grad_hook != nullptr) {
+            shared.meet();
             if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
             member_.meet();
             if (crew_.stopped() != Stop::none) return false;
         }
         if (epoch_.max_grad_norm <= 0) return true;
-        if (member_.first()) crew_.squares() = 0;
-        shared.sum_of_squares(grad, &crew_.squares());
-        auto& clip = crew_.workspace(member_.index).slots().clip;
-        clip = epoch_.max_grad_norm / (std::sqrt(crew_.squares()) + 1e-6);
+        auto& slots = crew_.workspace(member_.index).slots();
+        slots.squares = 0;
+        shared.sum_of_squares(grad, &slots.squares);
+        auto& clip = slots.clip;
+        clip = epoch_.max_grad_norm / (std::sqrt(slots.squares) + 1e-6);
         if (clip < 1) shared.scale_rows({&clip, 1}, dense(grad.data, 1, grad.size));
         return true;
     }

@@ -30,11 +30,12 @@ class Cpu final : public LoopBackend<Real> {
     using typename Backend<Real>::Out;
 
     Cpu(const LoopTable<Real>& loops, const cpu::Blas& blas)
-        : LoopBackend<Real>(loops, "cpu"), blas_(blas), gemm_(blas.gemm(Real())) {}
+        : LoopBackend<Real>(loops, "cpu"), loops_(loops), blas_(blas), gemm_(blas.gemm(Real())) {}
 
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
         if (c.empty() || c.rows == 0 || c.cols == 0) return;
-        if (gemm_ == nullptr || a.cols == 0) return LoopBackend<Real>::gemm(alpha, a, b, beta, c);
+        if (gemm_ == nullptr || a.cols == 0 || loops_.gemm_is_faster_than_blas(a, b, c))
+            return loops_.gemm(alpha, a, b, beta, c);
         blas_.hold_to_one_thread();
         // Row-major c = a b is column-major c^T = b^T a^T.
         if (c.col_stride == 1)
@@ -52,6 +53,7 @@ class Cpu final : public LoopBackend<Real> {
         gemm_(&left.trans, &right.trans, &m, &n, &k, &alpha, a.data, &left.ld, b.data, &right.ld, &beta, c.data, &ld);
     }
 
+    const LoopTable<Real>& loops_;
     const cpu::Blas& blas_;
     const cpu::Gemm<Real> gemm_;
 };

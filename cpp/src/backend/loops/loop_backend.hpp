@@ -85,6 +85,9 @@ class LoopBackend : public Backend<Real> {
     void copy(In from, Out to) noexcept override {
         if (!to.empty()) loops_.copy(from, to);
     }
+    void add(In from, Out to) noexcept override {
+        if (!to.empty()) loops_.add(from, to);
+    }
     void reduce(Partials<Real> partials, Real beta, VectorOut out) noexcept override {
         if (!out.empty()) loops_.reduce(partials, beta, out);
     }

@@ -1,9 +1,9 @@
 // Fills a table with the loops of this folder, compiled as the including unit is.
 #pragma once
 
+#include "backend/loops/blocked_products.hpp"
 #include "backend/loops/dropout.hpp"
 #include "backend/loops/losses.hpp"
-#include "backend/loops/products.hpp"
 #include "backend/loops/updates.hpp"
 
 namespace fastbp::loops {
@@ -12,7 +12,8 @@ namespace {
 template <bool unit, class Real>
 constexpr LoopTable<Real> make_table() {
     return {
-        .gemm = gemm<Real>,
+        .gemm = unit ? blocked_gemm<Real> : gemm<Real>,
+        .gemm_is_faster_than_blas = unit ? faster_than_blas<Real> : nullptr,
         .sparse_gemm = sparse_gemm<Real>,
         .sparse_gemm_transposed = sparse_gemm_transposed<Real>,
         .activate = activate<unit, Real>,
@@ -26,6 +27,7 @@ constexpr LoopTable<Real> make_table() {
         .row_square_sums = row_square_sums<unit, Real>,
         .scale_rows = scale_rows<unit, Real>,
         .copy = copy<Real>,
+        .add = add<unit, Real>,
         .reduce = reduce<Real>,
         .add_penalty = add_penalty<Real>,
         .sum_of_squares = sum_of_squares<Real>,

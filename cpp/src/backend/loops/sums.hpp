@@ -50,6 +50,17 @@ void copy(Matrix<const Real> from, Matrix<Real> to) {
         for (Index j = 0; j < to.cols; ++j) to(r, j) = from(r, j);
 }
 
+template <bool unit, class Real>
+void add(Matrix<const Real> from, Matrix<Real> to) {
+    const Index from_step = step_of<unit>(from), to_step = step_of<unit>(to);
+    for (Index r = 0; r < to.rows; ++r) {
+        const Real* from_row = row_of(from, r);
+        Real* to_row = row_of(to, r);
+        FASTBP_INDEPENDENT
+        for (Index j = 0; j < to.cols; ++j) to_row[j * to_step] += from_row[j * from_step];
+    }
+}
+
 // out = partials[0] + .. + partials[count - 1] of one block, halves first: the tree depends on the count alone.
 template <class Real>
 void tree_sum(const Vector<const Real>* partials, Index count, Index begin, Index n, Real* out) {

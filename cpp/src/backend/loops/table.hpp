@@ -21,6 +21,8 @@ struct LoopTable {
     using Loss = LossFunction<Real>;
 
     void (*gemm)(Real alpha, In a, In b, Real beta, Out c);
+    // Whether to prefer gemm to a BLAS for this product; null where it never is.
+    bool (*gemm_is_faster_than_blas)(In a, In b, Out c);
     void (*sparse_gemm)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
     void (*sparse_gemm_transposed)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
     void (*activate)(G g, Vector<const Real> b, Out s, Out x);
@@ -34,6 +36,7 @@ struct LoopTable {
     void (*row_square_sums)(In m, bool accumulate, Vector<double> out);
     void (*scale_rows)(Vector<const double> factor, Out m);
     void (*copy)(In from, Out to);
+    void (*add)(In from, Out to);
     void (*reduce)(Partials<Real> partials, Real beta, Vector<Real> out);
     void (*add_penalty)(double l2, double l1, Vector<const Real> w, Vector<Real> grad);
     void (*sum_of_squares)(Vector<const Real> w, double* out);

@@ -1,0 +1,111 @@
+// Register-blocked micro-kernels: a few rows and vectors of c = alpha a b + beta c, kept in registers for all of the
+// sum. Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+//
+// Every number of c is one sum over k in ascending order, whatever tile it falls into, so its bits do not depend on
+// where a product is cut.
+#pragma once
+
+#include <array>
+#include <utility>
+
+#include "backend/loops/blocks.hpp"
+#include "backend/loops/vectors.hpp"
+
+namespace fastbp::loops {
+namespace {
+
+// What a tile reads and writes. `b` has whole vectors; of the last vector of c only the lanes in `mask` are touched.
+template <class Real>
+struct TileJob {
+    Index depth;  // of the sum
+    const Real* a;
+    Index a_row, a_step;
+    const Real* b;
+    Index b_step;
+    Real alpha, beta;
+    Real* c;
+    Index c_row;
+    typename Vectors<Real>::Mask mask;
+};
+
+// beta = 0 never reads c.
+template <class Real, int vectors>
+inline void finish_row(const TileJob<Real>& job, const typename Vectors<Real>::V (&sums)[vectors], Real* c) {
+    using S = Vectors<Real>;
+#pragma GCC unroll 4
+    for (int j = 0; j < vectors; ++j) {
+        Real* to = c + j * S::lanes;
+        const bool last = j == vectors - 1;
+        typename S::V v = S::multiply(S::all(job.alpha), sums[j]);
+        if (job.beta != 0) v = S::multiply_add(S::all(job.beta), last ? S::load(to, job.mask) : S::load(to), v);
+        if (last)
+            S::store(to, v, job.mask);
+        else
+            S::store(to, v);
+    }
+}
+
+template <class Real, int rows, int vectors>
+void multiply_tile(const TileJob<Real>& job) {
+    using S = Vectors<Real>;
+    using V = typename S::V;
+    V sums[rows][vectors];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) sums[i][j] = S::all(0);
+    const Real *a = job.a, *b = job.b;
+    const Index a_row = job.a_row, a_step = job.a_step, b_step = job.b_step;
+    for (Index k = job.depth; k > 0; --k, a += a_step, b += b_step) {
+        V factors[vectors];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) factors[j] = S::load(b + j * S::lanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+            const V factor = S::all(a[i * a_row]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; ++j) sums[i][j] = S::multiply_add(factor, factors[j], sums[i][j]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) finish_row<Real, vectors>(job, sums[i], job.c + i * job.c_row);
+}
+
+// The sums, one row of b and one number of a have their registers.
+template <class Real>
+constexpr int most_vectors = Vectors<Real>::registers == 32 ? 4 : 2;
+template <class Real, int vectors>
+constexpr int most_rows = Vectors<Real>::registers == 32 ? (vectors == 4   ? 6
+                                                            : vectors == 3 ? 8
+                                                                           : 12)
+                                                         : (vectors == 2 ? 6 : 12);
+
+template <class Real, int vectors, int... rows>
+constexpr auto tiles_of(std::integer_sequence<int, rows...>) {
+    return std::array<void (*)(const TileJob<Real>&), sizeof...(rows)>{multiply_tile<Real, rows + 1, vectors>...};
+}
+
+// All rows of one column of tiles: job.a and job.c are moved on from tile to tile.
+template <class Real, int vectors>
+void multiply_tiles(TileJob<Real> job, Index rows) {
+    constexpr Index full = most_rows<Real, vectors>;
+    static constexpr auto tiles = tiles_of<Real, vectors>(std::make_integer_sequence<int, int(full)>());
+    for (Index i = 0; i < rows; i += full) {
+        tiles[std::size_t((rows - i < full ? rows - i : full) - 1)](job);
+        job.a += full * job.a_row;
+        job.c += full * job.c_row;
+    }
+}
+
+template <class Real>
+void multiply_panel(const TileJob<Real>& job, Index rows, Index vectors) {
+    if (vectors == 1) return multiply_tiles<Real, 1>(job, rows);
+    if (vectors == 2) return multiply_tiles<Real, 2>(job, rows);
+    if constexpr (most_vectors<Real> == 4) {
+        if (vectors == 3) return multiply_tiles<Real, 3>(job, rows);
+        return multiply_tiles<Real, 4>(job, rows);
+    }
+}
+
+}  // namespace
+}  // namespace fastbp::loops

@@ -1,0 +1,129 @@
+// One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace fastbp::loops {
+namespace {
+
+template <class Real>
+struct Vectors;
+
+#if defined(__AVX512F__)
+
+template <>
+struct Vectors<float> {
+    using V = __m512;
+    using Mask = __mmask16;
+    static constexpr int lanes = 16, registers = 32;
+    static V all(float v) { return _mm512_set1_ps(v); }
+    static V load(const float* p) { return _mm512_loadu_ps(p); }
+    static V load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+    static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+    static void store(float* p, V v, Mask mask) { _mm512_mask_storeu_ps(p, mask, v); }
+    static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+    static V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+    static Mask first(int n) { return Mask((1u << n) - 1); }
+};
+
+template <>
+struct Vectors<double> {
+    using V = __m512d;
+    using Mask = __mmask8;
+    static constexpr int lanes = 8, registers = 32;
+    static V all(double v) { return _mm512_set1_pd(v); }
+    static V load(const double* p) { return _mm512_loadu_pd(p); }
+    static V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+    static void store(double* p, V v) { _mm512_storeu_pd(p, v); }
+    static void store(double* p, V v, Mask mask) { _mm512_mask_storeu_pd(p, mask, v); }
+    static V multiply(V a, V b) { return _mm512_mul_pd(a, b); }
+    static V multiply_add(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
+    static Mask first(int n) { return Mask((1u << n) - 1); }
+};
+
+#elif defined(__AVX2__)
+
+template <>
+struct Vectors<float> {
+    using V = __m256;
+    using Mask = __m256i;
+    static constexpr int lanes = 8, registers = 16;
+    static V all(float v) { return _mm256_set1_ps(v); }
+    static V load(const float* p) { return _mm256_loadu_ps(p); }
+    static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
+    static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+    static void store(float* p, V v, Mask mask) { _mm256_maskstore_ps(p, mask, v); }
+    static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
+    static V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+    static Mask first(int n) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+};
+
+template <>
+struct Vectors<double> {
+    using V = __m256d;
+    using Mask = __m256i;
+    static constexpr int lanes = 4, registers = 16;
+    static V all(double v) { return _mm256_set1_pd(v); }
+    static V load(const double* p) { return _mm256_loadu_pd(p); }
+    static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
+    static void store(double* p, V v) { _mm256_storeu_pd(p, v); }
+    static void store(double* p, V v, Mask mask) { _mm256_maskstore_pd(p, mask, v); }
+    static V multiply(V a, V b) { return _mm256_mul_pd(a, b); }
+    static V multiply_add(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
+    static Mask first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+};
+
+#else
+
+// The compiler's own vectors, of the 16 bytes that every machine has.
+template <class Real>
+struct Vectors {
+    typedef Real V __attribute__((vector_size(16)));
+    using Mask = int;
+    static constexpr int lanes = 16 / int(sizeof(Real)), registers = 16;
+    static V all(Real v) { return v - V{}; }
+    static V load(const Real* p) { return load(p, lanes); }
+    static V load(const Real* p, Mask mask) {
+        V v{};
+        std::memcpy(&v, p, std::size_t(mask) * sizeof(Real));
+        return v;
+    }
+    static void store(Real* p, V v) { store(p, v, lanes); }
+    static void store(Real* p, V v, Mask mask) { std::memcpy(p, &v, std::size_t(mask) * sizeof(Real)); }
+    static V multiply(V a, V b) { return a * b; }
+    static V multiply_add(V a, V b, V c) { return a * b + c; }
+    static Mask first(int n) { return n; }
+};
+
+#endif
+
+// Rows i and i + distance exchange the lanes that are on the wrong side of the diagonal at this distance.
+template <class V, int... lane>
+inline void exchange(V& upper, V& lower, auto distance, std::integer_sequence<int, lane...>) {
+    constexpr int d = decltype(distance)::value, n = sizeof...(lane);
+    const V a = upper, b = lower;
+    upper = __builtin_shufflevector(a, b, ((lane & d) == 0 ? lane : n + lane - d)...);
+    lower = __builtin_shufflevector(a, b, ((lane & d) == 0 ? lane + d : n + lane)...);
+}
+
+// Transposes a square of numbers in registers, by halves of halves (Eklundh 1972).
+template <class Real, int distance = Vectors<Real>::lanes / 2>
+inline void transpose(typename Vectors<Real>::V* rows) {
+    constexpr int n = Vectors<Real>::lanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i)
+        if ((i & distance) == 0)
+            exchange(rows[i], rows[i + distance], std::integral_constant<int, distance>(),
+                     std::make_integer_sequence<int, n>());
+    if constexpr (distance > 1) transpose<Real, distance / 2>(rows);
+}
+
+}  // namespace
+}  // namespace fastbp::loops
