@@ -26,7 +26,8 @@ except KeyboardInterrupt as error:
         assert error.history.state is state
         assert error.history.stop_reason == "KeyboardInterrupt"
         assert state.step > 0 or sys.argv[2] == "20000"
-        # The parameters are those after so many whole steps: the same training, stopped there, gives the same bits.
+        # The parameters are those after so many whole steps: the same training, stopped there, gives the same bits
+        # (all mini-batches are of one size: a last short one would have its own plan in train_step).
         twin = fb.MLP((300, 500, 500, 10), loss="cross_entropy", seed=0)
         other = fb.Adam(lr=1e-4).init(twin.params, seed=0)
         size = int(sys.argv[2])
@@ -34,14 +35,14 @@ except KeyboardInterrupt as error:
             epoch, k = divmod(step, -(-20000 // size))
             order = np.random.default_rng([0, epoch]).permutation(20000)[k * size : (k + 1) * size]
             twin.train_step(X[order], y[order], other)
-        np.testing.assert_allclose(net.params, twin.params, rtol=0, atol=2e-6)
+        np.testing.assert_array_equal(net.params, twin.params)
         assert all(np.isfinite(m).all() for m in state.moments)
     assert np.isfinite(net.value_and_grad(X[:100], y[:100])[1]).all()
     print(caught, flush=True)
 """
 
 
-@pytest.mark.parametrize("arguments", [("fit", "256"), ("fit", "20000"), ("gradient",)])
+@pytest.mark.parametrize("arguments", [("fit", "250"), ("fit", "20000"), ("gradient",)])
 def test_ctrl_c(arguments):
     child = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "started\n"

@@ -70,7 +70,8 @@ void check_classes(const Model& model, const fastbp_data& data) {
     std::ostringstream expected;
     expected << "a class number from 0 to " << model.outputs() - 1
              << "; for other labels use numpy.unique(y, return_inverse=True)";
-    check_values(data, [=](double v) { return v >= 0 && v < classes && v == std::floor(v); }, expected.str().c_str());
+    check_values(
+        data, [=](double v) { return v >= 0 && v < classes && v == double(Index(v)); }, expected.str().c_str());
 }
 
 void check_probabilities(const fastbp_data& data) {

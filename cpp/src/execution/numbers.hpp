@@ -14,6 +14,14 @@ template <class Body>
 void for_each_number(const RowSource& source, RowRange rows, Body body) {
     constexpr Index chunk = 64;
     double numbers[chunk];
+    if (source.cols == 1) {
+        for (Index begin = 0; begin < rows.count; begin += chunk) {
+            const Index n = std::min(chunk, rows.count - begin);
+            load_rows(source, rows.block(begin, begin + n), Matrix<double>{numbers, n, 1, 1, 1});
+            for (Index i = 0; i < n; ++i) body(begin + i, Index(0), numbers[i]);
+        }
+        return;
+    }
     for (Index i = 0; i < rows.count; ++i)
         for (Index begin = 0; begin < source.cols; begin += chunk) {
             const Index n = std::min(chunk, source.cols - begin);

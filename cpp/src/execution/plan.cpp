@@ -12,7 +12,7 @@ constexpr double barrier_seconds = 0.7e-6;   // one meeting of a team
 constexpr double start_seconds = 4e-6;       // handing a job to a team that is awake
 constexpr double least_gain = 0.9;           // a team must promise this part of the time alone
 
-constexpr Index cache_bytes = Index(1) << 20;  // the part of a core's L2 that a tile's values may fill
+constexpr Index cache_bytes = Index(1) << 19;  // the part of a core's L2 that a tile's values may fill
 constexpr Index least_tile = 32, most_tile = 512;
 constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, deterministic_blocks = 8;
 constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups

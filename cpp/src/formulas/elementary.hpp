@@ -201,6 +201,22 @@ FASTBP_FORMULA Real log_one_plus(Real z) {
     return offset + (f + correction);
 }
 
+// log(1 + z) for any z >= 0, inf and nan included: 1 + z = 2^n (1 + f) with -1/4 <= f < 1/2, and f = z without the
+// rounding of 1 + z where n = 0.
+FASTBP_FORMULA double log_one_plus_any(double z) {
+    using F = Format<double>;
+    const double u = 1 + z;
+    // The exponent after the mantissa is moved so that it changes at 3/2 and not at 2.
+    const F::Bits moved = bits_of(u) + (bits_of(2.0) - bits_of(1.5));
+    const F::Bits power = moved >> F::mantissa_bits << F::mantissa_bits;
+    const F::Bits one = F::bias << F::mantissa_bits;
+    const double f = z < 0.5 ? z : number_of(bits_of(u) - (power - one)) - 1;
+    const double n = number_of((power >> F::mantissa_bits) + F::rounder_bits) - F::rounder - 1023;
+    const double square = f * f;
+    const double y = (f + (square * (f * logarithm_tail(f) - 0.5) + n * F::ln2_low)) + n * F::ln2_high;
+    return z < 0x1p1000 ? y : z;
+}
+
 // ---- Sigmoids ----------------------------------------------------------------------------------------
 
 // With h = (exp(-2 abs(x)) - 1) / 2, tanh abs(x) = h / (-1 - h). No overflow, exactly 1 once h = -1/2,

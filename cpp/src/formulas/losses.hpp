@@ -48,8 +48,6 @@ FASTBP_FORMULA Real loss_second(Real y, Real x, Real p) {
     if constexpr (kind == Loss::poisson) return y / (x * x);
 }
 
-FASTBP_FORMULA double log_one_plus_any(double z) { return ::log1p(z); }
-
 // Cross entropy behind logistic, from s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)),
 // with the first two terms joined so that a right and certain answer costs exactly what the last term says.
 FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {

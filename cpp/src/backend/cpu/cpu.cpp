@@ -28,13 +28,14 @@ class Cpu final : public LoopBackend<Real> {
   public:
     using typename Backend<Real>::In;
     using typename Backend<Real>::Out;
+    using typename Backend<Real>::G;
 
     Cpu(const LoopTable<Real>& loops, const cpu::Blas& blas)
         : LoopBackend<Real>(loops, "cpu"), loops_(loops), blas_(blas), gemm_(blas.gemm(Real())) {}
 
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
         if (c.empty() || c.rows == 0 || c.cols == 0) return;
-        if (gemm_ == nullptr || a.cols == 0 || loops_.gemm_is_faster_than_blas(a, b, c))
+        if (gemm_ == nullptr || a.cols == 0 || loops_.faster_than_blas(a, b, c))
             return loops_.gemm(alpha, a, b, beta, c);
         blas_.hold_to_one_thread();
         // Row-major c = a b is column-major c^T = b^T a^T.
@@ -42,6 +43,27 @@ class Cpu final : public LoopBackend<Real> {
             column_major(alpha, b.transposed(), a.transposed(), beta, c.transposed());
         else
             column_major(alpha, a, b, beta, c);
+    }
+
+    // (1)(2): the loops add the bias, and apply relu, before the sums leave the registers.
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+                         const LayerValues<Real>& out) noexcept override {
+        if (in.csr != nullptr || out.s.empty() || !loops_.finishes_in_registers(in.dense, layer.w, out.s))
+            return Backend<Real>::affine_activate(layer, in, out);
+        const bool in_one_place = out.s.data == out.x.data && !out.dropout.active();
+        const bool relu = in_one_place && layer.g.kind == Activation::relu;
+        loops_.gemm_with_relu(in.dense, layer.w, layer.b, relu, out.s);
+        if (relu || (in_one_place && layer.g.kind == Activation::identity)) return;
+        this->activate_and_drop(layer.g, {}, out);
+    }
+
+    // (4): the same with relu's derivative.
+    void propagate_delta(const Layer<Real>& above, In delta, G g, const LayerValues<Real>& below) noexcept override {
+        const In w = above.w.transposed();
+        if (g.kind != Activation::relu || !below.u.empty() || below.dropout.active() || below.delta.empty() ||
+            !loops_.finishes_in_registers(delta, w, below.delta))
+            return Backend<Real>::propagate_delta(above, delta, g, below);
+        loops_.gemm_with_relu_prime(delta, w, below.x, below.delta);
     }
 
   private:

@@ -12,6 +12,11 @@ constexpr int lanes = 64 / int(sizeof(Real));
 
 template <class Real, class Term>
 inline Real lane_sum(Index n, Term term) {
+    if (n < lanes<Real>) {
+        Real sum = 0;
+        for (Index j = 0; j < n; ++j) sum += term(j);
+        return sum;
+    }
     Real lane[lanes<Real>] = {};
     Index j = 0;
     for (; j + lanes<Real> <= n; j += lanes<Real>)
@@ -24,6 +29,11 @@ inline Real lane_sum(Index n, Term term) {
 
 template <class Real>
 inline Real row_maximum(const Real* v, Index step, Index n) {
+    if (n < lanes<Real>) {
+        Real largest = v[0];
+        for (Index j = 1; j < n; ++j) largest = v[j * step] > largest ? v[j * step] : largest;
+        return largest;
+    }
     Real lane[lanes<Real>];
     for (int k = 0; k < lanes<Real>; ++k) lane[k] = v[0];
     Index j = 0;
@@ -38,15 +48,31 @@ inline Real row_maximum(const Real* v, Index step, Index n) {
     return largest;
 }
 
-// x = softmax(s), shifted by the row's maximum.
+// x = softmax(s), each row shifted by its maximum. Three passes, so that the exponentials of narrow rows fill the
+// vectors too.
 template <bool unit, class Real>
-inline void softmax_row(const Real* s, Index s_step, Real* x, Index x_step, Index n) {
-    const Real shift = row_maximum(s, unit ? 1 : s_step, n);
-    FASTBP_INDEPENDENT
-    for (Index j = 0; j < n; ++j) x[unit ? j : j * x_step] = formulas::exponential(s[unit ? j : j * s_step] - shift);
-    const Real sum = lane_sum<Real>(n, [=](Index j) { return x[unit ? j : j * x_step]; });
-    for (Index j = 0; j < n; ++j) x[unit ? j : j * x_step] /= sum;
+inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
+    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
+    for (Index r = 0; r < x.rows; ++r) {
+        const Real* s_row = row_of(s, r);
+        Real* x_row = row_of(x, r);
+        const Real shift = row_maximum(s_row, s_step, n);
+        for (Index j = 0; j < n; ++j) x_row[j * x_step] = s_row[j * s_step] - shift;
+    }
+    const Extent extent = extent_of(x);
+    for (Index r = 0; r < extent.rows; ++r) {
+        Real* x_row = row_of(x, r);
+        FASTBP_INDEPENDENT
+        for (Index j = 0; j < extent.cols; ++j) x_row[j * x_step] = formulas::exponential(x_row[j * x_step]);
+    }
+    for (Index r = 0; r < x.rows; ++r) {
+        Real* x_row = row_of(x, r);
+        const Real sum = lane_sum<Real>(n, [=](Index j) { return x_row[j * x_step]; });
+        for (Index j = 0; j < n; ++j) x_row[j * x_step] /= sum;
+    }
 }
+
+constexpr Index softmax_rows = 64;  // that pass together, in an L1 cache
 
 template <bool unit, class Real>
 void add_bias(Vector<const Real> b, Matrix<Real> s) {
@@ -62,7 +88,10 @@ void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, 
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
     if (g.kind == Activation::softmax) {
         if (!b.empty()) add_bias<unit>(b, s);
-        for (Index r = 0; r < s.rows; ++r) softmax_row<unit>(row_of(s, r), s_step, row_of(x, r), x_step, s.cols);
+        for (Index r = 0; r < s.rows; r += softmax_rows) {
+            const Index end = s.rows - r < softmax_rows ? s.rows : r + softmax_rows;
+            softmax<unit, Real>(s.row_block(r, end), x.row_block(r, end));
+        }
         return;
     }
     with_activation(g.kind, [&](auto tag) {

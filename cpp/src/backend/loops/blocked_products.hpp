@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/loops/products.hpp"
+#include "backend/loops/table.hpp"
 #include "backend/loops/tiles.hpp"
 
 namespace fastbp::loops {
@@ -61,31 +62,69 @@ inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
     return part.col_stride == 1 && part.cols == width && (part.row_stride == width || rows <= rows_in_place);
 }
 
+// c = finish(a b), c of unit column stride. `how` holds what finishing takes, at c's first number.
+template <class Real>
+void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c, const TileJob<Real>& how) {
+    using S = Vectors<Real>;
+    alignas(64) Real panel[panel_depth * panel_width<Real>];
+    TileJob<Real> job = how;
+    job.a_row = a.row_stride, job.a_step = a.col_stride, job.c_row = c.row_stride;
+    for (Index i = 0; i < c.rows; i += block_rows) {
+        const Index rows = lesser(c.rows - i, block_rows);
+        for (Index k = 0; k < a.cols; k += panel_depth) {
+            job.depth = lesser(a.cols - k, panel_depth);
+            job.a = &a(i, k);
+            if (k > 0)
+                job.finish = Finish::blend, job.beta = 1;
+            else
+                job.finish = how.finish, job.beta = how.beta;
+            for (Index j = 0; j < c.cols; j += panel_width<Real>) {
+                const Index cols = lesser(c.cols - j, panel_width<Real>);
+                const Index vectors = (cols + S::lanes - 1) / S::lanes, width = vectors * S::lanes;
+                const Matrix<const Real> part = b.row_block(k, k + job.depth).column_block(j, j + cols);
+                const bool in_place = can_stay(part, width, rows);
+                if (!in_place) copy_panel(part, width, panel);
+                job.b = in_place ? part.data : panel;
+                job.b_step = in_place ? b.row_stride : width;
+                job.c = &c(i, j);
+                job.mask = S::first(int(cols - width + S::lanes));
+                if (how.bias != nullptr) job.bias = how.bias + j;
+                if (how.output != nullptr) job.output = how.output + i * how.output_row + j;
+                multiply_panel<Real>(job, rows, vectors);
+            }
+        }
+    }
+}
+
 template <class Real>
 void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
-    using S = Vectors<Real>;
     if (c.col_stride != 1 && c.row_stride == 1)  // the same product of the transposed views has unit columns
         return blocked_gemm<Real>(alpha, b.transposed(), a.transposed(), beta, c.transposed());
     if (c.col_stride != 1 || (b.col_stride != 1 && b.row_stride != 1) || a.cols == 0)
         return gemm<Real>(alpha, a, b, beta, c);
-    alignas(64) Real panel[panel_depth * panel_width<Real>];
-    for (Index i = 0; i < c.rows; i += block_rows) {
-        const Index rows = lesser(c.rows - i, block_rows);
-        for (Index k = 0; k < a.cols; k += panel_depth) {
-            const Index depth = lesser(a.cols - k, panel_depth);
-            for (Index j = 0; j < c.cols; j += panel_width<Real>) {
-                const Index cols = lesser(c.cols - j, panel_width<Real>);
-                const Index vectors = (cols + S::lanes - 1) / S::lanes, width = vectors * S::lanes;
-                const Matrix<const Real> part = b.row_block(k, k + depth).column_block(j, j + cols);
-                const bool in_place = can_stay(part, width, rows);
-                if (!in_place) copy_panel(part, width, panel);
-                multiply_panel<Real>({depth, &a(i, k), a.row_stride, a.col_stride, in_place ? part.data : panel,
-                                      in_place ? b.row_stride : width, alpha, k == 0 ? beta : Real(1), &c(i, j),
-                                      c.row_stride, S::first(int(cols - width + S::lanes))},
-                                     rows, vectors);
-            }
-        }
-    }
+    TileJob<Real> how{};
+    how.finish = beta == 0 ? Finish::overwrite : Finish::blend;
+    how.alpha = alpha;
+    how.beta = beta;
+    multiply_blocks<Real>(a, b, c, how);
+}
+
+// The two equations behind which relu stands, for sums that are finished in one panel's depth.
+template <class Real>
+void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Vector<const Real> b, bool relu, Matrix<Real> s) {
+    TileJob<Real> how{};
+    how.finish = relu ? Finish::affine_relu : Finish::affine;
+    how.bias = b.data;
+    multiply_blocks<Real>(x, w, s, how);
+}
+
+template <class Real>
+void gemm_with_relu_prime(Matrix<const Real> delta, Matrix<const Real> w, Matrix<const Real> x, Matrix<Real> below) {
+    TileJob<Real> how{};
+    how.finish = Finish::relu_prime;
+    how.output = x.data;
+    how.output_row = x.row_stride;
+    multiply_blocks<Real>(delta, w, below, how);
 }
 
 // Measured against OpenBLAS 0.3.34 on one core of a Sapphire Rapids, with every instruction set: the loops win by 10 to
@@ -101,6 +140,11 @@ bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c
     const bool a_turned = a.row_stride == 1 && a.rows > 1, b_turned = b.row_stride == 1 && b.rows > 1;
     if (b_turned && c.rows < 8) return false;
     return c.cols >= (a_turned ? lanes : lanes / 4 + 1);
+}
+
+template <class Real>
+bool finishes_in_registers(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c) {
+    return a.cols > 0 && a.cols <= panel_depth && c.cols > 0 && c.col_stride == 1 && faster_than_blas(a, b, c);
 }
 
 }  // namespace

@@ -41,18 +41,17 @@ struct SoftmaxRow {
     Index m = 0;
     double others = 0, log_ratio = 0;
 
-    void prepare() {
+    void add_others() {
         m = argmax(s, s_step, n);
         for (Index j = 0; j < n; ++j) others += j == m ? 0.0 : double(x[j * x_step]);
-        log_ratio = formulas::log_one_plus_any(others / double(x[m * x_step]));
     }
+    double ratio() const { return others / double(x[m * x_step]); }
     double minus_log(Index j) const { return (double(s[m * s_step]) - double(s[j * s_step])) + log_ratio; }
 };
 
 template <class Real>
-RowLoss softmax_cross_entropy_row(SoftmaxRow<Real> row, const TargetRow<Real>& y, double scale, Real* delta,
+RowLoss softmax_cross_entropy_row(const SoftmaxRow<Real>& row, const TargetRow<Real>& y, double scale, Real* delta,
                                   Index d_step) {
-    row.prepare();
     RowLoss loss;
     if (y.y.classes.data != nullptr) {
         const Index k = y.y.classes.data[y.row];
@@ -106,6 +105,7 @@ inline RowLoss separable_row(const TargetRow<Real>& y, Index n, double scale, Re
     return loss;
 }
 
+// One row of any loss but cross entropy behind softmax.
 template <bool unit, class Real>
 RowLoss loss_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                  const TargetRow<Real>& y, double scale, Real* delta, Index d_step) {
@@ -113,8 +113,6 @@ RowLoss loss_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Mat
     const Real* s_row = s.data == nullptr ? nullptr : row_of(s, y.row);
     const Real* x_row = row_of(x, y.row);
     const auto difference = [=](Index j, Real y_j) { return x_row[j * x_step] - y_j; };
-    if (loss.kind == Loss::cross_entropy && g.kind == Activation::softmax)
-        return softmax_cross_entropy_row(SoftmaxRow<Real>{s_row, x_row, s_step, x_step, n}, y, scale, delta, d_step);
     if (loss.kind == Loss::cross_entropy)
         return separable_row(
             y, n, scale, delta, d_step,
@@ -141,18 +139,48 @@ RowLoss loss_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Mat
     return sum;
 }
 
+// Cross entropy behind softmax; the logarithms of several rows fill a vector. report(r, loss) takes each row's loss.
+template <bool unit, class Real, class Report>
+void softmax_cross_entropy(Matrix<const Real> s, Matrix<const Real> x, const Target<Real>& y, double scale,
+                           Matrix<Real> delta, Report report) {
+    constexpr Index most = 32;
+    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
+    for (Index begin = 0; begin < x.rows; begin += most) {
+        const Index rows = x.rows - begin < most ? x.rows - begin : most;
+        SoftmaxRow<Real> row[most];
+        double logarithm[most];
+        for (Index r = 0; r < rows; ++r) {
+            row[r] = {row_of(s, begin + r), row_of(x, begin + r), s_step, x_step, x.cols};
+            row[r].add_others();
+            logarithm[r] = row[r].ratio();
+        }
+        FASTBP_INDEPENDENT
+        for (Index r = 0; r < rows; ++r) logarithm[r] = formulas::log_one_plus_any(logarithm[r]);
+        for (Index r = 0; r < rows; ++r) {
+            row[r].log_ratio = logarithm[r];
+            Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, begin + r);
+            report(begin + r, softmax_cross_entropy_row(row[r], TargetRow<Real>{y, begin + r}, scale, delta_row,
+                                                        step_of<unit>(delta)));
+        }
+    }
+}
+
 template <bool unit, class Real>
 void output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                   Matrix<const Real> x, const Target<Real>& y, Matrix<Real> delta, LossSlots slots) {
     const double scale = *y.scale;
     double sum = 0;
-    for (Index r = 0; r < x.rows; ++r) {
-        Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, r);
-        const RowLoss row =
-            loss_row<unit>(loss, g, s, x, TargetRow<Real>{y, r}, scale, delta_row, step_of<unit>(delta));
+    const auto report = [&](Index r, RowLoss row) {
         sum += row.weighted;
         if (slots.example.data != nullptr) slots.example.data[r] = row.plain;
-    }
+    };
+    if (loss.kind == Loss::cross_entropy && g.kind == Activation::softmax)
+        softmax_cross_entropy<unit>(s, x, y, scale, delta, report);
+    else
+        for (Index r = 0; r < x.rows; ++r) {
+            Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, r);
+            report(r, loss_row<unit>(loss, g, s, x, TargetRow<Real>{y, r}, scale, delta_row, step_of<unit>(delta)));
+        }
     *slots.sum += scale * sum;
     if (delta.data != nullptr && !loss_needs_s(loss.kind, g.kind)) multiply_by_derivative<unit>(g, s, x, delta);
 }

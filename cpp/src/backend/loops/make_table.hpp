@@ -13,7 +13,10 @@ template <bool unit, class Real>
 constexpr LoopTable<Real> make_table() {
     return {
         .gemm = unit ? blocked_gemm<Real> : gemm<Real>,
-        .gemm_is_faster_than_blas = unit ? faster_than_blas<Real> : nullptr,
+        .faster_than_blas = unit ? faster_than_blas<Real> : nullptr,
+        .finishes_in_registers = unit ? finishes_in_registers<Real> : nullptr,
+        .gemm_with_relu = unit ? gemm_with_relu<Real> : nullptr,
+        .gemm_with_relu_prime = unit ? gemm_with_relu_prime<Real> : nullptr,
         .sparse_gemm = sparse_gemm<Real>,
         .sparse_gemm_transposed = sparse_gemm_transposed<Real>,
         .activate = activate<unit, Real>,

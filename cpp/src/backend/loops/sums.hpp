@@ -9,13 +9,21 @@ namespace {
 
 constexpr Index block_size = 256;  // numbers that are summed at a time, in memory of the stack
 
+// Four rows are added in their own type, as a tree, and then in float64: a quarter of the conversions.
 template <bool unit, class Real>
 void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b) {
     const Index step = step_of<unit>(delta);
     for (Index begin = 0; begin < delta.cols; begin += block_size) {
         const Index n = delta.cols - begin < block_size ? delta.cols - begin : block_size;
         double sum[block_size] = {};
-        for (Index r = 0; r < delta.rows; ++r) {
+        Index r = 0;
+        for (; r + 4 <= delta.rows; r += 4) {
+            const Real* row[4];
+            for (Index i = 0; i < 4; ++i) row[i] = row_of(delta, r + i) + begin * step;
+            for (Index j = 0; j < n; ++j)
+                sum[j] += double((row[0][j * step] + row[1][j * step]) + (row[2][j * step] + row[3][j * step]));
+        }
+        for (; r < delta.rows; ++r) {
             const Real* row = row_of(delta, r) + begin * step;
             for (Index j = 0; j < n; ++j) sum[j] += double(row[j * step]);
         }

@@ -14,6 +14,15 @@
 namespace fastbp::loops {
 namespace {
 
+// What becomes of finished sums.
+enum class Finish {
+    overwrite,    // c = alpha sum, which never reads c
+    blend,        // c = alpha sum + beta c
+    affine,       // c = sum + bias
+    affine_relu,  // c = relu(sum + bias)
+    relu_prime,   // c = sum where relu's output is positive, else 0
+};
+
 // What a tile reads and writes. `b` has whole vectors; of the last vector of c only the lanes in `mask` are touched.
 template <class Real>
 struct TileJob {
@@ -22,27 +31,47 @@ struct TileJob {
     Index a_row, a_step;
     const Real* b;
     Index b_step;
+    Finish finish;
     Real alpha, beta;
     Real* c;
     Index c_row;
     typename Vectors<Real>::Mask mask;
+    const Real* bias = nullptr;
+    const Real* output = nullptr;  // of relu, rows output_row apart
+    Index output_row = 0;
 };
 
-// beta = 0 never reads c.
-template <class Real, int vectors>
-inline void finish_row(const TileJob<Real>& job, const typename Vectors<Real>::V (&sums)[vectors], Real* c) {
+template <class Real, Finish how>
+inline typename Vectors<Real>::V finished(const TileJob<Real>& job, typename Vectors<Real>::V sum, int row, int at,
+                                          bool last) {
     using S = Vectors<Real>;
+    const auto load = [&](const Real* p) { return last ? S::load(p, job.mask) : S::load(p); };
+    if constexpr (how == Finish::overwrite) return S::multiply(S::all(job.alpha), sum);
+    if constexpr (how == Finish::blend)
+        return S::multiply_add(S::all(job.beta), load(job.c + row * job.c_row + at),
+                               S::multiply(S::all(job.alpha), sum));
+    if constexpr (how == Finish::affine) return S::add(sum, load(job.bias + at));
+    if constexpr (how == Finish::affine_relu) return S::not_below(S::all(0), S::add(sum, load(job.bias + at)));
+    if constexpr (how == Finish::relu_prime)
+        return S::multiply(sum, S::one_where_positive(load(job.output + row * job.output_row + at)));
+}
+
+template <class Real, Finish how, int rows, int vectors>
+inline void finish_tile(const TileJob<Real>& job, const typename Vectors<Real>::V (&sums)[rows][vectors]) {
+    using S = Vectors<Real>;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < vectors; ++j) {
-        Real* to = c + j * S::lanes;
-        const bool last = j == vectors - 1;
-        typename S::V v = S::multiply(S::all(job.alpha), sums[j]);
-        if (job.beta != 0) v = S::multiply_add(S::all(job.beta), last ? S::load(to, job.mask) : S::load(to), v);
-        if (last)
-            S::store(to, v, job.mask);
-        else
-            S::store(to, v);
-    }
+        for (int j = 0; j < vectors; ++j) {
+            const bool last = j == vectors - 1;
+            const int at = j * S::lanes;
+            const typename S::V v = finished<Real, how>(job, sums[i][j], i, at, last);
+            Real* to = job.c + i * job.c_row + at;
+            if (last)
+                S::store(to, v, job.mask);
+            else
+                S::store(to, v);
+        }
 }
 
 template <class Real, int rows, int vectors>
@@ -67,8 +96,13 @@ void multiply_tile(const TileJob<Real>& job) {
             for (int j = 0; j < vectors; ++j) sums[i][j] = S::multiply_add(factor, factors[j], sums[i][j]);
         }
     }
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) finish_row<Real, vectors>(job, sums[i], job.c + i * job.c_row);
+    switch (job.finish) {
+        case Finish::overwrite: return finish_tile<Real, Finish::overwrite>(job, sums);
+        case Finish::blend: return finish_tile<Real, Finish::blend>(job, sums);
+        case Finish::affine: return finish_tile<Real, Finish::affine>(job, sums);
+        case Finish::affine_relu: return finish_tile<Real, Finish::affine_relu>(job, sums);
+        case Finish::relu_prime: return finish_tile<Real, Finish::relu_prime>(job, sums);
+    }
 }
 
 // The sums, one row of b and one number of a have their registers.
@@ -94,6 +128,7 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
         tiles[std::size_t((rows - i < full ? rows - i : full) - 1)](job);
         job.a += full * job.a_row;
         job.c += full * job.c_row;
+        if (job.output != nullptr) job.output += full * job.output_row;
     }
 }
 

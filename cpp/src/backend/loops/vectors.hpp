@@ -1,11 +1,15 @@
-// One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes.
+// One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes; nan passes
+// not_below.
 #pragma once
 
 #include <cstring>
 #include <utility>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // which gcc 12 finds in its own header
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 namespace fastbp::loops {
@@ -26,7 +30,10 @@ struct Vectors<float> {
     static V load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
     static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
     static void store(float* p, V v, Mask mask) { _mm512_mask_storeu_ps(p, mask, v); }
+    static V add(V a, V b) { return _mm512_add_ps(a, b); }
     static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+    static V not_below(V low, V v) { return _mm512_max_ps(low, v); }
+    static V one_where_positive(V v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, all(0), _CMP_GT_OQ), all(1)); }
     static V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
     static Mask first(int n) { return Mask((1u << n) - 1); }
 };
@@ -41,7 +48,10 @@ struct Vectors<double> {
     static V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
     static void store(double* p, V v) { _mm512_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm512_mask_storeu_pd(p, mask, v); }
+    static V add(V a, V b) { return _mm512_add_pd(a, b); }
     static V multiply(V a, V b) { return _mm512_mul_pd(a, b); }
+    static V not_below(V low, V v) { return _mm512_max_pd(low, v); }
+    static V one_where_positive(V v) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, all(0), _CMP_GT_OQ), all(1)); }
     static V multiply_add(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
     static Mask first(int n) { return Mask((1u << n) - 1); }
 };
@@ -58,7 +68,10 @@ struct Vectors<float> {
     static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
     static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
     static void store(float* p, V v, Mask mask) { _mm256_maskstore_ps(p, mask, v); }
+    static V add(V a, V b) { return _mm256_add_ps(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
+    static V not_below(V low, V v) { return _mm256_max_ps(low, v); }
+    static V one_where_positive(V v) { return _mm256_and_ps(_mm256_cmp_ps(v, all(0), _CMP_GT_OQ), all(1)); }
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
     static Mask first(int n) {
         return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -75,7 +88,10 @@ struct Vectors<double> {
     static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
     static void store(double* p, V v) { _mm256_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm256_maskstore_pd(p, mask, v); }
+    static V add(V a, V b) { return _mm256_add_pd(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_pd(a, b); }
+    static V not_below(V low, V v) { return _mm256_max_pd(low, v); }
+    static V one_where_positive(V v) { return _mm256_and_pd(_mm256_cmp_pd(v, all(0), _CMP_GT_OQ), all(1)); }
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
     static Mask first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
 };
@@ -97,7 +113,10 @@ struct Vectors {
     }
     static void store(Real* p, V v) { store(p, v, lanes); }
     static void store(Real* p, V v, Mask mask) { std::memcpy(p, &v, std::size_t(mask) * sizeof(Real)); }
+    static V add(V a, V b) { return a + b; }
     static V multiply(V a, V b) { return a * b; }
+    static V not_below(V low, V v) { return v < low ? low : v; }
+    static V one_where_positive(V v) { return v > all(0) ? all(1) : all(0); }
     static V multiply_add(V a, V b, V c) { return a * b + c; }
     static Mask first(int n) { return n; }
 };
