@@ -270,3 +270,37 @@ def test_numbers_of_numpy_and_lists_will_do():
 
 def test_a_number_that_is_no_optimiser():
     assert [_core.StepRule(kind=kind).moment_count for kind in (-1, 6)] == [-1, -1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        fb.Adam(lr=1e-3),
+        fb.AdamW(lr=1e-3, weight_decay=0),
+        fb.SGD(lr=1e-3, momentum=0.5),
+        fb.RMSprop(alpha=0.5, momentum=0.5, centered=True),
+    ],
+    ids=lambda o: type(o).__name__,
+)
+def test_moments_die_before_they_become_subnormal(optimizer, dtype):
+    """A weight whose gradient has become zero, as of a rare pixel: its moments reach 0 and move it no more."""
+    p = np.ones(5, dtype)
+    state = optimizer.init(p)
+    state.update(p, np.full(5, 0.1, dtype))
+    zeros = np.zeros(5, dtype)
+    for _ in range(10_000):
+        before = p.copy()
+        state.update(p, zeros)
+        moments = np.concatenate(state.moments)
+        assert not ((moments != 0) & (np.abs(moments) < np.finfo(dtype).tiny)).any()
+    assert not state.moments[0].any() or isinstance(optimizer, fb.RMSprop)
+    np.testing.assert_array_equal(p, before)
+
+
+def test_squares_stay_where_the_step_depends_on_them_alone():
+    """With eps = 0 Adam's step does not depend on the gradient's scale, however small."""
+    p, tiny = np.ones(3, np.float32), np.full(3, 1e-19, np.float32)
+    state = fb.Adam(lr=1e-3, eps=0).init(p)
+    state.update(p, tiny)
+    np.testing.assert_allclose(p, 1 - 1e-3, rtol=1e-6)

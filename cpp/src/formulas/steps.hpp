@@ -8,6 +8,22 @@ namespace fastbp::formulas {
 FASTBP_FORMULA float square_root(float v) { return __builtin_sqrtf(v); }
 FASTBP_FORMULA double square_root(double v) { return __builtin_sqrt(v); }
 
+// A moment whose gradient has become zero decays towards the subnormal numbers, where each operation takes a hundred
+// times as long (every rare pixel of an image brings some). Long before, where it moves no parameter any more, it is
+// rounded to 0; its square is not where eps = 0 and the step depends on it alone.
+template <class Real>
+constexpr Real vanishing = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-96 : 0x1p-900);
+
+template <class Real>
+FASTBP_FORMULA Real without_vanishing(Real moment, Real limit = vanishing<Real>) {
+    return magnitude(moment) < limit ? static_cast<Real>(0) : moment;
+}
+
+template <class Real>
+FASTBP_FORMULA Real vanishing_square(Real eps) {
+    return eps > 0 ? static_cast<Real>(sizeof(Real) == 4 ? 0x1p-120 : 0x1p-1000) : static_cast<Real>(0);
+}
+
 // SGD: torch.optim.SGD. `buffer` is only touched where momentum is not 0; the first step starts it as the gradient.
 template <class Real>
 struct SgdNumbers {
@@ -23,7 +39,7 @@ FASTBP_FORMULA void sgd_step(const SgdNumbers<Real>& k, Real g, Real& p) {
 template <class Real>
 FASTBP_FORMULA void sgd_momentum_step(const SgdNumbers<Real>& k, Real g, Real& p, Real& buffer) {
     const Real decayed = g + k.weight_decay * p;
-    buffer = k.momentum * buffer + k.keep * decayed;
+    buffer = without_vanishing(k.momentum * buffer + k.keep * decayed);
     p -= k.lr * (k.nesterov ? decayed + k.momentum * buffer : buffer);
 }
 
@@ -33,13 +49,14 @@ FASTBP_FORMULA void sgd_momentum_step(const SgdNumbers<Real>& k, Real g, Real& p
 template <class Real>
 struct AdamNumbers {
     Real beta2, fresh1, fresh2, weight_decay, keep, step_size, eps;  // fresh = 1 - beta, rounded once
+    Real least_square = vanishing_square(eps);
 };
 
 template <class Real>
 FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Real g, Real& p, Real& m, Real& v) {
     const Real decayed = g + k.weight_decay * p;
-    m += k.fresh1 * (decayed - m);
-    v = k.beta2 * v + k.fresh2 * decayed * decayed;
+    m = without_vanishing(m + k.fresh1 * (decayed - m));
+    v = without_vanishing(k.beta2 * v + k.fresh2 * decayed * decayed, k.least_square);
     p = k.keep * p - k.step_size * m / (square_root(v) + k.eps);
 }
 
@@ -48,12 +65,13 @@ FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Real g, Real& p, Real&
 template <class Real>
 struct RmspropNumbers {
     Real lr, alpha, fresh, eps, weight_decay, momentum;  // fresh = 1 - alpha, rounded once
+    Real least_square = vanishing_square(eps);
 };
 
 template <class Real>
 FASTBP_FORMULA Real rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square) {
     const Real decayed = g + k.weight_decay * p;
-    square = k.alpha * square + k.fresh * decayed * decayed;
+    square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
     return decayed / (square_root(square) + k.eps);
 }
 
@@ -61,14 +79,14 @@ template <class Real>
 FASTBP_FORMULA Real centered_rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square,
                                                Real& mean) {
     const Real decayed = g + k.weight_decay * p;
-    square = k.alpha * square + k.fresh * decayed * decayed;
-    mean += k.fresh * (decayed - mean);
+    square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
+    mean = without_vanishing(mean + k.fresh * (decayed - mean));
     return decayed / (square_root(square - mean * mean) + k.eps);
 }
 
 template <class Real>
 FASTBP_FORMULA void rmsprop_momentum_step(const RmspropNumbers<Real>& k, Real direction, Real& p, Real& buffer) {
-    buffer = k.momentum * buffer + direction;
+    buffer = without_vanishing(k.momentum * buffer + direction);
     p -= k.lr * buffer;
 }
 
