@@ -5,12 +5,15 @@
 namespace fastbp {
 namespace {
 
-// Constants of a machine of the kind fastbp is measured on; compiled in, so that a plan is the same everywhere.
-constexpr double flops_per_second32 = 90e9;  // of one thread in float32 products; half of it in float64
-constexpr double bytes_per_second = 12e9;    // of one thread through gradients larger than its cache
-constexpr double barrier_seconds = 0.7e-6;   // one meeting of a team
-constexpr double start_seconds = 4e-6;       // handing a job to a team that is awake
-constexpr double least_gain = 0.9;           // a team must promise this part of the time alone
+// Constants of a machine of the kind fastbp is measured on (two cores of a Sapphire Rapids); compiled in, so that a
+// plan is the same everywhere.
+constexpr double flops_per_second32 = 160e9;     // of one thread in float32 products; half of it in float64
+constexpr double thin = 6;                       // products of so few rows run at half their speed
+constexpr double sums_bytes_per_second = 16e9;   // of one thread through gradient sums that another has written
+constexpr double shared_bytes_per_second = 8e9;  // of cache lines that go back and forth between processors
+constexpr double meeting_seconds = 1e-6;         // with the wait for a member that is late
+constexpr double start_seconds = 3e-6;           // handing a job to a team that is awake
+constexpr double least_gain = 0.9;               // a team must promise this part of the time alone
 
 constexpr Index cache_bytes = Index(1) << 19;  // the part of a core's L2 that a tile's values may fill
 constexpr Index least_tile = 32, most_tile = 512;
@@ -28,28 +31,41 @@ Index tile_rows(const Model& model, Index rows, Index bytes) {
     return std::min(std::max<Index>(rows, 1), weights_fit ? std::clamp(fitting, least_tile, most_tile) : most_tile);
 }
 
+double seconds_of_products(double flops, Index rows, Index bytes) {
+    return flops / (flops_per_second32 * 4 / double(bytes)) * (1 + thin / double(std::max<Index>(rows, 1)));
+}
+
+// Three products a layer, less the delta of the input.
+double flops(const Model& model, Index rows) {
+    const LayerShape& first = model.layers.front();
+    return double(rows) * (6.0 * double(model.parameter_count) - 2.0 * double(first.inputs * first.outputs));
+}
+
 double seconds_alone(const Model& model, Index rows, Index bytes) {
-    return 6.0 * double(rows) * double(model.parameter_count) / (flops_per_second32 * 4 / double(bytes));
+    return seconds_of_products(flops(model, rows), rows, bytes);
 }
 
 // Groups have their rows to themselves, then every gradient sum is read once more.
 double seconds_by_rows(const Model& model, Index rows, Index bytes, double threads) {
-    const double per_group = double(rows) / threads;
-    const double thin = 1 + 8 / per_group;  // products of few rows run below their speed
-    const double sums = double(model.parameter_count * bytes) * (threads + 2) / threads / bytes_per_second;
-    return seconds_alone(model, rows, bytes) / threads * thin + sums + 3 * barrier_seconds + start_seconds;
+    const double sums = double(model.parameter_count * bytes) * (threads + 2) / threads / sums_bytes_per_second;
+    return seconds_alone(model, Index(double(rows) / threads), bytes) + sums + 3 * meeting_seconds + start_seconds;
 }
 
-// Every operation ends in a meeting, and narrow layers leave members without a block.
-double seconds_together(const Model& model, Index rows, Index bytes, double threads) {
-    double products = 0;
+// Every layer's x and delta are exchanged, and its w too where it is not cut by rows; narrow layers leave members
+// without a block.
+double seconds_together(const Model& model, const Plan& plan, Index bytes) {
+    const double members = plan.parts, exchanged = (members - 1) / members;
+    double seconds = start_seconds;
     for (const LayerShape& layer : model.layers) {
-        const double narrow = std::min(double(layer.outputs), double(layer.inputs));
-        const double used = std::clamp(narrow / (double(block_width) / 2), 1.0, threads);
-        products += 6.0 * double(rows * layer.inputs * layer.outputs) / used;
+        const double w = double(layer.inputs * layer.outputs);
+        const double products = (&layer == &model.layers.front() ? 4.0 : 6.0) * double(plan.rows) * w;
+        const double blocks = double(std::max(layer.inputs, layer.outputs)) / double(Plan::grain);
+        const double shared =
+            2 * double(plan.rows * layer.outputs) * exchanged + (plan.cuts_inner(layer.inputs) ? 0 : w);
+        seconds += seconds_of_products(products, plan.rows, bytes) / std::clamp(blocks, 1.0, members) +
+                   shared * double(bytes) / shared_bytes_per_second + 3 * meeting_seconds;
     }
-    const double meetings = 3.0 * double(model.layers.size()) * double((rows + most_tile - 1) / most_tile);
-    return products / (flops_per_second32 * 4 / double(bytes)) * 1.05 + meetings * barrier_seconds + start_seconds;
+    return seconds;
 }
 
 // The same for any number of threads: groups of many rows, or blocks where rows are few or gradients large.
@@ -65,6 +81,18 @@ void cut_deterministically(const Model& model, Plan& plan, Index bytes) {
     plan.parts = int(plan.schedule == Schedule::rows ? groups : blocks);
 }
 
+Plan in_groups(Plan plan, int threads) {
+    plan.parts = int(std::clamp<Index>(plan.rows / 8, 1, std::min(threads, most_parts)));
+    return plan;
+}
+
+Plan in_blocks(Plan plan, int threads) {
+    plan.schedule = Schedule::cooperative;
+    plan.parts = std::min(threads, most_parts);
+    plan.tile = std::min(std::max<Index>(plan.rows, 1), most_tile);
+    return plan;
+}
+
 }  // namespace
 
 Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads) {
@@ -76,16 +104,12 @@ Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int
         cut_deterministically(model, plan, bytes);
         return plan;
     }
+    const Plan groups = in_groups(plan, threads), blocks = in_blocks(plan, threads);
     const double alone = seconds_alone(model, rows, bytes);
-    const int groups = int(std::clamp<Index>(rows / 8, 1, std::min(threads, most_parts)));
-    const int blocks = std::min(threads, most_parts);
-    const double by_rows = groups > 1 ? seconds_by_rows(model, rows, bytes, groups) : alone;
-    const double together = blocks > 1 ? seconds_together(model, rows, bytes, blocks) : alone;
+    const double by_rows = groups.parts > 1 ? seconds_by_rows(model, rows, bytes, groups.parts) : alone;
+    const double together = blocks.parts > 1 ? seconds_together(model, blocks, bytes) : alone;
     if (std::min(by_rows, together) > least_gain * alone) return plan;
-    plan.schedule = by_rows <= together ? Schedule::rows : Schedule::cooperative;
-    plan.parts = by_rows <= together ? groups : blocks;
-    if (plan.schedule == Schedule::cooperative) plan.tile = std::min(std::max<Index>(rows, 1), most_tile);
-    return plan;
+    return by_rows <= together ? groups : blocks;
 }
 
 }  // namespace fastbp
