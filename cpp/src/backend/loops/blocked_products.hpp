@@ -18,6 +18,17 @@ constexpr Index panel_width = most_vectors<Real> * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
+// How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass over
+// a panel at once or in the fewest full tiles; unless one panel is all there is.
+template <class Real>
+inline Index panel_vectors(Index rows, Index cols) {
+    constexpr Index widest = most_vectors<Real>;
+    if (widest < 4 || rows > rows_in_place || rows <= most_rows<Real, 4>) return widest;
+    if (rows <= most_rows<Real, 3>) return 3;
+    if (rows <= most_rows<Real, 2>) return 2;
+    return cols <= panel_width<Real> ? widest : 3;
+}
+
 // panel(k, j) = b(k, j), rows `width` apart, filled up with zeros to whole vectors. b has unit column stride.
 template <class Real>
 inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel) {
@@ -70,7 +81,7 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c,
     TileJob<Real> job = how;
     job.a_row = a.row_stride, job.a_step = a.col_stride, job.c_row = c.row_stride;
     for (Index i = 0; i < c.rows; i += block_rows) {
-        const Index rows = lesser(c.rows - i, block_rows);
+        const Index rows = lesser(c.rows - i, block_rows), most = panel_vectors<Real>(rows, c.cols) * S::lanes;
         for (Index k = 0; k < a.cols; k += panel_depth) {
             job.depth = lesser(a.cols - k, panel_depth);
             job.a = &a(i, k);
@@ -78,8 +89,8 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c,
                 job.finish = Finish::blend, job.beta = 1;
             else
                 job.finish = how.finish, job.beta = how.beta;
-            for (Index j = 0; j < c.cols; j += panel_width<Real>) {
-                const Index cols = lesser(c.cols - j, panel_width<Real>);
+            for (Index j = 0; j < c.cols; j += most) {
+                const Index cols = lesser(c.cols - j, most);
                 const Index vectors = (cols + S::lanes - 1) / S::lanes, width = vectors * S::lanes;
                 const Matrix<const Real> part = b.row_block(k, k + job.depth).column_block(j, j + cols);
                 const bool in_place = can_stay(part, width, rows);
