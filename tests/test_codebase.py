@@ -24,7 +24,7 @@ ALLOWED = {
     "algorithm": {"seam"},
     "backend/loops": {"seam", "formulas", "immintrin.h"},
     "backend/plain": {"seam", "formulas", "backend/loops"},
-    "backend/cpu": {"seam", "formulas", "backend/loops", "dlfcn.h"},
+    "backend/cpu": {"seam", "formulas", "backend/loops", "dlfcn.h", "sys/mman.h"},
     "backend": {"seam", "backend/cpu", "backend/plain"},
     "execution": {"seam", "algorithm", "backend/make_backend.hpp", "sched.h", "pthread.h"},
     "training": {"seam", "algorithm", "backend/make_backend.hpp", "execution"},

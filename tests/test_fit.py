@@ -380,17 +380,3 @@ def test_plot(monkeypatch):
     alone = make().fit(X, Y, epochs=2).plot()
     assert [line.get_label() for line in alone.get_lines()] == ["loss"]
     require("matplotlib.pyplot").close("all")
-
-
-def test_the_bar(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    make().fit(X, Y, epochs=1, progress=False)  # not imported where it is not shown
-    make().fit(X, Y, epochs=1)
-    with pytest.raises(ImportError):
-        make().fit(X, Y, epochs=1, progress=True)
-    monkeypatch.undo()
-    history = make().fit(X, Y, epochs=3, progress=True, validation_data=VALID)
-    shown = capsys.readouterr().err
-    assert "3/3" in shown
-    assert f"val_loss={history.val_loss[-1]:.4g}" in shown
-    assert f" loss={history.loss[-1]:.4g}" in shown

@@ -48,7 +48,7 @@ class Net:
         self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, loss_function: LossFunction,
         order: NDArray[np.int64] | None, rule: StepRule, moments: Sequence[Array], batch_size: int, drop_last: bool,
         lr: NDArray[np.float64], step: int, report: NDArray[np.float64], max_grad_norm: float,
-        grad_hook: Any, seed: int,
+        grad_hook: Any, seed: int, progress: Callable[[int], None] | None,
     ) -> None: ...
 
 def update(

@@ -45,6 +45,7 @@ class Epochs:
         self.nonfinite = False
         self.max_grad_norm = 0.0  # not clipped
         self.grad_hook: GradHook | None = None
+        self.progress: Callable[[float], None] | None = None  # called with the part of an epoch that is done
 
     def run(self, batch_size: int | None, shuffle: bool, drop_last: bool, lr: float | NDArray[np.float64]) -> float:
         """One epoch; returns its mean loss. The state has moved on by the steps done, also where this raises.
@@ -78,7 +79,7 @@ class Epochs:
             self.net._core.run_epoch(
                 self.method, self.net.params, data.X, data.y, data.sample_weight, data.function, order, self.rule,
                 state.moments, batch_size, drop_last, lr, state.step, report, self.max_grad_norm, self.grad_hook,
-                state.seed % 2**64,
+                state.seed % 2**64, self._reporter(len(lr)),
             )  # fmt: skip
         except FloatingPointError:
             self.nonfinite = True
@@ -86,6 +87,13 @@ class Epochs:
         finally:
             state.step = int(report[3])
         return float(report[0]), float(report[1])
+
+    def _reporter(self, steps: int) -> Callable[[int], None] | None:
+        """What the core calls with the number of steps done; nothing for a stream, whose length nobody knows."""
+        progress = self.progress
+        if progress is None or not isinstance(self.source, Held):
+            return None
+        return lambda done: progress(done / max(steps, 1))
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,9 @@ class _Course:
         steps = 1
         if self.schedule is not None and self.epochs:
             steps = self.run.source.steps(self.batch_size, self.drop_last)
-        for _ in range(self.epochs):
+        for epoch in range(self.epochs):
+            if bar is not None:
+                self.run.progress = lambda part, done=epoch: _move(bar, done + part)
             try:
                 self._train(steps)
             except FloatingPointError:
@@ -122,7 +132,7 @@ class _Course:
             if bar is not None:
                 losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
                 bar.set_postfix({name: f"{v[-1]:.4g}" for name, v in losses.items() if v}, refresh=False)
-                bar.update()
+                _move(bar, epoch + 1)
             reason = self._after()
             if reason:
                 return reason
@@ -283,6 +293,11 @@ def _shows(progress: bool | str) -> bool:
     if not isinstance(progress, (bool, str)) or progress not in (True, False, "auto"):
         raise ValueError(f"[fit] progress is {progress!r}, expected True, False or 'auto'")
     return progress is True or (progress == "auto" and sys.stderr.isatty())
+
+
+def _move(bar: Any, epochs: float) -> None:
+    bar.n = round(epochs, 2)
+    bar.update(0)  # shows it, if that is due
 
 
 def _bar(shows: bool, epochs: int) -> Any:

@@ -67,12 +67,14 @@ void callers_of_one_net() {
     for (std::thread& caller : callers) caller.join();
 }
 
-// Mini-batches of 8 rows are too small for a team; of 1000 they are shared.
-void trainers(std::int64_t batch_size) {
-    const Example example(12 * batch_size);
+// Mini-batches of 8 rows are too small for a team; of 1000 they are shared. In many steps the team also tries its first
+// member alone now and then, and stays with what is faster.
+void trainers(std::int64_t batch_size, std::int64_t steps) {
+    const Example example(steps * batch_size);
     const Net<double> net = example.net();
     const auto train = [&] {
-        std::vector<double> params = example.params, m(params.size()), v(params.size()), lr(12, 1e-3);
+        std::vector<double> params = example.params, m(params.size()), v(params.size());
+        std::vector<double> lr(std::size_t(steps), 1e-3);
         void* moments[] = {m.data(), v.data()};
         fastbp_data data = data_of(example.x(), example.classes());
         fastbp_epoch epoch = {};
@@ -94,6 +96,23 @@ void trainers(std::int64_t batch_size) {
     for (int t = 0; t < 3; ++t)
         threads.emplace_back([&] { expect(train() == expected, "trainers do not disturb each other"); });
     for (std::thread& thread : threads) thread.join();
+}
+
+// Pace alone: a team that takes 1 a step, then 3 while another program has a processor, beside one member's 2.
+void pace() {
+    Pace pace;
+    const auto alone_of = [&pace](int steps, double together) {
+        int alone = 0;
+        for (int k = 0; k < steps; ++k) {
+            alone += pace.alone() ? 1 : 0;
+            pace.took(pace.alone() ? 2 : together);
+        }
+        return alone;
+    };
+    expect(alone_of(1000, 1) <= 3, "a team that is faster tries its first member alone once");
+    expect(alone_of(1000, 3) >= 700, "a team that has become slower leaves the steps to its first member");
+    expect(alone_of(1000, 1) <= 300, "and comes back when it is faster again");
+    expect(alone_of(1000, 1) <= 3, "for good");
 }
 
 // Callers of different shapes at the same time: one has the pool, the others work alone, and all are right.
@@ -121,8 +140,10 @@ int main() {
     fastbp::test::teams();
     fastbp::test::pool();
     fastbp::test::callers_of_one_net();
-    fastbp::test::trainers(8);
-    fastbp::test::trainers(1000);
+    fastbp::test::pace();
+    fastbp::test::trainers(8, 12);
+    fastbp::test::trainers(1000, 12);
+    fastbp::test::trainers(1000, 200);
     std::puts("threads: ok");
     return 0;
 }

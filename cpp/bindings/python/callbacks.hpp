@@ -18,10 +18,17 @@ class Callbacks {
     // `loss`: None, or a callable (rows, x) -> (e, dx), rows a slice or an array of row numbers; it checks shapes
     // itself.
     // `hook`: None, or a callable (k, g) for layer k + 1 and its part of the flat gradient, which it may write.
-    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs, py::object hook = py::none())
-        : loss_(std::move(loss)), dtype_(std::move(dtype)), outputs_(outputs), hook_(std::move(hook)) {}
+    // `progress`: None, or a callable (mini-batches done in this epoch), now and then.
+    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs, py::object hook = py::none(),
+              py::object progress = py::none())
+        : loss_(std::move(loss)),
+          dtype_(std::move(dtype)),
+          outputs_(outputs),
+          hook_(std::move(hook)),
+          progress_(std::move(progress)) {}
 
     void attach(fastbp_epoch& epoch) {
+        epoch_ = &epoch;
         if (hook_.is_none()) return;
         epoch.grad_hook = [](void* self, int32_t layer, void* grad, int64_t count) {
             return static_cast<Callbacks*>(self)->hook(layer, grad, count);
@@ -46,8 +53,9 @@ class Callbacks {
 
   private:
     int poll() {
-        return guarded([] {
+        return guarded([this] {
             if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+            if (!progress_.is_none()) progress_(epoch_->steps_done);
         });
     }
 
@@ -85,7 +93,8 @@ class Callbacks {
     py::object loss_;
     py::dtype dtype_;
     std::int64_t outputs_;
-    py::object hook_;
+    py::object hook_, progress_;
+    const fastbp_epoch* epoch_ = nullptr;
     std::exception_ptr error_;
 };
 

@@ -194,7 +194,7 @@ class PyNet {
                    const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
                    bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
                    py::array_t<double, py::array::c_style> report, double max_grad_norm, const py::object& grad_hook,
-                   std::uint64_t seed) const {
+                   std::uint64_t seed, const py::object& progress) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
             batch.data.order = order ? order->data() : nullptr;
@@ -213,7 +213,7 @@ class PyNet {
             epoch.seed = seed;
             double* out = report.mutable_data();
             void* p = params.mutable_data();
-            Callbacks callbacks(loss_function, dtype_, widths_.back(), grad_hook);
+            Callbacks callbacks(loss_function, dtype_, widths_.back(), grad_hook, progress);
             callbacks.attach(epoch);
             run(batch, callbacks, [&] {
                 const fastbp_status status = fastbp_run_epoch(net_.get(), p, &batch.data, &epoch);
@@ -278,7 +278,7 @@ void register_net(py::module_& m) {
         .def("run_epoch", &PyNet::run_epoch, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("loss_function"), py::arg("order"), py::arg("rule"), py::arg("moments"),
              py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"),
-             py::arg("max_grad_norm"), py::arg("grad_hook"), py::arg("seed"));
+             py::arg("max_grad_norm"), py::arg("grad_hook"), py::arg("seed"), py::arg("progress"));
 }
 
 }  // namespace fastbp::python

@@ -262,7 +262,7 @@ typedef struct fastbp_epoch {
     int64_t step;  /* in and out: steps done */
     /* filled in, also where the epoch ends early */
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
-    int64_t steps_done;
+    int64_t steps_done; /* mini-batches; moves on during the call, for poll to look at */
 } fastbp_epoch;
 
 /* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its

@@ -98,6 +98,8 @@ class NetOf final : public fastbp_net {
         state.rule = step_rule(epoch.rule);
         for (int k = 0; k < moment_count(state.rule); ++k)
             state.moments.push_back({static_cast<Real*>(epoch.moments[k]), model.parameter_count});
+        epoch.steps_done = 0;
+        state.steps_done = &epoch.steps_done;
         if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;  // no whole mini-batch
         state.batch_size = std::min(epoch.batch_size, job.rows.count);
         state.drop_last = epoch.drop_last != 0;
@@ -118,7 +120,6 @@ class NetOf final : public fastbp_net {
         epoch.step = state.step;
         epoch.loss_sum = state.loss_sum;
         epoch.weight_sum = state.weight_sum;
-        epoch.steps_done = state.steps_done;
         throw_if_stopped(*crew);
     }
 

@@ -122,8 +122,8 @@ class Tile {
 // The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
 // first tile's gradient is blended by `first`, each later one is added.
 //
-// Members that share must agree when to stop. Only the first asks the poll, before the forward pass; all look at the
-// answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first cannot ask
+// Members that share must agree when to stop. Only the first asks the poll, before and after the forward pass; all look
+// at the answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first cannot ask
 // again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
@@ -139,6 +139,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         Tile<Real> tile(on, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
+        if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
         if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
         if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);

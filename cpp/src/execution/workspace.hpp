@@ -1,12 +1,14 @@
 // The memory of one call. A Crew belongs to a call: the gradient sums and loss slots that its team shares, and for each
 // member a Workspace with the values of a tile (one set for all where the members share their operations) and
-// the lists of views that a pass is made of. It is borrowed from the net's free list; nothing in it survives a call.
+// the lists of views that a pass is made of. It is borrowed from the net's free list; nothing in it survives a call but
+// the team's pace.
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <vector>
 
+#include "execution/pace.hpp"
 #include "execution/plan.hpp"
 #include "execution/shared_sums.hpp"
 #include "seam/backend.hpp"
@@ -111,7 +113,13 @@ class Crew {
         stop_.compare_exchange_strong(none, why, std::memory_order_relaxed);
     }
     Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
-    void start() { stop_.store(Stop::none, std::memory_order_relaxed); }
+    Pace& pace() { return pace_; }
+    Baton& baton() { return baton_; }
+    void start() {
+        stop_.store(Stop::none, std::memory_order_relaxed);
+        pace_.start();
+        baton_.start();
+    }
 
   private:
     const Index tile_;
@@ -123,6 +131,8 @@ class Crew {
     std::vector<double> loss_sums_, numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
+    Pace pace_;
+    Baton baton_;
 };
 
 }  // namespace fastbp

@@ -25,7 +25,7 @@ struct Epoch {
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;    // sum of c_n e_n over the mini-batches as they were met
     double weight_sum = 0;  // sum of their c_n
-    Index steps_done = 0;
+    Index* steps_done = nullptr;  // mini-batches, those without a step included; a poll may look at it
 
     // Whether a step looks at the one summed gradient before the update.
     bool needs_gradient() const { return max_grad_norm > 0 || grad_hook != nullptr; }

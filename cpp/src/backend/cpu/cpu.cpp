@@ -1,7 +1,9 @@
 #include "backend/cpu/cpu.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
-#include <climits>
+#include <cstdlib>
 
 #include "backend/cpu/blas.hpp"
 #include "backend/cpu/isa.hpp"
@@ -32,6 +34,16 @@ class Cpu final : public LoopBackend<Real> {
 
     Cpu(const LoopTable<Real>& loops, const cpu::Blas& blas)
         : LoopBackend<Real>(loops, "cpu"), loops_(loops), blas_(blas), gemm_(blas.gemm(Real())) {}
+
+    // Large memory asks for huge pages: fewer misses in the table of pages, where products walk down columns.
+    void* allocate(std::size_t bytes) noexcept override {
+        if (bytes < huge_page) return LoopBackend<Real>::allocate(bytes);
+        void* memory = std::aligned_alloc(huge_page, (bytes + huge_page - 1) / huge_page * huge_page);
+#ifdef MADV_HUGEPAGE
+        if (memory != nullptr) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+        return memory;
+    }
 
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
         if (c.empty() || c.rows == 0 || c.cols == 0) return;
@@ -67,6 +79,8 @@ class Cpu final : public LoopBackend<Real> {
     }
 
   private:
+    static constexpr std::size_t huge_page = std::size_t(2) << 20;
+
     // c (m, n), unit row stride.
     void column_major(Real alpha, In a, In b, Real beta, Out c) const noexcept {
         const ColumnMajor left(a), right(b);

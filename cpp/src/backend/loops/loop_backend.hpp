@@ -2,8 +2,8 @@
 // puts BLAS in the place of gemm.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "backend/loops/table.hpp"
 #include "seam/backend.hpp"
@@ -24,9 +24,9 @@ class LoopBackend : public Backend<Real> {
     LoopBackend(const LoopTable<Real>& loops, const char* name) : loops_(loops), name_(name) {}
 
     void* allocate(std::size_t bytes) noexcept override {
-        return ::operator new(bytes, std::align_val_t(64), std::nothrow);
+        return std::aligned_alloc(64, (bytes + 63) / 64 * 64);
     }
-    void release(void* memory) noexcept override { ::operator delete(memory, std::align_val_t(64)); }
+    void release(void* memory) noexcept override { std::free(memory); }
     void upload(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
     void download(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
     const char* name() const noexcept override { return name_; }
