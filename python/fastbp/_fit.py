@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arguments import as_array
 from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
+from ._core import StepRule
 from ._early_stopping import EarlyStopping, Watch, early_stopping
 from ._functions import one_of
 from ._history import History
@@ -22,17 +24,19 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from ._mlp import MLP
 
+_ALL_ROWS = 2**62  # a batch size beyond any number of rows
+
 Callback = Callable[["MLP", History], None]
 GradHook = Callable[[int, NDArray[Any]], None]
 
 
 class Epochs:
-    """Runs epochs of one net on one set of data: what fit and train_step share."""
+    """Runs epochs of one net on one set of data."""
 
     def __init__(
         self, method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState, *, chunks: bool = False
     ) -> None:
-        _check_state(method, net, state)
+        self.rule = _check_state(method, net, state)
         self.method, self.net, self.state = method, net, state
         self.source: Held | Streamed
         if chunks:
@@ -40,7 +44,6 @@ class Epochs:
         else:
             self.source = Held([checked(method, net, X, y, sample_weight)])
         self.rows = sum(data.rows for data in self.source.known)
-        self.rule = state.optimizer._rule()
         self.last_lr = state.optimizer.lr
         self.nonfinite = False
         self.max_grad_norm = 0.0  # not clipped
@@ -71,22 +74,14 @@ class Epochs:
     def _steps(
         self, data: Data, order: Any, batch_size: int, drop_last: bool, lr: NDArray[np.float64]
     ) -> tuple[float, float]:
-        """One call of the core; returns the sums of the weighted losses and of the weights."""
-        state = self.state
-        report = np.zeros(4)
-        report[3] = state.step
         try:
-            self.net._core.run_epoch(
-                self.method, self.net.params, data.X, data.y, data.sample_weight, data.function, order, self.rule,
-                state.moments, batch_size, drop_last, lr, state.step, report, self.max_grad_norm, self.grad_hook,
-                state.seed % 2**64, self._reporter(len(lr)),
+            return _run_steps(
+                self.method, self.net, self.state, self.rule, data, order, batch_size, drop_last, lr,
+                self.max_grad_norm, self.grad_hook, self._reporter(len(lr)),
             )  # fmt: skip
         except FloatingPointError:
             self.nonfinite = True
             raise
-        finally:
-            state.step = int(report[3])
-        return float(report[0]), float(report[1])
 
     def _reporter(self, steps: int) -> Callable[[int], None] | None:
         """What the core calls with the number of steps done; nothing for a stream, whose length nobody knows."""
@@ -94,6 +89,36 @@ class Epochs:
         if progress is None or not isinstance(self.source, Held):
             return None
         return lambda done: progress(done / max(steps, 1))
+
+
+def _run_steps(
+    method: str, net: "MLP", state: TrainState, rule: StepRule, data: Data, order: Any, batch_size: int,
+    drop_last: bool, lr: NDArray[np.float64], max_grad_norm: float = 0.0, grad_hook: GradHook | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[float, float]:  # fmt: skip
+    """One call of the core; returns the sums of the weighted losses and of the weights."""
+    report = np.zeros(4)
+    report[3] = state.step
+    try:
+        net._core.run_epoch(
+            method, net.params, data.X, data.y, data.sample_weight, data.function, order, rule, state.moments,
+            batch_size, drop_last, lr, state.step, report, max_grad_norm, grad_hook, state.seed % 2**64, progress,
+        )  # fmt: skip
+    finally:
+        state.step = int(report[3])
+    return float(report[0]), float(report[1])
+
+
+def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> float:
+    """MLP.train_step: one mini-batch, and no epoch: the row orders of a later fit stay as they were."""
+    rule = _check_state("train_step", net, state)
+    X, y = as_array("train_step", "X", X), as_array("train_step", "y", y)
+    weight = as_array("train_step", "sample_weight", sample_weight)
+    data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0)
+    penalty = net._penalty()
+    lr = np.array([state.optimizer.lr], dtype=np.float64)
+    loss, total = _run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
+    return loss / total + penalty
 
 
 @dataclass(frozen=True)
@@ -204,7 +229,7 @@ def fit(
         seed = count("fit", "seed", seed, 0)
     if state is None:
         if not isinstance(optimizer, _Optimizer) or type(optimizer) is _Optimizer:
-            raise TypeError(f"[fit] optimizer is {optimizer!r}, expected fb.SGD(..) or fb.Adam(..)")
+            raise TypeError(f"[fit] optimizer is {optimizer!r}, expected an optimizer such as fb.Adam(lr=1e-3)")
         state = optimizer.init(net.params, seed=seed)
     validation = _validation(net, validation_data, measures)
     history = History(state, metrics={name: [] for name in measures.names()})
@@ -259,7 +284,7 @@ def _order(state: TrainState, data: Data) -> NDArray[np.int64]:
     return np.random.default_rng([state.seed, state.epoch, data.number]).permutation(data.rows)
 
 
-def _check_state(method: str, net: "MLP", state: TrainState) -> None:
+def _check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
     if not isinstance(state, TrainState):
         raise TypeError(f"[{method}] state is {type(state).__name__}, expected a TrainState (optimizer.init)")
     if state.shape != net.params.shape or state.dtype != net.params.dtype:
@@ -267,9 +292,10 @@ def _check_state(method: str, net: "MLP", state: TrainState) -> None:
             f"[{method}] state was made for {state.dtype}{state.shape}, "
             f"the net has {net.params.dtype}{net.params.shape}"
         )
-    state.check(method)
+    rule = state.check(method)
     if not net.params.flags.writeable:
         raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
+    return rule
 
 
 def _callables(callbacks: Any) -> tuple[Callback, ...]:

@@ -11,7 +11,7 @@ from . import _core
 from ._arguments import as_array, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
-from ._fit import Callback, Epochs, GradHook, fit
+from ._fit import Callback, GradHook, fit, train_step
 from ._functions import one_of, row_loss
 from ._history import History
 from ._metrics import Metric
@@ -261,11 +261,7 @@ class MLP(Network):
         >>> net.train_step([[1.0, 2.0]], [3.0], state)
         4.5
         """
-        run = Epochs("train_step", self, X, y, sample_weight, state)
-        penalty = self._penalty()
-        loss = run.run(max(run.rows, 1), shuffle=False, drop_last=False, lr=state.optimizer.lr)
-        state.epoch -= 1  # a step is no epoch: the row orders of a later fit stay as they were
-        return loss + penalty
+        return train_step(self, X, y, sample_weight, state)
 
     def fit(
         self,
