@@ -98,21 +98,25 @@ void trainers(std::int64_t batch_size, std::int64_t steps) {
     for (std::thread& thread : threads) thread.join();
 }
 
-// Pace alone: a team that takes 1 a step, then 3 while another program has a processor, beside one member's 2.
+// Pace alone, over seconds of steps: a team that takes 0.1 ms a step, then 0.3 while another program has a processor,
+// beside one member's 0.2.
 void pace() {
     Pace pace;
-    const auto alone_of = [&pace](int steps, double together) {
-        int alone = 0;
-        for (int k = 0; k < steps; ++k) {
-            alone += pace.alone() ? 1 : 0;
-            pace.took(pace.alone() ? 2 : together);
+    double now = 0;
+    const auto part_alone = [&](double seconds, double together) {
+        double alone = 0;
+        for (const double end = now + seconds; now < end;) {
+            const double time = pace.alone() ? 2e-4 : together;
+            alone += pace.alone() ? time : 0;
+            pace.took(now, now + time);
+            now += time;
         }
-        return alone;
+        return alone / seconds;
     };
-    expect(alone_of(1000, 1) <= 3, "a team that is faster tries its first member alone once");
-    expect(alone_of(1000, 3) >= 700, "a team that has become slower leaves the steps to its first member");
-    expect(alone_of(1000, 1) <= 300, "and comes back when it is faster again");
-    expect(alone_of(1000, 1) <= 3, "for good");
+    expect(part_alone(2, 1e-4) < 0.001, "a team that is faster tries its first member alone once");
+    expect(part_alone(5, 3e-4) > 0.9, "a team that has become slower leaves the steps to its first member");
+    expect(part_alone(5, 1e-4) < 0.2, "and comes back when it is faster again");
+    expect(part_alone(5, 1e-4) < 0.001, "for good");
 }
 
 // Callers of different shapes at the same time: one has the pool, the others work alone, and all are right.

@@ -11,51 +11,67 @@
 
 namespace fastbp {
 
-// Says whether the first member should take the next step alone, from the times of the steps before, in any unit.
+// Says whether the first member should take the next step alone, from the times of the steps before, in seconds. It
+// goes on as it is for a while, tries the other way for a moment, and stays with what is faster.
 class Pace {
   public:
     bool alone() const { return alone_; }
 
-    // A new series of steps, perhaps of another size.
-    void start() { steps_ = 0, sum_ = 0; }
-
-    // A step that was taken as alone() said.
-    void took(double time) {
-        if (++steps_ > 1) sum_ += time;  // the first finds its numbers in other processors' caches
-        if (steps_ < length_) return;
-        const double mean = sum_ / (steps_ - 1);
-        if (tries_)
-            judge(mean);
-        else if (alone_ || usual_ == 0 || mean > worse * usual_)
-            try_other(mean);
-        start();
+    // A step from `begin` to `end` that was taken as alone() said.
+    void took(double begin, double end) {
+        if (steps_ == 0 || begin - last_end_ > pause) begin_turn(begin);
+        last_end_ = end;
+        ++steps_;
+        // The first step finds its numbers in other processors' caches; and a thread that has slept may wake on the
+        // processor of its caller, from which the system takes it away after milliseconds.
+        if (steps_ == 1 || (!alone_ && begin - turn_began_ < waking)) return;
+        ++measured_;
+        sum_ += end - begin;
+        if (measured_ >= least_steps && end - turn_began_ >= turn_) end_turn(sum_ / measured_);
     }
 
   private:
-    static constexpr int before_first_trial = 48, trial = 3, least_patience = 32, most_patience = 256;
+    static constexpr double pause = 2e-3, waking = 3e-3;
+    static constexpr double trial_alone = 2e-4, trial_together = 5e-3, together = 2e-2, least_alone = 5e-2,
+                            most_alone = 0.8;
     static constexpr double better = 0.95, worse = 1.25;
+    static constexpr double long_step = 5e-3;  // such steps hardly wait for each other
+    static constexpr int least_steps = 2;
 
+    void begin_turn(double begin) {
+        turn_began_ = begin;
+        steps_ = measured_ = 0;
+        sum_ = 0;
+    }
+    void end_turn(double mean) {
+        if (tries_)
+            judge(mean);
+        else if (alone_ || ((usual_ == 0 || mean > worse * usual_) && mean < long_step))
+            try_other(mean);
+        steps_ = 0;
+    }
     void try_other(double mean) {
         other_ = mean;
         alone_ = !alone_;
         tries_ = true;
-        length_ = trial;
+        turn_ = alone_ ? trial_alone : trial_together;
     }
     void judge(double mean) {
         tries_ = false;
         if (mean < better * other_) {
-            patience_ = least_patience;
+            patience_ = least_alone;
         } else {
             alone_ = !alone_;
-            patience_ = std::min(2 * patience_, most_patience);
+            patience_ = std::min(2 * patience_, most_alone);
         }
         usual_ = alone_ ? 0 : std::min(mean, other_);
-        length_ = patience_;
+        turn_ = alone_ ? patience_ : together;
     }
 
     bool alone_ = false, tries_ = false;
-    int steps_ = 0, length_ = before_first_trial, patience_ = least_patience;
-    double sum_ = 0, other_ = 0;
+    int steps_ = 0, measured_ = 0;
+    double turn_ = together, patience_ = least_alone;
+    double turn_began_ = 0, last_end_ = 0, sum_ = 0, other_ = 0;
     double usual_ = 0;  // the team's time when it was last found to be the faster; 0: not compared yet
 };
 

@@ -117,7 +117,6 @@ class Crew {
     Baton& baton() { return baton_; }
     void start() {
         stop_.store(Stop::none, std::memory_order_relaxed);
-        pace_.start();
         baton_.start();
     }
 

@@ -139,12 +139,12 @@ class Turns {
             told_alone_ = pace_.alone();
             baton_.tell_next(step, told_alone_);
         }
-        started_ = std::chrono::steady_clock::now();
+        began_ = now();
         return by_one_;
     }
     void end() {
         if (!member_.first() || member_.team() == 1 || by_one_ != pace_.alone()) return;
-        pace_.took(std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count());
+        pace_.took(began_, now());
     }
     // After the last: those who sleep wake and find no mini-batch left.
     void finish(Index count) {
@@ -152,12 +152,16 @@ class Turns {
     }
 
   private:
+    static double now() {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    }
+
     const Member& member_;
     Pace& pace_;
     Baton& baton_;
     unsigned answered_;
     bool by_one_ = false, told_alone_ = false;
-    std::chrono::steady_clock::time_point started_;
+    double began_ = 0;
 };
 
 }  // namespace

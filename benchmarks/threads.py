@@ -1,0 +1,105 @@
+"""More threads beside one: a step of the six nets, and steps and single gradients of 1, 8 and 32 rows.
+
+Exit status 1 where the threads are more than 5 % slower than one. Both take turns in every round; a ratio is the median of
+the rounds' own ratios.
+"""
+
+import argparse
+import json
+import time
+
+import environment
+
+FEW_ROWS, CALLS = (1, 8, 32), 100
+WIDTHS = ((64, 100, 10), (784, 128, 10), (784, 256, 256, 10))
+ROUND_SECONDS, MOST_STEPS, SETTLE_SECONDS, SLOWER = 0.02, 2000, 0.003, 1.05
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, metavar="N", help="default: fastbp.get_num_threads()")
+    parser.add_argument("--rounds", type=int, default=60, metavar="N")
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+def cases():
+    """(name, function that works for about a round, by how many its time is to be divided)."""
+    from fastbp._bench import PROBLEMS, Problem
+
+    for problem in (*PROBLEMS, *(Problem(widths, rows) for widths in WIDTHS for rows in FEW_ROWS)):
+        yield steps_of(problem)
+    for widths in WIDTHS:
+        for rows in FEW_ROWS:
+            yield calls_of(Problem(widths, rows))
+
+
+def steps_of(problem):
+    from peers import fastbp_library
+
+    batch, start = problem.batch, problem.net().params
+    X, y = problem.data(4 * batch)
+    probe = fastbp_library.prepare(problem.widths, start, X, y, batch, 0.01)
+    seconds = min(seconds_of(probe.epoch) for _ in range(5)) / 4
+    steps = max(1, min(MOST_STEPS, int(ROUND_SECONDS / seconds)))
+    training = fastbp_library.prepare(problem.widths, start, *problem.data(steps * batch), batch, 0.01)
+    return f"step {problem.name}", training.epoch, steps
+
+
+def calls_of(problem):
+    net = problem.net()
+    X, y = problem.data(problem.batch)
+
+    def calls():
+        for _ in range(CALLS):
+            net.value_and_grad(X, y)
+
+    return f"value_and_grad {problem.name}", calls, CALLS
+
+
+def seconds_of(function):
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def measure(function, threads, rounds):
+    """Seconds (rounds, 2): with one thread and with `threads`."""
+    import numpy as np
+
+    import fastbp
+
+    seconds = np.empty((rounds, 2))
+    for i, row in enumerate(seconds):
+        for k in (0, 1) if i % 2 == 0 else (1, 0):
+            with fastbp.set_num_threads((1, threads)[k]):
+                time.sleep(SETTLE_SECONDS)
+                function()  # not timed: wakes the threads, and brings each its numbers
+                row[k] = seconds_of(function)
+    return seconds
+
+
+def main():
+    options = arguments()
+    threads = options.threads or environment.default_threads()
+    environment.hold_processors(threads)
+    import numpy as np
+
+    facts, results = environment.environment(threads), []
+    environment.print_environment(facts)
+    print(f"\n{'':44}{'1 thread, us':>14}{f'{threads} threads':>12}{'ratio':>8}")
+    for name, function, count in cases():
+        rounds = max(5, min(options.rounds, int(options.rounds * 5 * ROUND_SECONDS / seconds_of(function))))
+        seconds = measure(function, threads, rounds) / count
+        one, more = np.median(seconds, axis=0)
+        ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
+        results.append({"name": name, "one_us": one * 1e6, "more_us": more * 1e6, "ratio": ratio, "rounds": rounds})
+        print(f"{name:44}{one * 1e6:14.1f}{more * 1e6:12.1f}{ratio:8.2f}{'  slower' if ratio > SLOWER else ''}", flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"environment": facts, "load_after": environment.load(), "results": results}, file, indent=1)
+    raise SystemExit(any(result["ratio"] > SLOWER for result in results))
+
+
+if __name__ == "__main__":
+    main()
