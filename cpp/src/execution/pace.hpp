@@ -19,7 +19,8 @@ class Pace {
 
     // A step from `begin` to `end` that was taken as alone() said.
     void took(double begin, double end) {
-        if (steps_ == 0 || begin - last_end_ > pause) begin_turn(begin);
+        if (begin - last_end_ > pause) start_again();
+        if (steps_ == 0) begin_turn(begin);
         last_end_ = end;
         ++steps_;
         // The first step finds its numbers in other processors' caches; and a thread that has slept may wake on the
@@ -38,6 +39,13 @@ class Pace {
     static constexpr double long_step = 5e-3;  // such steps hardly wait for each other
     static constexpr int least_steps = 2;
 
+    // What was learnt before a pause says little of now.
+    void start_again() {
+        steps_ = 0;
+        alone_ = tries_ = false;
+        turn_ = together;
+        patience_ = least_alone;
+    }
     void begin_turn(double begin) {
         turn_began_ = begin;
         steps_ = measured_ = 0;
