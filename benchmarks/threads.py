@@ -1,7 +1,7 @@
 """More threads beside one: a step of the six nets, and steps and single gradients of 1, 8 and 32 rows.
 
-Exit status 1 where the threads are more than 5 % slower than one. Both take turns in every round; a ratio is the median of
-the rounds' own ratios.
+Exit status 1 where the threads are more than 5 % slower than one. Both take turns in every round; a ratio is the median
+of the rounds' own ratios.
 """
 
 import argparse
@@ -94,7 +94,8 @@ def main():
         one, more = np.median(seconds, axis=0)
         ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
         results.append({"name": name, "one_us": one * 1e6, "more_us": more * 1e6, "ratio": ratio, "rounds": rounds})
-        print(f"{name:44}{one * 1e6:14.1f}{more * 1e6:12.1f}{ratio:8.2f}{'  slower' if ratio > SLOWER else ''}", flush=True)
+        mark = "  slower" if ratio > SLOWER else ""
+        print(f"{name:44}{one * 1e6:14.1f}{more * 1e6:12.1f}{ratio:8.2f}{mark}", flush=True)
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"environment": facts, "load_after": environment.load(), "results": results}, file, indent=1)

@@ -49,6 +49,28 @@ def test_gradients_equal_autograd(activation):
     assert np.linalg.norm(grad - expected) <= 1e-12 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("activation", HIDDEN)
+def test_second_derivatives_equal_double_autograd(activation):
+    """hvp and input_grad_vjp, to 1e-9."""
+    torch = require("torch")
+    X, y = torch.tensor(rng().standard_normal((40, 7)), requires_grad=True), rng().integers(0, 4, 40)
+    net = fb.MLP((7, 19, 11, 4), loss="cross_entropy", activation=activation, seed=1, dtype="float64")
+    model = torch_net(torch, net)
+    parameters = list(model.parameters())
+    v, u = rng().standard_normal(net.params.shape), rng().standard_normal((40, 7))
+    views = [view for layer in zip(*fb.reference.views(v, net.layer_sizes), strict=True) for view in layer]
+    directions = [torch.tensor(view.T.copy()) for view in views]
+    loss = torch.nn.functional.cross_entropy(model(X), torch.tensor(y))
+    *gradients, input_grad = torch.autograd.grad(loss, [*parameters, X], create_graph=True)
+    along_v = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True))
+    along_u = (input_grad * torch.tensor(u)).sum()
+    x = X.detach().numpy()
+    for found, slope in ((net.hvp(x, y, v), along_v), (net.input_grad_vjp(x, y, u), along_u)):
+        grads = torch.autograd.grad(slope, parameters, retain_graph=True, materialize_grads=True)
+        expected = flat(grads)
+        assert np.linalg.norm(found - expected) <= 1e-9 * np.linalg.norm(expected)
+
+
 LOSSES = {
     "squared_error": lambda F, x, y: 0.5 * F.mse_loss(x, y, reduction="sum"),
     "huber": lambda F, x, y: F.huber_loss(x, y, reduction="sum"),

@@ -12,19 +12,19 @@ from ._arguments import as_array, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
 from ._fit import Callback, GradHook, fit, train_step
-from ._functions import one_of, row_loss
+from ._functions import one_of
 from ._history import History
 from ._metrics import Metric
-from ._network import Network
 from ._optimizers import Adam, TrainState, _Optimizer
 from ._parameters import layer_views
+from ._tangents import Tangents
 from .schedules import Schedule
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
 
 
-class MLP(Network):
+class MLP(Tangents):
     """A fully connected network: layers s = x w + b, x = g(s).
 
     Parameters
@@ -359,18 +359,6 @@ class MLP(Network):
             drop_last, seed, validation_data, metrics, early_stopping, schedule, callbacks, time_limit, on_nonfinite,
             progress, max_grad_norm, grad_hook,
         )  # fmt: skip
-
-    def _row_loss(self, method: str, X: Any, y: Any) -> Any:
-        """Where the loss is a function: it, bound to the array y; else None."""
-        loss = self._recipe["loss"]
-        return row_loss(method, loss, X, y, self.dtype) if callable(loss) else None
-
-    def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
-        """X and y as the core takes them, and `_row_loss`."""
-        if not callable(self._recipe["loss"]):
-            return X, y, None
-        X, y = as_array(method, "X", X), as_array(method, "y", y)
-        return X, y, self._row_loss(method, X, y)
 
     def _penalty(self) -> float:
         l2, l1 = self._recipe["l2"], self._recipe["l1"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
-from ._arguments import dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
+from ._arguments import as_array, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     LossSpec,
@@ -15,6 +15,7 @@ from ._functions import (
     loss_number,
     one_of,
     output_activation,
+    row_loss,
 )
 from ._parameters import Views, initialise, numbers_of
 from .reference import views
@@ -145,3 +146,15 @@ class Network:
         net._build({**self._recipe, **changes})
         net._params[...] = self._params
         return net
+
+    def _row_loss(self, method: str, X: Any, y: Any) -> Any:
+        """Where the loss is a function: it, bound to the array y; else None."""
+        loss = self._recipe["loss"]
+        return row_loss(method, loss, X, y, self.dtype) if callable(loss) else None
+
+    def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
+        """X and y as the core takes them, and `_row_loss`."""
+        if not callable(self._recipe["loss"]):
+            return X, y, None
+        X, y = as_array(method, "X", X), as_array(method, "y", y)
+        return X, y, self._row_loss(method, X, y)

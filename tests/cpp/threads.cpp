@@ -24,7 +24,7 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     const Model model = model_of(example);
     const auto on = make_backend<double>("cpu");
     const Plan plan{schedule, example.rows, 16, 4};
-    Crew<double> crew(*on, model, plan, team, 0);
+    Crew<double> crew(*on, model, plan, {team});
     std::vector<double> grad(std::size_t(model.parameter_count));
     const Job<double> job = gradient_job(example, model, grad.data());
     Barrier barrier(team);

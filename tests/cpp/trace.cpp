@@ -127,7 +127,7 @@ int run() {
     const auto one = make_backend<Real>("cpu");
     Trace on(*one);
     const Plan plan = make_plan(model, example.rows, sizeof(Real), 1);
-    Crew<Real> crew(on, model, plan, 1, 0);
+    Crew<Real> crew(on, model, plan, {});
     Barrier barrier(1);
     const Member alone{0, barrier};
     std::vector<Real> grad(std::size_t(model.parameter_count));

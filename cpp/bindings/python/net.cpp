@@ -178,6 +178,46 @@ class PyNet {
         });
     }
 
+    // Along `v` in the parameters and `u` in the inputs, None where that does not move: whichever of output_dot,
+    // grad_dot and input_grad_dot is wanted, as new arrays in a dict, the first of them in `out` where that is given.
+    // With a cotangent y is not looked at.
+    py::dict push_forward(const char* method, const py::array& params, py::handle X, py::handle y,
+                          py::handle sample_weight, bool sum, const py::object& loss_function,
+                          const std::optional<py::array>& v, py::handle u, py::handle cotangent, bool gauss_newton,
+                          py::handle out, const std::vector<std::string>& wanted) const {
+        return named(method, [&] {
+            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            check_rows(batch);
+            const Input x_dot(u, "u", true), c(cotangent, "cotangent", true);
+            fastbp_tangent tangent = {};
+            tangent.size = sizeof tangent;
+            tangent.sum = sum;
+            tangent.gauss_newton = gauss_newton;
+            tangent.params_dot = v ? v->data() : nullptr;
+            tangent.x_dot = x_dot.view();
+            tangent.cotangent = c.view();
+            py::dict arrays;
+            std::vector<Extent> inputs = batch.extents(params);
+            inputs.push_back(extent_of(x_dot, "u"));
+            if (v) inputs.push_back(extent_of(*v, "v"));
+            const auto one = [&](const char* name, const Shape& shape) {
+                const bool given = !out.is_none() && arrays.empty();
+                const py::array array = given ? output(out, "out", dtype_, shape, inputs) : py::array(dtype_, shape);
+                arrays[name] = array;
+                return const_cast<void*>(array.data());
+            };
+            const std::int64_t n = batch.data.x.rows;
+            for (const std::string& name : wanted) {
+                if (name == "output_dot") tangent.output_dot = one("output_dot", {n, widths_.back()});
+                if (name == "grad_dot") tangent.grad_dot = one("grad_dot", {parameter_count()});
+                if (name == "input_grad_dot") tangent.input_grad_dot = one("input_grad_dot", {n, widths_.front()});
+            }
+            run(batch, loss_function,
+                [&] { return fastbp_push_forward(net_.get(), params.data(), &batch.data, &tangent); });
+            return arrays;
+        });
+    }
+
     void check(const char* method, py::handle X, py::handle y, py::handle sample_weight, bool sum,
                const py::object& loss_function) const {
         return named(method, [&] {
@@ -273,6 +313,9 @@ void register_net(py::module_& m) {
         .def("backward", &PyNet::backward, py::arg("params"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
              py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
         .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"))
+        .def("push_forward", &PyNet::push_forward, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
+             py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("v"), py::arg("u"),
+             py::arg("cotangent"), py::arg("gauss_newton"), py::arg("out"), py::arg("wanted"))
         .def("check", &PyNet::check, py::arg("method"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
              py::arg("sum"), py::arg("loss_function"))
         .def("run_epoch", &PyNet::run_epoch, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),

@@ -209,6 +209,27 @@ FASTBP_API fastbp_status fastbp_evaluate(const fastbp_net* net, const void* para
 FASTBP_API fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const fastbp_data* data,
                                           const void* kept, const fastbp_array* cotangent, fastbp_results* results);
 
+/* Derivatives along a direction in parameters and inputs (the R-operator), and where to put them; NULL: not wanted.
+ * output_dot is the Jacobian-vector product. grad_dot is the derivative of the gradient: of value, or of loss where sum
+ * is not 0; with a cotangent (N, d(L)) of the gradient of sum cotangent * x(L) instead, and y is not looked at. So it
+ * is the Hessian-vector product for a params_dot alone, and for an x_dot alone the gradient of sum x_dot * input_grad.
+ */
+typedef struct fastbp_tangent {
+    size_t size;
+    int32_t sum;            /* as in fastbp_results */
+    int32_t gauss_newton;   /* not 0: grad_dot is J^T H J params_dot, with H the Hessian of the loss by the output */
+    const void* params_dot; /* (P,); NULL: 0 */
+    fastbp_array x_dot;     /* (N, d(0)); without data: 0 */
+    fastbp_array cotangent;
+    void* output_dot;     /* (N, d(L)): (8) */
+    void* grad_dot;       /* (P,): (11) */
+    void* input_grad_dot; /* (N, d(0)): the derivative of (7) */
+} fastbp_tangent;
+
+/* (8) to (11). A loss given as a function has no second derivative: refused unless only output_dot is wanted. */
+FASTBP_API fastbp_status fastbp_push_forward(const fastbp_net* net, const void* params, const fastbp_data* data,
+                                             fastbp_tangent* tangent);
+
 /* ---- training -------------------------------------------------------------------------------------------------------
  */
 
@@ -262,7 +283,7 @@ typedef struct fastbp_epoch {
     int64_t step;  /* in and out: steps done */
     /* filled in, also where the epoch ends early */
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
-    int64_t steps_done; /* mini-batches; moves on during the call, for poll to look at */
+    int64_t steps_done;          /* mini-batches; moves on during the call, for poll to look at */
 } fastbp_epoch;
 
 /* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its

@@ -191,4 +191,22 @@ void check_cotangent(const Model& model, const fastbp_array& cotangent, Index ro
         refuse("cotangent has shape ", shape(cotangent), ", expected (", rows, ", ", model.outputs(), ")");
 }
 
+void check_direction(const Model& model, const fastbp_data& data, const fastbp_tangent& tangent) {
+    const fastbp_array& x_dot = tangent.x_dot;
+    if (tangent.params_dot == nullptr && x_dot.data == nullptr)
+        refuse("there is no direction: neither in the parameters nor in X");
+    if (x_dot.data != nullptr) {
+        check_form(x_dot, "the direction in X");
+        if (x_dot.rows != data.x.rows || x_dot.cols != model.inputs())
+            refuse("the direction in X has shape ", shape(x_dot), ", expected that of X, ", shape(data.x));
+    }
+    if (tangent.grad_dot == nullptr && tangent.input_grad_dot == nullptr) return;
+    if (tangent.cotangent.data != nullptr) {
+        if (tangent.gauss_newton != 0) refuse("a Gauss-Newton product is of the net's loss, and takes no cotangent");
+        return check_cotangent(model, tangent.cotangent, data.x.rows);
+    }
+    if (data.loss_function != nullptr)
+        refuse("the loss is a function that gives first derivatives only; second ones need one of the named losses");
+}
+
 }  // namespace fastbp

@@ -37,4 +37,7 @@ void check_size(const Struct* given, const char* name) {
 
 void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows);
 
+// There is a direction, its parts fit, and what is asked for along it has a derivative.
+void check_direction(const Model& model, const fastbp_data& data, const fastbp_tangent& tangent);
+
 }  // namespace fastbp

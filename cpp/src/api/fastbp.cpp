@@ -167,6 +167,16 @@ fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const 
     });
 }
 
+fastbp_status fastbp_push_forward(const fastbp_net* net, const void* params, const fastbp_data* data,
+                                  fastbp_tangent* tangent) {
+    return guarded([&] {
+        fastbp::check_size(data, "data");
+        fastbp::check_size(tangent, "tangent");
+        check_pointer(params, "params");
+        net->push_forward(params, *data, *tangent);
+    });
+}
+
 int32_t fastbp_moment_count(const fastbp_step_rule* rule) {
     int32_t count = -1;
     guarded([&] { count = fastbp::moment_count(fastbp::step_rule(*rule)); });

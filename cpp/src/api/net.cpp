@@ -85,6 +85,33 @@ class NetOf final : public fastbp_net {
         run(job);
     }
 
+    void push_forward(const void* params, const fastbp_data& data, fastbp_tangent& t) const override {
+        check_rows(model, data);
+        check_direction(model, data, t);
+        Poll poll(data.poll, data.poll_context);
+        Job<Real> job = job_of(params, data, poll);
+        job.params_dot = static_cast<const Real*>(t.params_dot);
+        job.x_dot = row_source(t.x_dot);
+        if (t.output_dot != nullptr)
+            job.output_dot = dense(static_cast<Real*>(t.output_dot), job.rows.count, model.outputs());
+        job.grad = static_cast<Real*>(t.grad_dot);
+        if (t.input_grad_dot != nullptr)
+            job.input_grad = dense(static_cast<Real*>(t.input_grad_dot), job.rows.count, model.inputs());
+        job.along = !job.backward() ? Along::forward : t.gauss_newton != 0 ? Along::gauss_newton : Along::gradient;
+        if (job.backward() && t.cotangent.data != nullptr) {
+            job.seed = Seed::cotangent;
+            job.cotangent = row_source(t.cotangent);
+        } else if (job.backward()) {
+            check_targets(model, data, t.sum != 0);
+            job.scale = t.sum != 0 ? 1.0 : 1.0 / weight_of(job.weights, job.rows);
+            seed_by_loss(job, data);
+        }
+        run(job);
+        // The Hessian of the penalties: l2 on the weights, and nothing of l1.
+        if (job.grad != nullptr && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
+            add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad);
+    }
+
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override {
         check_rows(model, data);
         check_targets(model, data, false);
@@ -112,7 +139,7 @@ class NetOf final : public fastbp_net {
         state.threads = threads_for(job);
         const Plan plan = make_plan(model, state.batch_size, sizeof(Real), state.threads);
         const int team = team_for(plan, job);
-        const auto crew = free_.borrow(*on_, model, plan, team, state.needs_gradient() ? 1 : extra_gradients(plan));
+        const auto crew = free_.borrow(*on_, model, plan, {team, state.needs_gradient() ? 1 : extra_gradients(plan)});
         (*crew).start();
         ThreadPool::get().run(team, [&](const Member& member) {
             fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, state);
@@ -181,7 +208,8 @@ class NetOf final : public fastbp_net {
     void add_penalties_to(fastbp_results& results, const Real* params) const {
         Slots<Real> slots;
         results.value += penalty(*on_, model, slots, params);
-        if (results.grad != nullptr) add_penalties(*on_, model, params, static_cast<Real*>(results.grad));
+        if (results.grad != nullptr)
+            add_penalties(*on_, model.l2, model.l1, model, params, static_cast<Real*>(results.grad));
     }
 
     // A loss function is the caller's code, and is not called by several threads at a time.
@@ -207,7 +235,8 @@ class NetOf final : public fastbp_net {
         const Plan plan = make_plan(model, job.rows.count, sizeof(Real), threads_for(job));
         const bool careful = job.seed == Seed::function && job.grad != nullptr;
         const int team = team_for(plan, job);
-        const auto crew = free_.borrow(*on_, model, plan, team, careful ? extra_gradients(plan) : 0);
+        const auto crew =
+            free_.borrow(*on_, model, plan, {team, careful ? extra_gradients(plan) : 0, job.along != Along::nothing});
         Real* const grad = job.grad;
         const Real beta = job.accumulate ? Real(1) : Real(0);
         if (careful) {

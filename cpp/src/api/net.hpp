@@ -18,6 +18,7 @@ struct fastbp_net {
     virtual void evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const = 0;
     virtual void pull_back(const void* params, const fastbp_data& data, const void* kept, const fastbp_array& cotangent,
                            fastbp_results& results) const = 0;
+    virtual void push_forward(const void* params, const fastbp_data& data, fastbp_tangent& tangent) const = 0;
     virtual void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const = 0;
 };
 
@@ -43,18 +44,18 @@ class FreeList {
     };
 
     // The one lent last that fits, or a new one in the place of one that does not.
-    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients) {
+    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs) {
         std::unique_ptr<Crew<Real>> crew;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             for (std::size_t k = free_.size(); k-- > 0 && crew == nullptr;)
-                if (free_[k]->fits(plan, members, extra_gradients)) {
+                if (free_[k]->fits(plan, needs)) {
                     crew = std::move(free_[k]);
                     free_.erase(free_.begin() + std::ptrdiff_t(k));
                 }
             if (crew == nullptr && free_.size() == most_kept) free_.erase(free_.begin());
         }
-        if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, members, extra_gradients);
+        if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, needs);
         return Loan(*this, std::move(crew));
     }
 

@@ -5,126 +5,18 @@
 
 #include "algorithm/backpropagate.hpp"
 #include "algorithm/forward.hpp"
+#include "algorithm/tangent.hpp"
+#include "execution/tile.hpp"
 
 namespace fastbp {
 namespace {
-
-// One tile of a job: rows [begin, end) of the batch.
-template <class Real>
-class Tile {
-  public:
-    Tile(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
-        : on_(on),
-          workspace_(workspace),
-          job_(job),
-          begin_(begin),
-          n_(end - begin),
-          rows_(job.rows.block(begin, end)) {}
-
-    // The views of the pass: the caller's memory where `kept` names some, scratch elsewhere.
-    Pass<Real> pass() {
-        auto& layers = workspace_.pass_layers();
-        for (std::size_t k = 0; k < layers.size(); ++k) {
-            layers[k] = values(k);
-            const double rate = workspace_.model().layers[k].dropout;
-            if (job_.drops_units && rate > 0)
-                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.slots().step, std::uint32_t(k), rows_};
-        }
-        return {{input()}, layers};
-    }
-
-    // delta(L) of the tile, and the loss added to the slot. False where the caller's loss function failed.
-    bool seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        switch (job_.seed) {
-            case Seed::none: return true;
-            case Seed::loss: seed_by_loss(net, pass, loss_sum); return true;
-            case Seed::function: return seed_by_function(net, pass, loss_sum);
-            case Seed::cotangent:
-                on_.load_rows(job_.cotangent, {nullptr, begin_, n_}, pass.last().delta);
-                on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
-                return true;
-        }
-        return true;
-    }
-
-  private:
-    LayerValues<Real> values(std::size_t k) {
-        const LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
-        if (job_.kept.empty()) return scratch;
-        const LayerValues<Real> kept = job_.kept[k].row_block(begin_, begin_ + n_);
-        const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
-        const bool shared = scratch.s.data == scratch.x.data;
-        const Matrix<Real> s = !kept.s.empty() ? kept.s : (shared ? x : scratch.s);
-        return {s, x, kept.delta.empty() ? scratch.delta : kept.delta, {}};
-    }
-
-    Matrix<const Real> input() {
-        if (!job_.x_view.empty()) return job_.x_view.row_block(rows_.first, rows_.first + n_);
-        const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
-        on_.load_rows(job_.x, rows_, tile);
-        return tile;
-    }
-
-    Matrix<double> weights() {
-        if (job_.weights.empty()) return {};
-        const Index cols = job_.weights.cols;
-        const Matrix<double> tile = dense(workspace_.tile().weights.data, n_, cols);
-        on_.load_weights(job_.weights, rows_, tile);
-        return tile;
-    }
-
-    void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        Target<Real> y;
-        if (job_.y_is_classes) {
-            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
-            on_.load_classes(job_.y, rows_, classes);
-            y.classes = {classes.data, classes.size};
-        } else {
-            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
-            on_.load_rows(job_.y, rows_, values);
-            y.values = values;
-        }
-        y.c = weights();
-        y.scale = &workspace_.slots().scale;
-        const LossSlots slots{&loss_sum, job_.example_loss == nullptr ? Vector<double>{}
-                                                                      : Vector<double>{job_.example_loss + begin_, n_}};
-        on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, y,
-                         job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
-    }
-
-    // e and dx come from the caller; the weights become one factor per row.
-    bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
-        const LayerValues<Real>& last = pass.last();
-        if (job_.function.function(job_.function.context, rows_.order, rows_.first, n_, last.x.data, e,
-                                   last.delta.data) != 0)
-            return false;
-        const Matrix<double> c = weights();
-        double* factor = workspace_.tile().weights.data;
-        double sum = 0;
-        for (Index i = 0; i < n_; ++i) {
-            factor[i] = job_.scale * (c.empty() ? 1.0 : c(i, 0));
-            sum += factor[i] * e[i];
-        }
-        loss_sum += sum;
-        on_.scale_rows({factor, n_}, last.delta);
-        on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
-        return true;
-    }
-
-    Backend<Real>& on_;
-    Workspace<Real>& workspace_;
-    const Job<Real>& job_;
-    const Index begin_, n_;
-    const RowRange rows_;
-};
 
 // The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
 // first tile's gradient is blended by `first`, each later one is added.
 //
 // Members that share must agree when to stop. Only the first asks the poll, before and after the forward pass; all look
-// at the answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first cannot ask
-// again before all have looked. False: stopped.
+// at the answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first
+// cannot ask again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
                  const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
@@ -140,6 +32,8 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         const Pass<Real> pass = tile.pass();
         if (!job.forward_done) forward(on, net, pass);
         if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
+        TangentPass<Real> dot;
+        if (job.along != Along::nothing) forward_tangent(on, net, pass, dot = tile.tangents());
         if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
         if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
@@ -151,7 +45,15 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
                 sink = workspace.sink(grad, &slots.step_w, &slots.step_b);
             else if (grad != nullptr)
                 sink = workspace.sink(grad, blend, blend);
-            backpropagate(on, net, pass, sink, job.input_grad.row_block(at, tile_end));
+            const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
+            if (job.along == Along::gradient) {
+                tile.seed_tangent(net, pass, dot);
+                delta_recursion_tangent(on, net, pass, dot, input_grad);
+                weight_gradients_tangent(on, pass, dot, sink, &slots.accumulate);
+            } else {
+                if (job.along == Along::gauss_newton) tile.seed_gauss_newton(net, pass, dot);
+                backpropagate(on, net, pass, sink, input_grad);
+            }
         } else {
             on.meet();
         }

@@ -23,6 +23,14 @@ enum class Seed {
     cotangent,  // from the caller's de/dx(L)
 };
 
+// What is computed along a direction, by the R-operator.
+enum class Along {
+    nothing,
+    forward,       // x_dot(L)
+    gradient,      // the derivative of the gradient: `grad` and `input_grad` are then grad_dot and input_grad_dot
+    gauss_newton,  // the same with every layer taken as linear: J^T H_L J
+};
+
 template <class Real>
 struct Job {
     const Real* params = nullptr;
@@ -56,6 +64,12 @@ struct Job {
     bool into_parameters = false;
     bool leave_partials =
         false;  // grad is crew.gradient(0), and groups leave their sums in the crew for the caller to add
+
+    // The direction: in parameters (null: 0) and in inputs (empty: 0); and x_dot(L) of the batch, where wanted.
+    Along along = Along::nothing;
+    const Real* params_dot = nullptr;
+    RowSource x_dot;
+    Matrix<Real> output_dot;
 
     Poll* poll = nullptr;
 

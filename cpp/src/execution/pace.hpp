@@ -33,10 +33,10 @@ class Pace {
 
   private:
     static constexpr double pause = 2e-3, waking = 3e-3;
-    static constexpr double trial_alone = 2e-4, trial_together = 5e-3, together = 2e-2, least_alone = 5e-2,
+    static constexpr double trial_alone = 2e-4, trial_together = 5e-3, together = 5e-2, least_alone = 5e-2,
                             most_alone = 0.8;
     static constexpr double better = 0.95, worse = 1.25;
-    static constexpr double long_step = 5e-3;  // such steps hardly wait for each other
+    static constexpr double long_step = 1e-3;  // a trial of such steps costs more than their waiting
     static constexpr int least_steps = 2;
 
     // What was learnt before a pause says little of now.

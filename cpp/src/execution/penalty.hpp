@@ -17,10 +17,10 @@ double penalty(Backend<Real>& on, const Model& model, Slots<Real>& slots, const 
 }
 
 template <class Real>
-void add_penalties(Backend<Real>& on, const Model& model, const Real* params, Real* grad) {
+void add_penalties(Backend<Real>& on, double l2, double l1, const Model& model, const Real* params, Real* grad) {
     for (const LayerShape& layer : model.layers) {
         const Index size = layer.inputs * layer.outputs;
-        on.add_penalty(model.l2, model.l1, {params + layer.first_w, size}, {grad + layer.first_w, size});
+        on.add_penalty(l2, l1, {params + layer.first_w, size}, {grad + layer.first_w, size});
     }
 }
 

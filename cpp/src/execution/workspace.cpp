@@ -59,7 +59,7 @@ Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
 }
 
 template <class Real>
-TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile) {
+TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, bool with_tangents) {
     const Index d0 = model.inputs(), dL = model.outputs();
     block_ = carve(on, [&](Carver& carver) {
         layers.clear();
@@ -74,6 +74,15 @@ TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile) 
             const Matrix<Real> s = keeps_s(model, k) ? dense(carver.take<Real>(tile * d), tile, d) : x;
             layers.push_back({s, x, dense(carver.take<Real>(tile * d), tile, d), {}});
         }
+        tangents = {};
+        if (!with_tangents) return;
+        const auto take = [&](Index d) { return dense(carver.take<Real>(tile * d), tile, d); };
+        tangents.x0 = take(d0);
+        for (const LayerShape& layer : model.layers) {
+            const Index d = layer.outputs;
+            tangents.layers.push_back({take(d), take(d), take(d)});
+            tangents.u.push_back(take(d));
+        }
     });
 }
 
@@ -83,20 +92,32 @@ Workspace<Real>::Workspace(const Model& model, std::shared_ptr<TileValues<Real>>
       tile_(std::move(tile)),
       loss_parameter_(model.loss_parameter.begin(), model.loss_parameter.end()),
       pass_layers_(model.layers.size()),
+      tangent_layers_(model.layers.size()),
       layers_(model.layers.size()),
+      direction_(model.layers.size()),
       sinks_(model.layers.size()) {
     loss_ = {model.loss, {loss_parameter_.empty() ? nullptr : loss_parameter_.data(), Index(loss_parameter_.size())}};
 }
 
 template <class Real>
 Network<Real> Workspace<Real>::network(const Real* params) {
-    for (std::size_t k = 0; k < layers_.size(); ++k) {
+    return point(layers_, params);
+}
+
+template <class Real>
+Network<Real> Workspace<Real>::direction(const Real* params_dot) {
+    return point(direction_, params_dot);
+}
+
+template <class Real>
+Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Real* params) const {
+    for (std::size_t k = 0; k < layers.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
-        layers_[k] = {dense(params + shape.first_w, shape.inputs, shape.outputs),
-                      {params + shape.first_b, shape.outputs},
-                      {shape.g, Real(shape.a)}};
+        layers[k] = {dense(params + shape.first_w, shape.inputs, shape.outputs),
+                     {params + shape.first_b, shape.outputs},
+                     {shape.g, Real(shape.a)}};
     }
-    return layers_;
+    return layers;
 }
 
 template <class Real>
@@ -112,18 +133,20 @@ Sink<Real> Workspace<Real>::sink(Real* grad, const Blend<Real>* blend_w, const B
 }
 
 template <class Real>
-Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients)
+Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs)
     : tile_(plan.tile),
       shares_tile_(plan.shares_operations()),
-      loss_sums_(std::size_t(std::max(plan.parts, members))),
+      has_tangents_(needs.tangents),
+      loss_sums_(std::size_t(std::max(plan.parts, needs.members))),
       numbers_(2 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
-    workspaces_.reserve(std::size_t(members));
-    for (int m = 0; m < members; ++m) {
-        if (tile == nullptr || !shares_tile_) tile = std::make_shared<TileValues<Real>>(on, model, plan.tile);
+    workspaces_.reserve(std::size_t(needs.members));
+    for (int m = 0; m < needs.members; ++m) {
+        if (tile == nullptr || !shares_tile_)
+            tile = std::make_shared<TileValues<Real>>(on, model, plan.tile, has_tangents_);
         workspaces_.emplace_back(model, tile);
     }
-    const int gradients = plan.partial_gradients() + extra_gradients;
+    const int gradients = plan.partial_gradients() + needs.extra_gradients;
     products_.size = 2 * products_size(model, plan);
     block_ = carve(on, [&](Carver& carver) {
         gradients_.clear();
@@ -135,11 +158,12 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, int me
 }
 
 template <class Real>
-bool Crew<Real>::fits(const Plan& plan, int members, int extra_gradients) const {
-    return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && members <= int(workspaces_.size()) &&
-           plan.parts <= int(loss_sums_.size()) && 2 * plan.parts <= int(numbers_.size()) &&
+bool Crew<Real>::fits(const Plan& plan, const Needs& needs) const {
+    return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs.members <= int(workspaces_.size()) &&
+           (has_tangents_ || !needs.tangents) && plan.parts <= int(loss_sums_.size()) &&
+           2 * plan.parts <= int(numbers_.size()) &&
            2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
-           plan.partial_gradients() + extra_gradients <= int(gradients_.size());
+           plan.partial_gradients() + needs.extra_gradients <= int(gradients_.size());
 }
 
 template class Block<float>;

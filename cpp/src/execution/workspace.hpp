@@ -31,16 +31,25 @@ class Block {
     void* memory_;
 };
 
+// The tangents of one tile, and u of every layer: for the R-operator only.
+template <class Real>
+struct TileTangents {
+    Matrix<Real> x0;
+    std::vector<LayerTangents<Real>> layers;
+    std::vector<Matrix<Real>> u;
+};
+
 // The values of one tile: input, target, weights, and s, x and delta of every layer.
 template <class Real>
 struct TileValues {
-    TileValues(Backend<Real>& on, const Model& model, Index tile);
+    TileValues(Backend<Real>& on, const Model& model, Index tile, bool with_tangents);
 
     Matrix<Real> x0, y;
     Vector<std::int32_t> classes;
     Vector<double> weights;  // tile * d(L)
     Vector<double> example;  // tile
     std::vector<LayerValues<Real>> layers;
+    TileTangents<Real> tangents;  // empty lists where there are none
 
   private:
     std::unique_ptr<Block<Real>> block_;
@@ -68,22 +77,35 @@ class Workspace {
     const TileValues<Real>& tile() const { return *tile_; }
     const LossFunction<Real>& loss() const { return loss_; }
     std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
+    std::vector<LayerTangents<Real>>& tangent_layers() { return tangent_layers_; }
     Slots<Real>& slots() { return slots_; }
 
     // Points the layers at parameters.
     Network<Real> network(const Real* params);
+    // The same for a direction in parameters.
+    Network<Real> direction(const Real* params_dot);
     // Points a sink at a flat gradient.
     Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
   private:
+    Network<Real> point(std::vector<Layer<Real>>& layers, const Real* params) const;
+
     const Model& model_;
     std::shared_ptr<TileValues<Real>> tile_;
     Slots<Real> slots_;
     std::vector<Real> loss_parameter_;
     LossFunction<Real> loss_;
     std::vector<LayerValues<Real>> pass_layers_;
-    std::vector<Layer<Real>> layers_;
+    std::vector<LayerTangents<Real>> tangent_layers_;
+    std::vector<Layer<Real>> layers_, direction_;
     std::vector<LayerSink<Real>> sinks_;
+};
+
+// What a call needs beside its plan.
+struct Needs {
+    int members = 1;
+    int extra_gradients = 0;
+    bool tangents = false;
 };
 
 // Why a team stopped before it was done.
@@ -92,10 +114,10 @@ enum class Stop : int { none = 0, interrupted, callback_failed, not_finite };
 template <class Real>
 class Crew {
   public:
-    // For a team of `members` that carries out `plan`, with `extra_gradients` beside those the plan needs.
-    Crew(Backend<Real>& on, const Model& model, const Plan& plan, int members, int extra_gradients);
+    // For a team that carries out `plan`.
+    Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs);
 
-    bool fits(const Plan& plan, int members, int extra_gradients) const;
+    bool fits(const Plan& plan, const Needs& needs) const;
     Workspace<Real>& workspace(int member) { return workspaces_[std::size_t(member)]; }
     Vector<Real> gradient(int k) const { return gradients_[std::size_t(k)]; }
     std::span<const Vector<const Real>> partials(int first, int count) const {
@@ -122,7 +144,7 @@ class Crew {
 
   private:
     const Index tile_;
-    const bool shares_tile_;
+    const bool shares_tile_, has_tangents_;
     std::vector<Workspace<Real>> workspaces_;
     std::unique_ptr<Block<Real>> block_;
     std::vector<Vector<Real>> gradients_;

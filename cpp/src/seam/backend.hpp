@@ -68,7 +68,7 @@ class Backend {
     virtual void drop(const Dropout& dropout, In from, Out to) noexcept = 0;
     // x_dot = g'(s) s_dot. x_dot may be s_dot.
     virtual void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept = 0;
-    // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.
+    // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. softmax: whole rows.
     virtual void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept = 0;
     // delta_dot = the derivative of output_delta's delta along s_dot.
     virtual void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In s_dot,

@@ -83,6 +83,28 @@ struct Pass {
     const LayerValues<Real>& last() const { return layer[layer.size() - 1]; }
 };
 
+// s_dot, x_dot and delta_dot of one tile in one layer: derivatives along a direction.
+template <class Real>
+struct LayerTangents {
+    Matrix<Real> s, x, delta;
+
+    LayerTangents row_block(Index begin, Index end) const {
+        return {s.row_block(begin, end), x.row_block(begin, end), delta.row_block(begin, end)};
+    }
+};
+
+// The tangents of a pass. What does not move has none: x0 may be empty, and so may net (its w and b are w_dot and
+// b_dot).
+template <class Real>
+struct TangentPass {
+    Matrix<const Real> x0;
+    Network<Real> net;
+    std::span<const LayerTangents<Real>> layer;
+
+    Matrix<const Real> input(Index k) const { return k == 0 ? x0 : Matrix<const Real>(layer[k - 1].x); }
+    Matrix<const Real> w(Index k) const { return net.empty() ? Matrix<const Real>{} : net[k].w; }
+};
+
 // y of a tile, as numbers or as class numbers, and the weights c: (N, 1) or (N, d(L)), empty where all are one.
 // A target of weight 0 is not looked at. `scale` is read when the operation runs.
 template <class Real>

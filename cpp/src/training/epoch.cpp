@@ -58,7 +58,7 @@ class Steps {
         const double loss = total_loss(plan, crew_);  // before the last meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
         const int partials = std::max(plan.partial_gradients(), 1);
-        if (model_.has_penalty()) add_penalties<Real>(shared, model_, params_, job_.grad);
+        if (model_.has_penalty()) add_penalties<Real>(shared, model_.l2, model_.l1, model_, params_, job_.grad);
         auto gradient = crew_.partials(0, partials);
         if (epoch_.needs_gradient()) {
             const int place = plan.partial_gradients();  // behind the groups' own

@@ -23,8 +23,8 @@ struct Epoch {
     int threads = 1;         // what the plans of its mini-batches are made for
 
     // What happened, up to date whenever the epoch ends, early too.
-    double loss_sum = 0;    // sum of c_n e_n over the mini-batches as they were met
-    double weight_sum = 0;  // sum of their c_n
+    double loss_sum = 0;          // sum of c_n e_n over the mini-batches as they were met
+    double weight_sum = 0;        // sum of their c_n
     Index* steps_done = nullptr;  // mini-batches, those without a step included; a poll may look at it
 
     // Whether a step looks at the one summed gradient before the update.

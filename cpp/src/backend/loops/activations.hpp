@@ -193,10 +193,29 @@ void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const 
                 x.col_stride, n, prime, second);
 }
 
-// (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. Hidden layers only.
+// The same where softmax mixes a row: delta = x (u - m) with m = sum_j u_j x_j, so delta_dot = x_dot (u - m) + x (u_dot
+// - m_dot), and x_dot is softmax's Jacobian times s_dot.
+template <class Real>
+void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
+                                    Matrix<Real> delta_dot, Index r) {
+    Real mean_s = 0, m = 0, m_dot = 0;
+    for (Index j = 0; j < x.cols; ++j) {
+        mean_s += x(r, j) * s_dot(r, j);
+        m += x(r, j) * u(r, j);
+    }
+    const auto x_dot = [&](Index j) { return x(r, j) * (s_dot(r, j) - mean_s); };
+    for (Index j = 0; j < x.cols; ++j) m_dot += delta_dot(r, j) * x(r, j) + u(r, j) * x_dot(j);
+    for (Index j = 0; j < x.cols; ++j) delta_dot(r, j) = x_dot(j) * (u(r, j) - m) + x(r, j) * (delta_dot(r, j) - m_dot);
+}
+
+// (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.
 template <class Real>
 void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                         Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
+    if (g.kind == Activation::softmax) {
+        for (Index r = 0; r < delta_dot.rows; ++r) softmax_derivative_tangent_row(x, s_dot, u, delta_dot, r);
+        return;
+    }
     Real prime[tangent_block], second[tangent_block];
     for (Index r = 0; r < delta_dot.rows; ++r)
         for (Index begin = 0; begin < delta_dot.cols; begin += tangent_block) {

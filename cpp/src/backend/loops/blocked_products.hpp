@@ -18,8 +18,8 @@ constexpr Index panel_width = most_vectors<Real> * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
-// How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass over
-// a panel at once or in the fewest full tiles; unless one panel is all there is.
+// How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass
+// over a panel at once or in the fewest full tiles; unless one panel is all there is.
 template <class Real>
 inline Index panel_vectors(Index rows, Index cols) {
     constexpr Index widest = most_vectors<Real>;

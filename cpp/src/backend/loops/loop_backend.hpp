@@ -23,9 +23,7 @@ class LoopBackend : public Backend<Real> {
 
     LoopBackend(const LoopTable<Real>& loops, const char* name) : loops_(loops), name_(name) {}
 
-    void* allocate(std::size_t bytes) noexcept override {
-        return std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-    }
+    void* allocate(std::size_t bytes) noexcept override { return std::aligned_alloc(64, (bytes + 63) / 64 * 64); }
     void release(void* memory) noexcept override { std::free(memory); }
     void upload(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
     void download(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }

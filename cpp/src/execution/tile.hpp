@@ -1,0 +1,167 @@
+// One tile of a job: the views of its pass and of its tangents, and what seeds the recursion.
+#pragma once
+
+#include "execution/job.hpp"
+#include "execution/workspace.hpp"
+
+namespace fastbp {
+
+// One tile of a job: rows [begin, end) of the batch.
+template <class Real>
+class Tile {
+  public:
+    Tile(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
+        : on_(on),
+          workspace_(workspace),
+          job_(job),
+          begin_(begin),
+          n_(end - begin),
+          rows_(job.rows.block(begin, end)) {}
+
+    // The views of the pass: the caller's memory where `kept` names some, scratch elsewhere.
+    Pass<Real> pass() {
+        auto& layers = workspace_.pass_layers();
+        for (std::size_t k = 0; k < layers.size(); ++k) {
+            layers[k] = values(k);
+            const double rate = workspace_.model().layers[k].dropout;
+            if (job_.drops_units && rate > 0)
+                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.slots().step, std::uint32_t(k), rows_};
+        }
+        return {{input()}, layers};
+    }
+
+    // Its tangents. x_dot(L) goes to the caller's memory where that is wanted.
+    TangentPass<Real> tangents() {
+        const TileTangents<Real>& scratch = workspace_.tile().tangents;
+        auto& layers = workspace_.tangent_layers();
+        for (std::size_t k = 0; k < layers.size(); ++k) layers[k] = scratch.layers[k].row_block(0, n_);
+        if (!job_.output_dot.empty()) layers.back().x = job_.output_dot.row_block(begin_, begin_ + n_);
+        TangentPass<Real> dot;
+        if (!job_.x_dot.empty()) {
+            const Matrix<Real> x0 = scratch.x0.row_block(0, n_);
+            on_.load_rows(job_.x_dot, rows_, x0);
+            dot.x0 = x0;
+        }
+        if (job_.params_dot != nullptr) dot.net = workspace_.direction(job_.params_dot);
+        dot.layer = layers;
+        return dot;
+    }
+
+    // delta(L) of the tile, and the loss added to the slot. False where the caller's loss function failed.
+    bool seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        switch (job_.seed) {
+            case Seed::none: return true;
+            case Seed::loss: seed_by_loss(net, pass, loss_sum); return true;
+            case Seed::function: return seed_by_function(net, pass, loss_sum);
+            case Seed::cotangent:
+                on_.load_rows(job_.cotangent, {nullptr, begin_, n_}, pass.last().delta);
+                on_.copy(pass.last().delta, pass.last().u);
+                on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
+                return true;
+        }
+        return true;
+    }
+
+    // (9): delta_dot(L), after seed().
+    void seed_tangent(Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot) {
+        const LayerValues<Real>& last = pass.last();
+        const LayerTangents<Real>& tangent = dot.layer.back();
+        const ActivationFunction<Real> g = net.back().g;
+        if (job_.seed == Seed::loss)
+            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta);
+        // The caller's cotangent is u(L) and does not move.
+        static constexpr Real zero = 0;
+        constexpr NumberType type = sizeof(Real) == 4 ? NumberType::float32 : NumberType::float64;
+        on_.load_rows({reinterpret_cast<const std::byte*>(&zero), type, false, n_, last.x.cols, 0, 0}, {nullptr, 0, n_},
+                      tangent.delta);
+        on_.derivative_tangent(g, last.s, last.x, tangent.s, last.u, tangent.delta);
+    }
+
+    // The Gauss-Newton product's seed, in the place of delta(L): H s_dot(L), with H the Hessian of the loss by s(L)
+    // where the loss is taken from there, else g' (d2e/dx2) x_dot(L), which is never indefinite for a convex e.
+    void seed_gauss_newton(Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot) {
+        const LayerValues<Real>& last = pass.last();
+        const LayerTangents<Real>& tangent = dot.layer.back();
+        const ActivationFunction<Real> g = net.back().g;
+        if (loss_needs_s(workspace_.loss().kind, g.kind))
+            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, last.delta);
+        on_.output_delta_tangent(workspace_.loss(), {Activation::identity}, last.s, last.x, target_, tangent.x,
+                                 last.delta);
+        on_.multiply_by_derivative(g, last.s, last.x, last.delta);
+    }
+
+  private:
+    LayerValues<Real> values(std::size_t k) {
+        LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
+        if (job_.along == Along::gradient) scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
+        if (job_.kept.empty()) return scratch;
+        const LayerValues<Real> kept = job_.kept[k].row_block(begin_, begin_ + n_);
+        const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
+        const bool shared = scratch.s.data == scratch.x.data;
+        const Matrix<Real> s = !kept.s.empty() ? kept.s : (shared ? x : scratch.s);
+        return {s, x, kept.delta.empty() ? scratch.delta : kept.delta, {}};
+    }
+
+    Matrix<const Real> input() {
+        if (!job_.x_view.empty()) return job_.x_view.row_block(rows_.first, rows_.first + n_);
+        const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
+        on_.load_rows(job_.x, rows_, tile);
+        return tile;
+    }
+
+    Matrix<double> weights() {
+        if (job_.weights.empty()) return {};
+        const Index cols = job_.weights.cols;
+        const Matrix<double> tile = dense(workspace_.tile().weights.data, n_, cols);
+        on_.load_weights(job_.weights, rows_, tile);
+        return tile;
+    }
+
+    void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        Target<Real>& y = target_;
+        if (job_.y_is_classes) {
+            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
+            on_.load_classes(job_.y, rows_, classes);
+            y.classes = {classes.data, classes.size};
+        } else {
+            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
+            on_.load_rows(job_.y, rows_, values);
+            y.values = values;
+        }
+        y.c = weights();
+        y.scale = &workspace_.slots().scale;
+        const LossSlots slots{&loss_sum, job_.example_loss == nullptr ? Vector<double>{}
+                                                                      : Vector<double>{job_.example_loss + begin_, n_}};
+        on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, y,
+                         job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
+    }
+
+    // e and dx come from the caller; the weights become one factor per row.
+    bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
+        const LayerValues<Real>& last = pass.last();
+        if (job_.function.function(job_.function.context, rows_.order, rows_.first, n_, last.x.data, e,
+                                   last.delta.data) != 0)
+            return false;
+        const Matrix<double> c = weights();
+        double* factor = workspace_.tile().weights.data;
+        double sum = 0;
+        for (Index i = 0; i < n_; ++i) {
+            factor[i] = job_.scale * (c.empty() ? 1.0 : c(i, 0));
+            sum += factor[i] * e[i];
+        }
+        loss_sum += sum;
+        on_.scale_rows({factor, n_}, last.delta);
+        on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
+        return true;
+    }
+
+    Backend<Real>& on_;
+    Workspace<Real>& workspace_;
+    const Job<Real>& job_;
+    const Index begin_, n_;
+    const RowRange rows_;
+    Target<Real> target_;
+};
+
+}  // namespace fastbp
