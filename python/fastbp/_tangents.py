@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ._arguments import is_sum
 from ._network import Array, Network
+from ._objective import Objective
 
 
 class Tangents(Network):
@@ -147,6 +148,28 @@ class Tangents(Network):
         """
         sums = is_sum("input_grad_vjp", reduction)
         return self._along("input_grad_vjp", X, y, sample_weight, sums, None, v, "grad_dot", out=out)
+
+    def objective(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Objective:
+        """The value on these data as a function of the parameters, with its derivatives, in float64: for SciPy.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `value`; kept, not copied.
+
+        Returns
+        -------
+        Objective
+            With ``fun(p)``, ``jac(p)``, ``fun_and_jac(p)``, ``hessp(p, v)`` and ``x0``.
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.MLP((1, 1), loss="squared_error", init="zeros")
+        >>> net.objective([[1.0]], [2.0]).fun_and_jac([1.0, 0.0])
+        (0.5, array([-1., -1.]))
+        """
+        return Objective(self, X, y, sample_weight)
 
     def _along(
         self, method: str, X: Any, y: Any, sample_weight: Any, sums: bool, v: Any, u: Any, wanted: str,

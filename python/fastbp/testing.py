@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._mlp import MLP
+from ._taylor import Taylor, taylor_test
+
+__all__ = ["Taylor", "check_gradient", "taylor_test"]
 
 Array = NDArray[Any]
 Value = Callable[[Array], float]

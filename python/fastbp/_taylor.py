@@ -1,0 +1,131 @@
+"""Taylor's theorem as a test of derivatives; what fastbp.testing offers of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Vector = NDArray[np.float64]
+STEPS: Vector = np.ldexp(1.0, -np.arange(1, 23))
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """What `taylor_test` returns.
+
+    Attributes
+    ----------
+    steps : ndarray
+        The lengths h of the steps along the direction, falling.
+    remainders : dict of str to ndarray
+        abs(f(x + h d) - its Taylor polynomial) for each h: "value" of degree 0, "gradient" of degree 1 and, where there
+        was a Hessian product, "hessian" of degree 2.
+    orders : dict of str to float
+        The powers of h with which they fall, read off where rounding does not hide them; nan where it always does.
+    """
+
+    steps: Vector
+    remainders: dict[str, Vector]
+    orders: dict[str, float]
+
+    def plot(self, ax: Any = None) -> Any:
+        """The remainders over the steps, both logarithmic: straight lines of slope 1, 2 and 3. Needs matplotlib."""
+        if ax is None:
+            from matplotlib.pyplot import subplots
+
+            ax = subplots()[1]
+        for name, remainder in self.remainders.items():
+            shown = remainder > 0
+            ax.loglog(self.steps[shown], remainder[shown], "o-", label=f"{name}: order {self.orders[name]:.2f}")
+        ax.set_xlabel("h")
+        ax.set_ylabel("remainder")
+        ax.legend()
+        return ax
+
+
+def taylor_test(
+    fun: Callable[[Vector], Any],
+    x: ArrayLike,
+    *,
+    jac: Callable[[Vector], ArrayLike] | bool,
+    hessp: Callable[[Vector, Vector], ArrayLike] | None = None,
+    direction: ArrayLike | None = None,
+    seed: int = 0,
+) -> Taylor:
+    """Whether a function's gradient and Hessian product are its own: remainders must fall as Taylor's theorem says.
+
+    With f(x) alone the remainder falls as h, with the gradient as h^2, with the Hessian product as h^3. A factor, a
+    missing term or a wrong sign anywhere leaves the lower order.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x) -> float``; or ``(float, gradient)`` where ``jac`` is True.
+    x : array_like (P,)
+        Where to look. A random point is better than a minimum, where the gradient says little.
+    jac : callable or True
+        ``jac(x) -> (P,)``, or True where `fun` returns both.
+    hessp : callable, optional
+        ``hessp(x, v) -> (P,)``, as in SciPy.
+    direction : array_like (P,), optional
+        Default: random, of length 1.
+    seed : int
+        Of that direction.
+
+    Returns
+    -------
+    Taylor
+        Steps, remainders and observed orders; ``plot()`` shows them.
+
+    Raises
+    ------
+    AssertionError
+        Where an order is below 1.9 for the gradient or 2.9 for the Hessian product.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> found = fb.testing.taylor_test(lambda x: np.sin(x).sum(), [1.0, 2.0], jac=np.cos)
+    >>> round(found.orders["gradient"], 1)
+    2.0
+    """
+    x = np.array(x, dtype=np.float64)
+
+    def value(p: Vector) -> float:
+        return float(fun(p)[0] if jac is True else fun(p))
+
+    gradient = np.asarray(fun(x)[1] if jac is True else jac(x), dtype=np.float64)  # type: ignore[operator]
+    if gradient.shape != x.shape:
+        raise ValueError(f"[taylor_test] the gradient has shape {gradient.shape}, expected {x.shape}, as x")
+    if direction is None:
+        direction = np.random.default_rng(seed).standard_normal(x.shape)
+        direction /= np.linalg.norm(direction)
+    d = np.asarray(direction, dtype=np.float64)
+    polynomials = {"value": np.zeros_like(STEPS), "gradient": STEPS * float(np.vdot(gradient, d))}
+    if hessp is not None:
+        curvature = float(np.vdot(np.asarray(hessp(x, d), dtype=np.float64), d))
+        polynomials["hessian"] = polynomials["gradient"] + 0.5 * STEPS**2 * curvature
+    at_x = value(x)
+    values = np.array([value(x + h * d) for h in STEPS])
+    remainders = {name: np.abs(values - at_x - polynomial) for name, polynomial in polynomials.items()}
+    noise = EPS * max(abs(at_x), float(np.abs(values).max()))
+    result = Taylor(STEPS, remainders, {name: _order(r, noise) for name, r in remainders.items()})
+    for name, least in (("gradient", 1.9), ("hessian", 2.9)):
+        if result.orders.get(name, 9.0) < least:
+            raise AssertionError(
+                f"[taylor_test] with the {name} the remainder falls as h^{result.orders[name]:.2f}, "
+                f"expected h^{round(least)}: the {name} is not that of the function"
+            )
+    return result
+
+
+def _order(remainder: Vector, noise: float) -> float:
+    """The slope over the smallest steps whose remainders stand clear of rounding; nan where fewer than three do."""
+    clear = np.flatnonzero(remainder > 500 * noise)
+    if len(clear) < 3:
+        return float("nan")
+    last = clear[-4:]
+    return float(np.polyfit(np.log(STEPS[last]), np.log(remainder[last]), 1)[0])
