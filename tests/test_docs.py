@@ -24,9 +24,12 @@ def test_docstrings(name):
 
 
 PUBLIC = [
-    *(getattr(fb, name) for name in fb.__all__ if name not in ("__version__", "reference", "testing")),
+    *(getattr(fb, name) for name in fb.__all__ if name not in ("__version__", "optimize", "reference", "testing")),
     *(getattr(fb.MLP, name) for name in ("forward", "value", "value_and_grad", "backward", "vjp", "fit", "train_step")),
+    *(getattr(fb.MLP, name) for name in ("jvp", "hvp", "gnvp", "input_grad_vjp", "objective")),
+    *(getattr(fb.optimize, name) for name in fb.optimize.__all__),
     fb.testing.check_gradient,
+    fb.testing.taylor_test,
 ]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import require
+from scipy import optimize
 
 import fastbp as fb
 
@@ -32,10 +32,8 @@ def test_it_is_float64_whatever_the_net_is():
     assert objective.x0.dtype == np.float64
 
 
-@pytest.mark.frameworks
 @pytest.mark.parametrize("method", ["L-BFGS-B", "Newton-CG", "trust-ncg", "trust-krylov"])
 def test_scipy_minimises_it(method):
-    optimize = require("scipy.optimize")
     objective = make().objective(X, Y)
     curvature = {} if method == "L-BFGS-B" else {"hessp": objective.hessp}
     found = optimize.minimize(objective.fun_and_jac, objective.x0, jac=True, method=method, **curvature)

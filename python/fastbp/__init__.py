@@ -4,7 +4,7 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 `MLP`; `reference` is the same algorithm in NumPy, `testing` checks gradients.
 """
 
-from . import reference, schedules, testing
+from . import optimize, reference, schedules, testing
 from ._config import offer_scipy_blas, show_config
 from ._core import __version__
 from ._early_stopping import EarlyStopping
@@ -34,6 +34,7 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
+    "optimize",
     "reference",
     "schedules",
     "set_num_threads",

@@ -1,0 +1,128 @@
+"""Gradient descent and the lecture's notions around it, against results known by hand and SciPy."""
+
+import numpy as np
+import pytest
+import scipy.optimize
+
+import fastbp as fb
+from fastbp import optimize
+
+A = np.array([[3.0, 1.0], [1.0, 2.0]])
+B = np.array([1.0, -1.0])
+
+
+def quadratic(x):
+    return 0.5 * x @ A @ x - B @ x, A @ x - B
+
+
+def rosenbrock(x):
+    value = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+    return value, np.array([-2 * (1 - x[0]) - 400 * x[0] * (x[1] - x[0] ** 2), 200 * (x[1] - x[0] ** 2)])
+
+
+@pytest.mark.parametrize("step", [0.25, "armijo", "wolfe", lambda k: 0.4 / (1 + 0.01 * k)])
+def test_a_quadratic(step):
+    found = optimize.gradient_descent(quadratic, [4.0, 4.0], jac=True, step=step, tol=1e-7)
+    assert found.success
+    np.testing.assert_allclose(found.x, np.linalg.solve(A, B), atol=1e-7)
+    assert len(found.path) == found.nit + 1
+    np.testing.assert_array_equal(found.path[0], [4, 4])
+    assert found.njev == found.nit + 1 or step == "wolfe"
+
+
+def test_the_path_is_the_lectures():
+    found = optimize.gradient_descent(lambda x: x[0] ** 2, [1.0], jac=lambda x: 2 * x, step=0.1, maxiter=5)
+    np.testing.assert_allclose(found.path[:, 0], 0.8 ** np.arange(6), rtol=1e-14)
+    assert not found.success
+    assert found.message == "the number of steps is used up"
+
+
+def test_too_long_steps_are_told_from_success():
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = optimize.gradient_descent(quadratic, [4.0, 4.0], jac=True, step=2.0, maxiter=10_000)
+    assert not found.success
+    assert "not finite" in found.message
+
+
+def test_every_armijo_step_makes_the_value_smaller():
+    found = optimize.gradient_descent(rosenbrock, [-1.2, 1.0], jac=True, maxiter=300)
+    values = [rosenbrock(x)[0] for x in found.path]
+    assert (np.diff(values) < 0).all()
+
+
+def test_as_a_method_of_scipy():
+    seen = []
+    found = scipy.optimize.minimize(
+        rosenbrock, [-1.2, 1.0], jac=True, method=optimize.gradient_descent, tol=1e-4, callback=seen.append,
+        options={"maxiter": 50_000, "step": "wolfe"},
+    )  # fmt: skip
+    assert found.success
+    np.testing.assert_allclose(found.x, [1, 1], atol=1e-3)
+    assert len(seen) == found.nit
+
+
+def test_a_callback_ends_it():
+    def stop(x):
+        raise StopIteration
+
+    found = optimize.gradient_descent(quadratic, [4.0, 4.0], jac=True, callback=stop)
+    assert found.nit == 1
+    assert found.message == "the callback stopped it"
+
+
+def test_directions():
+    np.testing.assert_allclose(optimize.steepest_descent_direction([0.0, -2.0]), [0, 1])
+    np.testing.assert_array_equal(optimize.steepest_descent_direction([0.0, 0.0]), [0, 0])
+    assert optimize.is_descent_direction([1, 1], [-1, -1]) == (True, -2.0)
+    assert optimize.is_descent_direction([1, -1], [1, 1]) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    "hessian, kind",
+    [([2, 1], "minimum"), ([-2, -1], "maximum"), ([2, -1], "saddle"), ([2, 0], "degenerate"), ([0, -3], "degenerate")],
+)
+def test_stationary_points(hessian, kind):
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))[0]
+    matrix = rotation @ np.diag(hessian) @ rotation.T
+    for given in ({"hess": matrix}, {"hess": lambda x: matrix}, {"hessp": lambda x, v: matrix @ v}):
+        found, extremes = optimize.classify_stationary_point([0.0, 0.0], **given)
+        assert found == kind
+        np.testing.assert_allclose(extremes, (min(hessian), max(hessian)), atol=1e-12)
+
+
+def test_many_variables_by_lanczos():
+    eigenvalues = np.linspace(-1, 5, 200)
+    assert optimize.classify_stationary_point(np.zeros(200), hessp=lambda x, v: eigenvalues * v)[0] == "saddle"
+    _, extremes = optimize.classify_stationary_point(np.zeros(200), hessp=lambda x, v: eigenvalues * v)
+    np.testing.assert_allclose(extremes, (-1, 5), rtol=1e-6)
+
+
+def test_a_trained_net_stands_at_a_minimum():
+    rng = np.random.default_rng(1)
+    net = fb.MLP((2, 3, 1), loss="squared_error", activation="tanh", seed=0, l2=0.1)
+    objective = net.objective(rng.standard_normal((30, 2)), rng.standard_normal(30))
+    found = scipy.optimize.minimize(objective.fun_and_jac, objective.x0, jac=True, method="BFGS")
+    kind = optimize.classify_stationary_point(found.x, jac=objective.jac, hessp=objective.hessp)[0]
+    assert kind in ("minimum", "degenerate")
+
+
+def test_convexity():
+    x, y, a = optimize.check_convexity(lambda x: np.cos(x[0]), lambda rng: rng.uniform(-1, 1, 1))
+    assert np.cos(a * x[0] + (1 - a) * y[0]) > a * np.cos(x[0]) + (1 - a) * np.cos(y[0])
+    rng = np.random.default_rng(2)
+    single = fb.MLP((3, 1), loss="cross_entropy", seed=0).objective(rng.standard_normal((20, 3)), rng.random(20) < 0.5)
+    assert optimize.check_convexity(single.fun, lambda rng: 3 * rng.standard_normal(4)) is None
+    deep = fb.MLP((3, 4, 1), loss="cross_entropy", activation="tanh", seed=0)
+    objective = deep.objective(rng.standard_normal((20, 3)), rng.random(20) < 0.5)
+    assert optimize.check_convexity(objective.fun, lambda rng: 3 * rng.standard_normal(21)) is not None
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match="jac is None, expected the gradient"):
+        optimize.gradient_descent(lambda x: 0.0, [1.0])
+    with pytest.raises(ValueError, match="step is 'newton'"):
+        optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step="newton")
+    with pytest.raises(ValueError, match=r"hess has shape \(1, 2\), expected \(2, 2\)"):
+        optimize.classify_stationary_point([0.0, 0.0], hess=[[1.0, 2.0]])
+    with pytest.raises(ValueError, match="the gradient at x has length"):
+        optimize.classify_stationary_point([1.0], jac=lambda x: [9.0], hess=[[1.0]])
