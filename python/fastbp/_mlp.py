@@ -11,20 +11,20 @@ from . import _core
 from ._arguments import as_array, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
+from ._examples import Examples
 from ._fit import Callback, GradHook, fit, train_step
 from ._functions import one_of
 from ._history import History
 from ._metrics import Metric
 from ._optimizers import Adam, TrainState, _Optimizer
 from ._parameters import layer_views
-from ._tangents import Tangents
 from .schedules import Schedule
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
 
 
-class MLP(Tangents):
+class MLP(Examples):
     """A fully connected network: layers s = x w + b, x = g(s).
 
     Parameters

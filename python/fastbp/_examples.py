@@ -1,0 +1,125 @@
+"""Quantities of single examples: their gradients and the Jacobian, row by row."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._arguments import as_array
+from ._functions import one_of
+from ._network import Array
+from ._tangents import Tangents
+
+CHUNK_NUMBERS = 4_000_000  # of the values that are kept at a time
+
+
+class Examples(Tangents):
+    """What belongs to each row alone; see `MLP`."""
+
+    def example_grads(self, X: ArrayLike, y: ArrayLike, *, out: Array | None = None) -> Array:
+        """The gradient of each row's own loss e_n with respect to the parameters, before weights, mean and penalties.
+
+        One forward and one backward pass give x and delta of every row; their outer products are the gradients,
+        equation (5) with N = 1.
+
+        Parameters
+        ----------
+        X, y
+            As for `value`.
+        out : ndarray (N, P), optional
+            Where the result goes.
+
+        Returns
+        -------
+        ndarray (N, P)
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.MLP((2, 1), loss="squared_error", init="zeros")
+        >>> net.example_grads([[1.0, 2.0], [0.0, 1.0]], [3.0, -1.0])
+        array([[-3., -6., -3.],
+               [ 0.,  1.,  1.]], dtype=float32)
+        """
+        rows: Any = as_array("example_grads", "X", X)
+        targets: Any = as_array("example_grads", "y", y)
+        self._core.check("example_grads", rows, targets, None, True, self._row_loss("example_grads", rows, targets))
+        grads = self._rows_out("example_grads", out, (len(rows), self.params.size))
+        self._write_example_grads(self._core_backward, rows, targets, grads)
+        return grads
+
+    def jacobian(self, X: ArrayLike, *, wrt: str = "inputs") -> Array:
+        """The derivatives of every output of every row, by its inputs or by the parameters.
+
+        Parameters
+        ----------
+        X : array_like (N, d(0))
+        wrt : {"inputs", "params"}
+
+        Returns
+        -------
+        ndarray (N, d(L), d(0)) or (N, d(L), P)
+
+        Examples
+        --------
+        >>> import fastbp as fb
+        >>> net = fb.MLP((2, 1), init="zeros")
+        >>> net.weights[0] = [[3.0], [4.0]]
+        >>> net.jacobian([[1.0, 2.0]])
+        array([[[3., 4.]]], dtype=float32)
+        """
+        one_of("[jacobian] wrt", wrt, ("inputs", "params"))
+        X = as_array("jacobian", "X", X)
+        x, kept = self._core.forward_kept(self.params, X)
+        width = self.layer_sizes[0] if wrt == "inputs" else self.params.size
+        jacobian = np.empty((*x.shape, width), dtype=self.dtype)
+        for j in range(x.shape[1]):
+            cotangent = np.zeros_like(x)
+            cotangent[:, j] = 1
+            if wrt == "inputs":
+                jacobian[:, j] = self._core.pull_back(self.params, X, kept, cotangent)[1]
+            else:
+                self._write_example_grads(self._pulled(cotangent), X, None, jacobian[:, j])
+        return jacobian
+
+    def _write_example_grads(self, backward: Any, X: Any, y: Any, grads: Array) -> None:
+        rows = max(1, CHUNK_NUMBERS // (2 * sum(self.layer_sizes)))
+        for begin in range(0, len(grads), rows):
+            part = slice(begin, begin + rows)
+            found = backward(X[part], y, part)
+            at = 0
+            inputs = [np.asarray(X[part], dtype=self.dtype), *found["x"][:-1]]
+            for x, delta in zip(inputs, found["deltas"], strict=True):
+                n, size = len(x), x.shape[1] * delta.shape[1]
+                np.multiply(
+                    x[:, :, None], delta[:, None, :], out=grads[part, at : at + size].reshape(n, x.shape[1], -1)
+                )
+                grads[part, at + size : at + size + delta.shape[1]] = delta
+                at += size + delta.shape[1]
+
+    def _core_backward(self, X: Any, y: Any, part: slice) -> dict[str, Any]:
+        function = self._row_loss("example_grads", X, y[part])
+        return self._core.backward(self.params, X, y[part], None, True, function, ["deltas", "x"])
+
+    def _pulled(self, cotangent: Array) -> Any:
+        """The same for the derivative of sum(cotangent * x): that is a loss whose derivative by x is the cotangent."""
+
+        def backward(X: Any, y: Any, part: slice) -> dict[str, Any]:
+            c = cotangent[part]
+
+            def function(rows: Any, x: Array) -> tuple[Array, Array]:
+                return np.zeros(len(x)), np.ascontiguousarray(c[rows])
+
+            return self._core.backward(self.params, X, None, None, True, function, ["deltas", "x"])
+
+        return backward
+
+    def _rows_out(self, method: str, out: Array | None, shape: tuple[int, ...]) -> Array:
+        if out is None:
+            return np.empty(shape, dtype=self.dtype)
+        if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != self.dtype:
+            came = f"{out.dtype}{out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise ValueError(f"[{method}] out is {came}, expected {self.dtype}{shape}")
+        if not (out.flags.carray and out.flags.writeable):
+            raise ValueError(f"[{method}] out is not a writable, row-major array")
+        return out
