@@ -109,6 +109,17 @@ def load():
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
 
 
+def start(threads):
+    """Holds everything to `threads`, fastbp's default where it is None; returns their number and the environment."""
+    threads = threads or default_threads()
+    hold_processors(threads)
+
+    import fastbp
+
+    fastbp.set_num_threads(threads)
+    return threads, environment(threads)
+
+
 def print_environment(facts):
     for name, fact in facts.items():
         if isinstance(fact, dict):

@@ -85,13 +85,9 @@ def distance(net, X, y, value, grad):
 
 def main():
     options = arguments()
-    threads = options.threads or environment.default_threads()
-    environment.hold_processors(threads)
-
+    threads, facts = environment.start(options.threads)
     import fastbp
 
-    fastbp.set_num_threads(threads)
-    facts = environment.environment(threads)
     net = fastbp.MLP((COLUMNS, 128, CLASSES), loss="cross_entropy", activation="relu", seed=0)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         X, y = make(Path(folder) / "rows.float32", options.rows)

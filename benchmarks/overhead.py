@@ -89,13 +89,7 @@ def imports():
 
 def main():
     options = arguments()
-    threads = options.threads or environment.default_threads()
-    environment.hold_processors(threads)
-
-    import fastbp
-
-    fastbp.set_num_threads(threads)
-    facts = environment.environment(threads)
+    _, facts = environment.start(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         bare, new, into = calls(compiled(folder))
     numpy, ours = imports()

@@ -81,11 +81,10 @@ def measure(function, threads, rounds):
 
 def main():
     options = arguments()
-    threads = options.threads or environment.default_threads()
-    environment.hold_processors(threads)
+    threads, facts = environment.start(options.threads)
     import numpy as np
 
-    facts, results = environment.environment(threads), []
+    results = []
     environment.print_environment(facts)
     print(f"\n{'':44}{'1 thread, us':>14}{f'{threads} threads':>12}{'ratio':>8}")
     for name, function, count in cases():

@@ -10,6 +10,7 @@ from . import _core
 from ._arguments import as_array, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
 from ._functions import (
     OUTPUT_ACTIVATIONS,
+    REAL_KINDS,
     LossSpec,
     hidden_activations,
     loss_number,
@@ -146,6 +147,16 @@ class Network:
         net._build({**self._recipe, **changes})
         net._params[...] = self._params
         return net
+
+    def _flat(self, method: str, argument: str, value: Any) -> Array:
+        """An array-like of the form of params, a direction or other parameters, as the core takes it."""
+        given = as_array(method, argument, np.asarray(value) if value is None else value)
+        if given.dtype.kind not in REAL_KINDS:
+            raise TypeError(f"[{method}] {argument} has dtype {given.dtype}, expected real numbers")
+        if given.shape != self._params.shape:
+            expected = f"expected {self._params.shape}, as net.params"
+            raise ValueError(f"[{method}] {argument} has shape {given.shape}, {expected}")
+        return np.ascontiguousarray(given, dtype=self.dtype)
 
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""

@@ -59,21 +59,15 @@ class Objective:
     def hessp(self, p: ArrayLike, v: ArrayLike) -> Vector:
         """The product of its Hessian at p with v (P,)."""
         products = self._net._core.push_forward(
-            "hessp", self._parameters("hessp", "p", p), self._X, self._y, self._weight, False, self._function,
-            self._parameters("hessp", "v", v), None, None, False, None, ["grad_dot"],
+            "hessp", self._net._flat("hessp", "p", p), self._X, self._y, self._weight, False, self._function,
+            self._net._flat("hessp", "v", v), None, None, False, None, ["grad_dot"],
         )  # fmt: skip
         product: Vector = products["grad_dot"]
         return product
 
     def _evaluate(self, method: str, p: ArrayLike, gradient: bool) -> tuple[float, Any]:
         value, grad = self._net._core.evaluate(
-            method, self._parameters(method, "p", p), self._X, self._y, self._weight, False, self._function, None,
+            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, False, self._function, None,
             gradient, False,
         )  # fmt: skip
         return value, grad
-
-    def _parameters(self, method: str, name: str, p: ArrayLike) -> Vector:
-        found: Vector = np.ascontiguousarray(p, dtype=np.float64)
-        if found.shape != self.x0.shape:
-            raise ValueError(f"[{method}] {name} has shape {found.shape}, expected {self.x0.shape}, as net.params")
-        return found

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ._arguments import is_sum
@@ -179,18 +178,7 @@ class Tangents(Network):
             what = "v and u are both None" if method == "jvp" else "v is None"
             raise TypeError(f"[{method}] {what}, expected a direction")
         function = None if y is None else self._data(method, X, y)[2]
-        direction = None if v is None else self._direction(method, v)
+        direction = None if v is None else self._flat(method, "v", v)
         return self._core.push_forward(
             method, self.params, X, y, sample_weight, sums, function, direction, u, None, gauss_newton, out, [wanted]
         )[wanted]
-
-    def _direction(self, method: str, v: Any) -> Array:
-        try:
-            direction = np.asarray(v)
-        except ValueError as error:
-            raise ValueError(f"[{method}] v cannot be made an array of numbers: {error}") from None
-        if direction.dtype.kind not in "fiub":
-            raise TypeError(f"[{method}] v has dtype {direction.dtype}, expected real numbers")
-        if direction.shape != self.params.shape:
-            raise ValueError(f"[{method}] v has shape {direction.shape}, expected {self.params.shape}, as net.params")
-        return np.ascontiguousarray(direction, dtype=self.dtype)

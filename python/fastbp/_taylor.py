@@ -97,7 +97,7 @@ def taylor_test(
     def value(p: Vector) -> float:
         return float(fun(p)[0] if jac is True else fun(p))
 
-    gradient = np.asarray(fun(x)[1] if jac is True else jac(x), dtype=np.float64)  # type: ignore[operator]
+    gradient = np.asarray(jac(x) if callable(jac) else fun(x)[1], dtype=np.float64)
     if gradient.shape != x.shape:
         raise ValueError(f"[taylor_test] the gradient has shape {gradient.shape}, expected {x.shape}, as x")
     if direction is None:

@@ -6,7 +6,7 @@
 
 namespace fastbp {
 
-// c = alpha (a_dot b + a b_dot) + beta c, the derivative of a product; a factor without a tangent is constant.
+// c = a_dot b + a b_dot, the derivative of a product; a factor without a tangent is constant, and one has a tangent.
 template <class Real>
 void product_tangent(Backend<Real>& on, Matrix<const Real> a, Matrix<const Real> a_dot, Matrix<const Real> b,
                      Matrix<const Real> b_dot, Matrix<Real> c) noexcept {
