@@ -237,6 +237,31 @@ def test_output_delta_tangent_is_a_derivative(seam, loss, g):
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 600)])
+def test_norms_of_examples(ops, shape):
+    on, dtype, _, _ = ops
+    rng = np.random.default_rng(8)
+    x, delta = numbers(rng, dtype, *shape), numbers(rng, dtype, shape[0], 5)
+    with_one, exact = np.hstack([x, np.ones((shape[0], 1))]).astype(float), delta.astype(float)
+    norms = np.linalg.norm(with_one[:, :, None] * exact[:, None, :], axis=(1, 2))  # Frobenius, of the outer products
+    for form in forms(x):  # an input may lie in any way
+        squares = np.full(shape[0], np.nan)
+        on.gradient_squares(form, delta, False, squares)
+        np.testing.assert_allclose(squares, norms**2, rtol=1e-13)
+        on.gradient_squares(form, delta, True, squares)
+        np.testing.assert_allclose(squares, 2 * norms**2, rtol=1e-13)
+    c = rng.choice([0.0, -2.0, 0.5], shape[0])
+    expected = np.where(c == 0, 0, norms / np.where(c == 0, 1, abs(3 * c)))
+    limit = float(np.median(expected))
+    found, squares = np.full(shape[0], np.nan), norms**2
+    on.example_norms(squares, c, 3.0, limit, found, squares)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    np.testing.assert_allclose(squares * found, np.minimum(found, limit), rtol=1e-13)
+    assert (squares <= 1).all()
+    on.example_norms(norms**2, None, -3.0, 1.0, found, None)
+    np.testing.assert_allclose(found, norms / 3, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 600)])
 def test_sums(ops, shape):
     on, dtype, tolerance, device = ops
     rng = np.random.default_rng(6)
@@ -248,11 +273,6 @@ def test_sums(ops, shape):
         close(b, -2 * exact.sum(axis=0), 4 * tolerance)
         on.column_sums(1.0, form, 1.0, b)
         close(b, -exact.sum(axis=0), 8 * tolerance)
-        squares = np.full(shape[0], np.nan)
-        on.row_square_sums(form, False, squares)
-        np.testing.assert_allclose(squares, (exact**2).sum(axis=1), rtol=1e-13)
-        on.row_square_sums(form, True, squares)
-        np.testing.assert_allclose(squares, 2 * (exact**2).sum(axis=1), rtol=1e-13)
     factor = rng.random(shape[0])
     scaled = m.copy()
     on.scale_rows(factor, scaled)

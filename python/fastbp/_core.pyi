@@ -34,7 +34,7 @@ class Net:
     def forward_kept(self, params: Array, X: Any) -> tuple[Array, Array]: ...
     def evaluate(
         self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
-        out: Any, wants_grad: bool, accumulate: bool,
+        out: Any, wants_grad: bool, accumulate: bool, max_example_norm: float,
     ) -> tuple[float, Array]: ...
     def backward(
         self, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
@@ -52,7 +52,7 @@ class Net:
         self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, loss_function: LossFunction,
         order: NDArray[np.int64] | None, rule: StepRule, moments: Sequence[Array], batch_size: int, drop_last: bool,
         lr: NDArray[np.float64], step: int, report: NDArray[np.float64], max_grad_norm: float,
-        grad_hook: Any, seed: int, progress: Callable[[int], None] | None,
+        max_example_norm: float, grad_hook: Any, seed: int, progress: Callable[[int], None] | None,
     ) -> None: ...
 
 def update(

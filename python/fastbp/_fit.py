@@ -17,7 +17,7 @@ from ._early_stopping import EarlyStopping, Watch, early_stopping
 from ._functions import one_of
 from ._history import History
 from ._metrics import Metric, Metrics
-from ._numbers import count, finite
+from ._numbers import count, finite, limit_of
 from ._optimizers import TrainState, _Optimizer
 from .schedules import Schedule
 
@@ -46,7 +46,7 @@ class Epochs:
         self.rows = sum(data.rows for data in self.source.known)
         self.last_lr = state.optimizer.lr
         self.nonfinite = False
-        self.max_grad_norm = 0.0  # not clipped
+        self.max_grad_norm = self.max_example_norm = 0.0  # not clipped
         self.grad_hook: GradHook | None = None
         self.progress: Callable[[float], None] | None = None  # called with the part of an epoch that is done
 
@@ -77,7 +77,7 @@ class Epochs:
         try:
             return _run_steps(
                 self.method, self.net, self.state, self.rule, data, order, batch_size, drop_last, lr,
-                self.max_grad_norm, self.grad_hook, self._reporter(len(lr)),
+                self.max_grad_norm, self.max_example_norm, self.grad_hook, self._reporter(len(lr)),
             )  # fmt: skip
         except FloatingPointError:
             self.nonfinite = True
@@ -93,8 +93,8 @@ class Epochs:
 
 def _run_steps(
     method: str, net: "MLP", state: TrainState, rule: StepRule, data: Data, order: Any, batch_size: int,
-    drop_last: bool, lr: NDArray[np.float64], max_grad_norm: float = 0.0, grad_hook: GradHook | None = None,
-    progress: Callable[[int], None] | None = None,
+    drop_last: bool, lr: NDArray[np.float64], max_grad_norm: float = 0.0, max_example_norm: float = 0.0,
+    grad_hook: GradHook | None = None, progress: Callable[[int], None] | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """One call of the core; returns the sums of the weighted losses and of the weights."""
     report = np.zeros(4)
@@ -102,7 +102,8 @@ def _run_steps(
     try:
         net._core.run_epoch(
             method, net.params, data.X, data.y, data.sample_weight, data.function, order, rule, state.moments,
-            batch_size, drop_last, lr, state.step, report, max_grad_norm, grad_hook, state.seed % 2**64, progress,
+            batch_size, drop_last, lr, state.step, report, max_grad_norm, max_example_norm, grad_hook,
+            state.seed % 2**64, progress,
         )  # fmt: skip
     finally:
         state.step = int(report[3])
@@ -208,7 +209,7 @@ def fit(
     seed: int | None, validation_data: tuple[Any, ...] | None, metrics: Iterable[Metric],
     stopping: int | EarlyStopping | None, schedule: Schedule | None, callbacks: Iterable[Callback],
     time_limit: float | None, on_nonfinite: str, progress: bool | str, max_grad_norm: float | None,
-    grad_hook: GradHook | None,
+    max_example_norm: float | None, grad_hook: GradHook | None,
 ) -> History:  # fmt: skip
     """MLP.fit, its arguments as documented there."""
     begin = time.monotonic()
@@ -219,7 +220,8 @@ def fit(
         expected = "expected a function f(epochs done) -> factor, such as fb.schedules.cosine(10)"
         raise TypeError(f"[fit] schedule is {schedule!r}, {expected}")
     stops = one_of("[fit] on_nonfinite", on_nonfinite, ("raise", "stop")) == "stop"
-    clip = 0.0 if max_grad_norm is None else finite("fit", "max_grad_norm", max_grad_norm, zero=False)
+    clip = limit_of("fit", "max_grad_norm", max_grad_norm)
+    example_clip = limit_of("fit", "max_example_norm", max_example_norm)
     if grad_hook is not None and not callable(grad_hook):
         raise TypeError(f"[fit] grad_hook is {grad_hook!r}, expected a function f(k, g) or None")
     shows = _shows(progress)
@@ -236,7 +238,7 @@ def fit(
     history.val_metrics = {name: [] for name in measures.names() if validation is not None}
     rule = early_stopping(stopping, history, validation is not None)
     run = Epochs("fit", net, X, y, sample_weight, state, chunks=True)
-    run.max_grad_norm, run.grad_hook = clip, grad_hook
+    run.max_grad_norm, run.max_example_norm, run.grad_hook = clip, example_clip, grad_hook
     measures.check("fit", run.source.known)
     watch = None if rule is None else Watch(rule, net, history)
     course = _Course(

@@ -16,12 +16,14 @@ from ._fit import Callback, GradHook, fit, train_step
 from ._functions import one_of
 from ._history import History
 from ._metrics import Metric
+from ._numbers import limit_of
 from ._optimizers import Adam, TrainState, _Optimizer
 from ._parameters import layer_views
 from .schedules import Schedule
 
 Array = NDArray[Any]
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
+MORE_RETURNS = ("example_loss", "example_grad_norm", "grad")
 
 
 class MLP(Examples):
@@ -127,7 +129,7 @@ class MLP(Examples):
         """
         X, y, function = self._data("value", X, y)
         value: float = self._core.evaluate(
-            "value", self._params, X, y, sample_weight, is_sum("value", reduction), function, None, False, False
+            "value", self._params, X, y, sample_weight, is_sum("value", reduction), function, None, False, False, 0.0
         )[0]
         return value
 
@@ -138,6 +140,7 @@ class MLP(Examples):
         sample_weight: ArrayLike | None = None,
         *,
         reduction: str = "mean",
+        max_example_norm: float | None = None,
         out: Array | None = None,
         accumulate: bool = False,
     ) -> tuple[float, Array]:
@@ -147,6 +150,9 @@ class MLP(Examples):
         ----------
         X, y, sample_weight, reduction
             As for `value`.
+        max_example_norm : float, optional
+            Each row's own gradient, of e_n before weights and mean, is scaled down to this norm where its own is larger
+            (Abadi et al. 2016): grad is sum c_n clipped_n / sum c_n plus penalties. The value is not clipped.
         out : ndarray (P,), optional
             Where the gradient goes; returned.
         accumulate : bool
@@ -169,7 +175,7 @@ class MLP(Examples):
         X, y, function = self._data("value_and_grad", X, y)
         value, grad = self._core.evaluate(
             "value_and_grad", self._params, X, y, sample_weight, is_sum("value_and_grad", reduction), function,
-            out, True, bool(accumulate),
+            out, True, bool(accumulate), limit_of("value_and_grad", "max_example_norm", max_example_norm),
         )  # fmt: skip
         return value, grad
 
@@ -190,7 +196,9 @@ class MLP(Examples):
             As for `value`.
         returns : iterable of str
             Of "s", "x", "deltas" (lists over the layers; x[0] is X), "weight_grads", "bias_grads", "input_grad",
-            "example_loss" (e_n itself, before weights and mean).
+            "example_loss" (e_n itself, before weights and mean), "example_grad_norm" (the norm of its gradient with
+            respect to params, from norms of x and deltas; 0 for a row of weight 0; weights of single outputs belong to
+            e_n there).
 
         Returns
         -------
@@ -207,7 +215,7 @@ class MLP(Examples):
         (array([[-3.]], dtype=float32), array([-3., -6.], dtype=float32))
         """
         names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
-        wanted = {one_of("[backward] returns", name, (*RETURNS, "example_loss", "grad")) for name in names}
+        wanted = {one_of("[backward] returns", name, (*RETURNS, *MORE_RETURNS)) for name in names}
         ask = wanted - {"weight_grads", "bias_grads"} | ({"grad"} if wanted & {"weight_grads", "bias_grads"} else set())
         X, y, function = self._data("backward", as_array("backward", "X", X), y)
         found = self._core.backward(
@@ -281,6 +289,7 @@ class MLP(Examples):
         early_stopping: int | EarlyStopping | None = None,
         schedule: Schedule | None = None,
         max_grad_norm: float | None = None,
+        max_example_norm: float | None = None,
         callbacks: Iterable[Callback] = (),
         grad_hook: GradHook | None = None,
         time_limit: float | None = None,
@@ -323,6 +332,8 @@ class MLP(Examples):
             f(epochs done) -> factor on the learning rate of the coming step; see `fastbp.schedules`.
         max_grad_norm : float, optional
             A step's gradient, penalties included, of a larger norm is scaled down to it, as by torch's clip_grad_norm_.
+        max_example_norm : float, optional
+            As for `value_and_grad`, in each step: with noise added by a grad_hook, differentially private training.
         callbacks : iterable of callable
             f(net, history) after each epoch; may write net.params; StopIteration ends the fit.
         grad_hook : callable, optional
@@ -357,7 +368,7 @@ class MLP(Examples):
         return fit(
             self, X, y, sample_weight, Adam() if optimizer is None else optimizer, state, batch_size, epochs, shuffle,
             drop_last, seed, validation_data, metrics, early_stopping, schedule, callbacks, time_limit, on_nonfinite,
-            progress, max_grad_norm, grad_hook,
+            progress, max_grad_norm, max_example_norm, grad_hook,
         )  # fmt: skip
 
     def _penalty(self) -> float:

@@ -27,3 +27,8 @@ def finite(method: str, argument: str, value: object, *, zero: bool = True) -> f
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         raise ValueError(f"[{method}] {argument} is {value!r}, {expected}")
     return number
+
+
+def limit_of(method: str, argument: str, value: object) -> float:
+    """A norm that must not be exceeded; None, no limit, becomes 0."""
+    return 0.0 if value is None else finite(method, argument, value, zero=False)

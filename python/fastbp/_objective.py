@@ -68,6 +68,6 @@ class Objective:
     def _evaluate(self, method: str, p: ArrayLike, gradient: bool) -> tuple[float, Any]:
         value, grad = self._net._core.evaluate(
             method, self._net._flat(method, "p", p), self._X, self._y, self._weight, False, self._function, None,
-            gradient, False,
+            gradient, False, 0.0,
         )  # fmt: skip
         return value, grad

@@ -91,8 +91,12 @@ class Trace final : public B {
     void column_sums(Real alpha, In d, Real beta, VectorOut b) noexcept override {
         note('c'), on_.column_sums(alpha, d, beta, b);
     }
-    void row_square_sums(In m, bool add, Vector<double> out) noexcept override {
-        note('q'), on_.row_square_sums(m, add, out);
+    void gradient_squares(const Input<Real>& x, In d, bool add, Vector<double> out) noexcept override {
+        note('q'), on_.gradient_squares(x, d, add, out);
+    }
+    void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
+                       Vector<double> norm, Vector<double> factor) noexcept override {
+        note('q'), on_.example_norms(squares, c, scale, limit, norm, factor);
     }
     void scale_rows(Vector<const double> factor, Out m) noexcept override { note('f'), on_.scale_rows(factor, m); }
     void copy(In from, Out to) noexcept override { note('y'), on_.copy(from, to); }

@@ -68,8 +68,13 @@ struct Operations {
     void column_sums(Real alpha, const py::array& delta, Real beta, const py::array& b) {
         on->column_sums(alpha, matrix<const Real>(delta), beta, vector<Real>(b));
     }
-    void row_square_sums(const py::array& m, bool accumulate, const py::array& out) {
-        on->row_square_sums(matrix<const Real>(m), accumulate, vector<double>(out));
+    void gradient_squares(const py::array& x, const py::array& delta, bool accumulate, const py::array& squares) {
+        on->gradient_squares({matrix<const Real>(x)}, matrix<const Real>(delta), accumulate, vector<double>(squares));
+    }
+    void example_norms(const py::array& squares, const Optional& c, double scale, double limit, const Optional& norm,
+                       const Optional& factor) {
+        on->example_norms(vector<const double>(squares), vector<const double>(c), &scale, limit, vector<double>(norm),
+                          vector<double>(factor));
     }
     void scale_rows(const py::array& factor, const py::array& m) {
         on->scale_rows(vector<const double>(factor), matrix<Real>(m));
@@ -126,7 +131,8 @@ void bind_operations(py::module_& m, const char* name) {
         .def("derivative_tangent", &O::derivative_tangent)
         .def("output_delta_tangent", &O::output_delta_tangent)
         .def("column_sums", &O::column_sums)
-        .def("row_square_sums", &O::row_square_sums)
+        .def("gradient_squares", &O::gradient_squares)
+        .def("example_norms", &O::example_norms)
         .def("scale_rows", &O::scale_rows)
         .def("copy", &O::copy)
         .def("add", &O::add)

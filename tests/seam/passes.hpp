@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -80,13 +79,11 @@ void forward_pass(const std::string& device, int team, int blocks, const Lists& 
     run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int) { forward<Real>(on, a.layers, a.pass()); });
 }
 
-// With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss and how many
-// times a layer was reported done.
+// With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss.
 template <class Real>
-std::pair<double, int> backward_pass(const std::string& device, int team, int blocks, const Lists& lists,
-                                     const py::array& X, int loss, const Optional& parameter, const Optional& values,
-                                     const Optional& classes, const Optional& c, double scale,
-                                     std::pair<Real, Real> blend, const Optional& input_grad) {
+double backward_pass(const std::string& device, int team, int blocks, const Lists& lists, const py::array& X, int loss,
+                     const Optional& parameter, const Optional& values, const Optional& classes, const Optional& c,
+                     double scale, std::pair<Real, Real> blend, const Optional& input_grad) {
     const auto one = make_backend<Real>(device);
     auto a = arguments<Real>(lists, X, blend);
     for (std::size_t k = 0; k < lists.sink_w.size(); ++k)
@@ -94,16 +91,15 @@ std::pair<double, int> backward_pass(const std::string& device, int team, int bl
     const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
     const Matrix<Real> grad_x = matrix<Real>(input_grad);
     std::vector<double> sums(std::size_t(std::max(team, 1)));
-    std::atomic<int> reports{0};
     const py::gil_scoped_release released;
     run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int member) {
         const Pass<Real> pass = a.pass();
         if (values || classes)
             on.output_delta(target.loss, a.layers.back().g, pass.last().s, pass.last().x, target.y, pass.last().delta,
                             {&sums[std::size_t(member)], {}});
-        backpropagate<Real>(on, a.layers, pass, a.sinks, grad_x, [&](Index) { ++reports; });
+        backpropagate<Real>(on, a.layers, pass, a.sinks, grad_x);
     });
-    return {sums.front(), reports.load()};
+    return sums.front();
 }
 
 template <class Real>

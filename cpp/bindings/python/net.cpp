@@ -96,12 +96,13 @@ class PyNet {
 
     py::tuple evaluate(const char* method, const py::array& params, py::handle X, py::handle y,
                        py::handle sample_weight, bool sum, const py::object& loss_function, py::handle out,
-                       bool wants_grad, bool accumulate) const {
+                       bool wants_grad, bool accumulate, double max_example_norm) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
             fastbp_results results = results_for();
             results.sum = sum;
             results.accumulate = accumulate;
+            results.max_example_norm = max_example_norm;
             py::object grad = py::none();
             if (wants_grad) {
                 const Shape shape{parameter_count()};
@@ -133,6 +134,9 @@ class PyNet {
                 arrays[name] = array;
                 return const_cast<void*>(array.data());
             };
+            const auto per_row = [&](const char* name) {
+                return static_cast<double*>(one(name, py::dtype::of<double>(), {n}));
+            };
             const auto per_layer = [&](const char* name) -> void* const* {
                 py::list list;
                 lists.emplace_back();
@@ -150,8 +154,8 @@ class PyNet {
                 if (name == "deltas") results.deltas = per_layer("deltas");
                 if (name == "grad") results.grad = one("grad", dtype_, {parameter_count()});
                 if (name == "input_grad") results.input_grad = one("input_grad", dtype_, {n, widths_.front()});
-                if (name == "example_loss")
-                    results.example_loss = static_cast<double*>(one("example_loss", py::dtype::of<double>(), {n}));
+                if (name == "example_loss") results.example_loss = per_row("example_loss");
+                if (name == "example_grad_norm") results.example_grad_norm = per_row("example_grad_norm");
             }
             run(batch, loss_function,
                 [&] { return fastbp_evaluate(net_.get(), params.data(), &batch.data, &results); });
@@ -233,8 +237,8 @@ class PyNet {
                    const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,
                    const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
                    bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
-                   py::array_t<double, py::array::c_style> report, double max_grad_norm, const py::object& grad_hook,
-                   std::uint64_t seed, const py::object& progress) const {
+                   py::array_t<double, py::array::c_style> report, double max_grad_norm, double max_example_norm,
+                   const py::object& grad_hook, std::uint64_t seed, const py::object& progress) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
             batch.data.order = order ? order->data() : nullptr;
@@ -250,6 +254,7 @@ class PyNet {
             epoch.lr = lr.data();
             epoch.step = step;
             epoch.max_grad_norm = max_grad_norm;
+            epoch.max_example_norm = max_example_norm;
             epoch.seed = seed;
             double* out = report.mutable_data();
             void* p = params.mutable_data();
@@ -309,7 +314,7 @@ void register_net(py::module_& m) {
         .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))
         .def("evaluate", &PyNet::evaluate, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("out"), py::arg("wants_grad"),
-             py::arg("accumulate"))
+             py::arg("accumulate"), py::arg("max_example_norm"))
         .def("backward", &PyNet::backward, py::arg("params"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
              py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
         .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"))
@@ -321,7 +326,8 @@ void register_net(py::module_& m) {
         .def("run_epoch", &PyNet::run_epoch, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("loss_function"), py::arg("order"), py::arg("rule"), py::arg("moments"),
              py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"),
-             py::arg("max_grad_norm"), py::arg("grad_hook"), py::arg("seed"), py::arg("progress"));
+             py::arg("max_grad_norm"), py::arg("max_example_norm"), py::arg("grad_hook"), py::arg("seed"),
+             py::arg("progress"));
 }
 
 }  // namespace fastbp::python

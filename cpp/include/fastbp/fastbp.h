@@ -186,8 +186,11 @@ typedef struct fastbp_results {
     void* const* s;
     void* const* x;
     void* const* deltas;
-    double* example_loss; /* (N,): e_n before weights and mean */
-    double value, loss;   /* filled in: the loss with and without penalties */
+    double* example_loss;      /* (N,): e_n before weights and mean */
+    double* example_grad_norm; /* (N,): the norm of e_n's own gradient by the parameters; 0 where the row's weight is 0.
+                                  Weights of single outputs belong to e_n here */
+    double max_example_norm;   /* > 0: rows whose norm is larger are scaled down to it before they are added to grad */
+    double value, loss;        /* filled in: the loss with and without penalties */
 } fastbp_results;
 
 /* Says whether the data fit the net, as the calls below do before they start: X and the order for a forward pass; with
@@ -277,6 +280,7 @@ typedef struct fastbp_epoch {
     int32_t reserved;
     const double* lr;     /* one per step */
     double max_grad_norm; /* > 0: a gradient of a larger norm is scaled down to it, as torch's clip_grad_norm_ does */
+    double max_example_norm; /* as in fastbp_results */
     fastbp_grad_hook grad_hook;
     void* hook_context;
     uint64_t seed; /* of dropout */

@@ -10,34 +10,49 @@
 
 namespace fastbp {
 
-// (4) for l = L..2, and (7) where input_grad is given.
+// (4) for l = L..2.
 template <class Real>
-void delta_recursion(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass,
-                     Matrix<Real> input_grad = {}) noexcept {
+void delta_recursion(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass) noexcept {
     for (std::size_t k = net.size() - 1; k > 0; --k)
-        on.propagate_delta(net[k], pass.layer[k].delta, net[k - 1].g, pass.layer[k - 1]);            // (4)
-    if (!input_grad.empty()) on.gemm(1, pass.layer[0].delta, net[0].w.transposed(), 0, input_grad);  // (7)
+        on.propagate_delta(net[k], pass.layer[k].delta, net[k - 1].g, pass.layer[k - 1]);  // (4)
 }
 
-struct NoReport {
-    void operator()(Index) const noexcept {}
+// What a caller wants to know of single rows, and how it limits them. Both vectors may be empty.
+struct ExampleNorms {
+    Vector<const double> c;  // the rows' weights, empty where all are one; (3) has them in delta(L), with the scale
+    const double* scale = nullptr;
+    double limit = 0;        // > 0: a row whose own gradient has a larger norm is scaled down to it
+    Vector<double> squares;  // scratch; empty: nothing is wanted
+    Vector<double> norm;     // where each row's norm goes, before c and scale
 };
 
-// (5)(6) for l = L..1 into the sink; layer_done(k) follows each layer.
-template <class Real, class LayerDone = NoReport>
-void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink, LayerDone layer_done = {}) noexcept {
-    for (std::size_t k = sink.size(); k-- > 0;) {
+// Between (4) and (5): the norm of each row's own gradient, from those of x and delta alone, and the rows' deltas
+// scaled down where that is too large. So a sum of clipped gradients is one product, as (5) is (Goodfellow 2015).
+template <class Real>
+void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNorms& e) noexcept {
+    if (e.squares.empty()) return;
+    for (std::size_t k = 0; k < pass.layer.size(); ++k)
+        on.gradient_squares(pass.input(Index(k)), pass.layer[k].delta, k > 0, e.squares);
+    on.example_norms(e.squares, e.c, e.scale, e.limit, e.norm, e.squares);
+    if (e.limit <= 0) return;
+    for (const LayerValues<Real>& layer : pass.layer) on.scale_rows(e.squares, layer.delta);
+}
+
+// (5)(6) for l = L..1 into the sink.
+template <class Real>
+void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink) noexcept {
+    for (std::size_t k = sink.size(); k-- > 0;)
         on.accumulate_gradients(pass.input(Index(k)), pass.layer[k].delta, sink[k]);  // (5)(6)
-        layer_done(Index(k));
-    }
     on.meet();  // nobody overwrites values of this tile that another thread still reads
 }
 
-template <class Real, class LayerDone = NoReport>
+template <class Real>
 void backpropagate(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
-                   Matrix<Real> input_grad = {}, LayerDone layer_done = {}) noexcept {
-    delta_recursion(on, net, pass, input_grad);
-    weight_gradients(on, pass, sink, layer_done);
+                   Matrix<Real> input_grad = {}, const ExampleNorms& examples = {}) noexcept {
+    delta_recursion(on, net, pass);
+    look_at_examples(on, pass, examples);
+    if (!input_grad.empty()) on.gemm(1, pass.layer[0].delta, net[0].w.transposed(), 0, input_grad);  // (7)
+    weight_gradients(on, pass, sink);
 }
 
 }  // namespace fastbp

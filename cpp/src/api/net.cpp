@@ -121,6 +121,7 @@ class NetOf final : public fastbp_net {
         Poll poll(data.poll, data.poll_context);
         Job<Real> job = job_of(nullptr, data, poll);
         seed_by_loss(job, data);
+        job.max_example_norm = epoch.max_example_norm;
         Epoch<Real> state;
         state.rule = step_rule(epoch.rule);
         for (int k = 0; k < moment_count(state.rule); ++k)
@@ -173,6 +174,8 @@ class NetOf final : public fastbp_net {
         job.grad = static_cast<Real*>(results.grad);
         job.accumulate = results.accumulate != 0;
         job.example_loss = results.example_loss;
+        job.example_grad_norm = results.example_grad_norm;
+        job.max_example_norm = results.max_example_norm;
         if (results.input_grad != nullptr)
             job.input_grad = dense(static_cast<Real*>(results.input_grad), job.rows.count, model.inputs());
     }

@@ -135,9 +135,21 @@ class Cooperative final : public Backend<Real> {
         by_columns(b.size,
                    [&](Index p, Index q) { one_.column_sums(alpha, delta.column_block(p, q), beta, b.block(p, q)); });
     }
-    void row_square_sums(In m, bool accumulate, Vector<double> out) noexcept override {
-        by_rows(out.size,
-                [&](Index p, Index q) { one_.row_square_sums(m.row_block(p, q), accumulate, out.block(p, q)); });
+    void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept override {
+        by_rows(squares.size, [&](Index p, Index q) {
+            const auto of_rows = [&](const Input<Real>& rows) {
+                one_.gradient_squares(rows, delta.row_block(p, q), accumulate, squares.block(p, q));
+            };
+            if (x.csr == nullptr) return of_rows({x.dense.row_block(p, q)});
+            const Csr<Real> block = x.csr->row_block(p, q);
+            of_rows({{}, &block});
+        });
+    }
+    void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
+                       Vector<double> norm, Vector<double> factor) noexcept override {
+        by_rows(squares.size, [&](Index p, Index q) {
+            one_.example_norms(squares.block(p, q), c.block(p, q), scale, limit, norm.block(p, q), factor.block(p, q));
+        });
     }
     void scale_rows(Vector<const double> factor, Out m) noexcept override {
         if (m.rows == 1)

@@ -55,6 +55,8 @@ struct Job {
     std::span<const LayerValues<Real>> kept;
     bool forward_done = false;  // s and x are in `kept` already
     double* example_loss = nullptr;
+    double* example_grad_norm = nullptr;
+    double max_example_norm = 0;  // > 0: rows' own gradients are scaled down to it
     Matrix<Real> input_grad;
 
     // Where the gradient goes: overwritten or accumulated; or blended into the parameters themselves, which takes one
@@ -73,7 +75,10 @@ struct Job {
 
     Poll* poll = nullptr;
 
-    bool backward() const { return grad != nullptr || !input_grad.empty() || wants_deltas(); }
+    bool backward() const {
+        return grad != nullptr || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
+    }
+    bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
 };
 

@@ -1,6 +1,7 @@
 // One tile of a job: the views of its pass and of its tangents, and what seeds the recursion.
 #pragma once
 
+#include "algorithm/backpropagate.hpp"
 #include "execution/job.hpp"
 #include "execution/workspace.hpp"
 
@@ -90,6 +91,18 @@ class Tile {
         on_.multiply_by_derivative(g, last.s, last.x, last.delta);
     }
 
+    // After seed(). Weights of single outputs belong to the row's loss.
+    ExampleNorms examples() {
+        if (!job_.looks_at_examples()) return {};
+        ExampleNorms e;
+        if (target_.c.cols == 1) e.c = {target_.c.data, n_};
+        e.scale = &workspace_.slots().scale;
+        e.limit = job_.max_example_norm;
+        e.squares = workspace_.tile().example.block(0, n_);
+        if (job_.example_grad_norm != nullptr) e.norm = {job_.example_grad_norm + begin_, n_};
+        return e;
+    }
+
   private:
     LayerValues<Real> values(std::size_t k) {
         LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
@@ -136,19 +149,20 @@ class Tile {
                          job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
     }
 
-    // e and dx come from the caller; the weights become one factor per row.
+    // e and dx come from the caller.
     bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
         if (job_.function.function(job_.function.context, rows_.order, rows_.first, n_, last.x.data, e,
                                    last.delta.data) != 0)
             return false;
-        const Matrix<double> c = weights();
-        double* factor = workspace_.tile().weights.data;
+        target_.c = weights();
+        double* factor = workspace_.tile().example.data;  // where e may lie
         double sum = 0;
         for (Index i = 0; i < n_; ++i) {
-            factor[i] = job_.scale * (c.empty() ? 1.0 : c(i, 0));
-            sum += factor[i] * e[i];
+            const double f = job_.scale * (target_.c.empty() ? 1.0 : target_.c(i, 0));
+            sum += f * e[i];
+            factor[i] = f;
         }
         loss_sum += sum;
         on_.scale_rows({factor, n_}, last.delta);

@@ -75,8 +75,12 @@ class Backend {
                                       Out delta_dot) noexcept = 0;
     // b = alpha (column sums of delta, in float64) + beta b. beta = 0 never reads b.
     virtual void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept = 0;
-    // out[n] = sum of squares of row n (+ out[n] where accumulate).
-    virtual void row_square_sums(In m, bool accumulate, Vector<double> out) noexcept = 0;
+    // squares[n] = (|x_n|^2 + 1) |delta_n|^2 (+ squares[n] where accumulate).
+    virtual void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept = 0;
+    // norm[n] = sqrt(squares[n]) / abs(scale c[n]), 0 where c[n] = 0; factor[n] = limit / norm[n], at most 1. c may be
+    // empty: all 1. Either result may be empty, and be squares itself.
+    virtual void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
+                               Vector<double> norm, Vector<double> factor) noexcept = 0;
     // row n of m *= factor[n].
     virtual void scale_rows(Vector<const double> factor, Out m) noexcept = 0;
     virtual void copy(In from, Out to) noexcept = 0;

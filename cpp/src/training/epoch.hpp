@@ -31,11 +31,11 @@ struct Epoch {
     bool needs_gradient() const { return max_grad_norm > 0 || grad_hook != nullptr; }
 };
 
-// Trains `params` in place on the rows of `data` (x, y, weights, rows, seed, poll and x_view are taken from it; params,
-// scale and the gradient's place are set here). A mini-batch's loss is the mean over its weights, plus the penalties;
-// one whose weights are all 0 makes no step. Every member of the team runs it. Nothing is allocated per step. It ends
-// early, before that step changes anything, where a loss is not finite and where the poll says stop: crew.stopped() has
-// the reason. The crew must fit the plan of one mini-batch and one gradient besides.
+// Trains `params` in place on the rows of `data` (x, y, weights, rows, seed, poll, x_view and max_example_norm are
+// taken from it; params, scale and the gradient's place are set here). A mini-batch's loss is the mean over its
+// weights, plus the penalties; one whose weights are all 0 makes no step. Every member of the team runs it. Nothing is
+// allocated per step. It ends early, before that step changes anything, where a loss is not finite and where the poll
+// says stop: crew.stopped() has the reason. The crew must fit the plan of one mini-batch and one gradient besides.
 template <class Real>
 void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew<Real>& crew, Real* params,
                const Job<Real>& data, Epoch<Real>& epoch);

@@ -74,8 +74,12 @@ class LoopBackend : public Backend<Real> {
     void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {
         if (!b.empty()) loops_.column_sums(alpha, delta, beta, b);
     }
-    void row_square_sums(In m, bool accumulate, Vector<double> out) noexcept override {
-        if (!out.empty()) loops_.row_square_sums(m, accumulate, out);
+    void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept override {
+        if (!squares.empty()) loops_.gradient_squares(x, delta, accumulate, squares);
+    }
+    void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
+                       Vector<double> norm, Vector<double> factor) noexcept override {
+        if (!squares.empty()) loops_.example_norms(squares, c, *scale, limit, norm, factor);
     }
     void scale_rows(Vector<const double> factor, Out m) noexcept override {
         if (!m.empty()) loops_.scale_rows(factor, m);

@@ -3,6 +3,7 @@
 
 #include "backend/loops/blocked_products.hpp"
 #include "backend/loops/dropout.hpp"
+#include "backend/loops/examples.hpp"
 #include "backend/loops/losses.hpp"
 #include "backend/loops/updates.hpp"
 
@@ -27,7 +28,8 @@ constexpr LoopTable<Real> make_table() {
         .derivative_tangent = derivative_tangent<Real>,
         .output_delta_tangent = output_delta_tangent<Real>,
         .column_sums = column_sums<unit, Real>,
-        .row_square_sums = row_square_sums<unit, Real>,
+        .gradient_squares = gradient_squares<Real>,
+        .example_norms = example_norms,
         .scale_rows = scale_rows<unit, Real>,
         .copy = copy<Real>,
         .add = add<unit, Real>,

@@ -1,4 +1,4 @@
-// Equation (6), norms, penalties, and the sum of partial gradients in a fixed tree.
+// Equation (6), penalties, and the sum of partial gradients in a fixed tree.
 #pragma once
 
 #include "backend/loops/activations.hpp"
@@ -29,26 +29,6 @@ void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b
         }
         Real* out = b.data + begin;
         for (Index j = 0; j < n; ++j) out[j] = (beta == 0 ? Real(0) : beta * out[j]) + alpha * Real(sum[j]);
-    }
-}
-
-template <bool unit, class Real>
-void row_square_sums(Matrix<const Real> m, bool accumulate, Vector<double> out) {
-    const Index step = step_of<unit>(m);
-    for (Index r = 0; r < m.rows; ++r) {
-        const Real* row = row_of(m, r);
-        const double sum =
-            lane_sum<double>(m.cols, [=](Index j) { return double(row[j * step]) * double(row[j * step]); });
-        out.data[r] = (accumulate ? out.data[r] : 0.0) + sum;
-    }
-}
-
-template <bool unit, class Real>
-void scale_rows(Vector<const double> factor, Matrix<Real> m) {
-    const Index step = step_of<unit>(m);
-    for (Index r = 0; r < m.rows; ++r) {
-        Real* row = row_of(m, r);
-        for (Index j = 0; j < m.cols; ++j) row[j * step] = Real(double(row[j * step]) * factor.data[r]);
     }
 }
 

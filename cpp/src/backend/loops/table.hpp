@@ -38,7 +38,9 @@ struct LoopTable {
     void (*derivative_tangent)(G g, In s, In x, In s_dot, In u, Out delta_dot);
     void (*output_delta_tangent)(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot);
     void (*column_sums)(Real alpha, In delta, Real beta, Vector<Real> b);
-    void (*row_square_sums)(In m, bool accumulate, Vector<double> out);
+    void (*gradient_squares)(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares);
+    void (*example_norms)(Vector<const double> squares, Vector<const double> c, double scale, double limit,
+                          Vector<double> norm, Vector<double> factor);
     void (*scale_rows)(Vector<const double> factor, Out m);
     void (*copy)(In from, Out to);
     void (*add)(In from, Out to);
