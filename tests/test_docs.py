@@ -12,7 +12,7 @@ from helpers import ROOT
 import fastbp as fb
 
 MODULES = ["fastbp"] + [
-    f"fastbp.{m.name}" for m in pkgutil.iter_modules(fb.__path__) if m.name not in ("_core", "__main__")
+    m.name for m in pkgutil.walk_packages(fb.__path__, "fastbp.") if m.name not in ("fastbp._core", "fastbp.__main__")
 ]
 
 
@@ -28,8 +28,7 @@ PUBLIC = [
     *(getattr(fb.MLP, name) for name in ("forward", "value", "value_and_grad", "backward", "vjp", "fit", "train_step")),
     *(getattr(fb.MLP, name) for name in ("jvp", "hvp", "gnvp", "input_grad_vjp", "objective")),
     *(getattr(fb.optimize, name) for name in fb.optimize.__all__),
-    fb.testing.check_gradient,
-    fb.testing.taylor_test,
+    *(getattr(fb.testing, name) for name in fb.testing.__all__ if name != "Taylor"),
 ]
 
 

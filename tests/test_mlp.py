@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp.testing import check_gradient, entry_name
+from fastbp.testing import check_gradient
+from fastbp.testing._gradients import entry_name
 
 SIZES = (3, 5, 4, 2)
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]

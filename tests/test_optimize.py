@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.optimize
+from helpers import require
 
 import fastbp as fb
 from fastbp import optimize
@@ -126,3 +127,23 @@ def test_bad_input():
         optimize.classify_stationary_point([0.0, 0.0], hess=[[1.0, 2.0]])
     with pytest.raises(ValueError, match="the gradient at x has length"):
         optimize.classify_stationary_point([1.0], jac=lambda x: [9.0], hess=[[1.0]])
+
+
+def test_bounds_are_refused():
+    for refused in ({"bounds": [(0, 1)]}, {"constraints": [{"type": "eq", "fun": sum}]}):
+        with pytest.raises(ValueError, match=r"\[gradient_descent\] bounds and constraints are not empty"):
+            scipy.optimize.minimize(
+                lambda x: x @ x, [1.0], jac=lambda x: 2 * x, method=optimize.gradient_descent, **refused
+            )
+
+
+@pytest.mark.frameworks
+def test_contours():
+    require("matplotlib").use("Agg")
+    path = optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=0.2, maxiter=5).path
+    ax = optimize.plot_contours(lambda x: quadratic(x)[0], (-1, 2), (-2, 2), path=path, points=21)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), path)
+    assert ax.get_xlim() == (-1, 2)
+    with pytest.raises(ValueError, match=r"\[plot_contours\] path has shape \(3,\), expected \(k, 2\)"):
+        optimize.plot_contours(lambda x: 0.0, (0, 1), (0, 1), path=[1, 2, 3])
+    require("matplotlib.pyplot").close("all")

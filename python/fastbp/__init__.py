@@ -7,6 +7,7 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 from . import optimize, reference, schedules, testing
 from ._config import offer_scipy_blas, show_config
 from ._core import __version__
+from ._diagnosis import diagnose
 from ._early_stopping import EarlyStopping
 from ._functions import Huber, Pinball
 from ._history import History
@@ -31,6 +32,7 @@ __all__ = [
     "Rprop",
     "TrainState",
     "__version__",
+    "diagnose",
     "get_cmake_dir",
     "get_include",
     "get_num_threads",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._optimizers import TrainState
+from ._plots import new_axes
 
 
 @dataclass
@@ -66,12 +67,7 @@ class History:
         >>> history = fb.MLP((1, 1), loss="squared_error").fit([[1.0]], [2.0], epochs=3)
         >>> history.plot().figure.savefig("loss.png")  # doctest: +SKIP
         """
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError("[plot] needs matplotlib, which is missing: pip install matplotlib") from error
-            ax = pyplot.subplots()[1]
+        ax = new_axes() if ax is None else ax
         for label, values in (("loss", self.loss), ("val_loss", self.val_loss)):
             if values:
                 ax.plot(range(1, len(values) + 1), values, label=label)

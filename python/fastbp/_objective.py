@@ -35,12 +35,12 @@ class Objective:
     array([2., 1.])
     """
 
-    def __init__(self, net: Network, X: Any, y: Any, sample_weight: Any) -> None:
+    def __init__(self, net: Network, X: Any, y: Any, sample_weight: Any, *, method: str = "objective") -> None:
         self._net = net._with_recipe(dtype=np.dtype(np.float64))
-        self._X, self._y = as_array("objective", "X", X), as_array("objective", "y", y)
-        self._weight = as_array("objective", "sample_weight", sample_weight)
-        self._function = self._net._row_loss("objective", self._X, self._y)
-        self._net._core.check("objective", self._X, self._y, self._weight, False, self._function)
+        self._X, self._y = as_array(method, "X", X), as_array(method, "y", y)
+        self._weight = as_array(method, "sample_weight", sample_weight)
+        self._function = self._net._row_loss(method, self._X, self._y)
+        self._net._core.check(method, self._X, self._y, self._weight, False, self._function)
         self.x0: Vector = net.params.astype(np.float64)
 
     def fun(self, p: ArrayLike) -> float:

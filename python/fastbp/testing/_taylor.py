@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._plots import new_axes
+
 Vector = NDArray[np.float64]
 STEPS: Vector = np.ldexp(1.0, -np.arange(1, 23))
 EPS = float(np.finfo(np.float64).eps)
@@ -33,10 +35,7 @@ class Taylor:
 
     def plot(self, ax: Any = None) -> Any:
         """The remainders over the steps, both logarithmic: straight lines of slope 1, 2 and 3. Needs matplotlib."""
-        if ax is None:
-            from matplotlib.pyplot import subplots
-
-            ax = subplots()[1]
+        ax = new_axes() if ax is None else ax
         for name, remainder in self.remainders.items():
             shown = remainder > 0
             ax.loglog(self.steps[shown], remainder[shown], "o-", label=f"{name}: order {self.orders[name]:.2f}")

@@ -1,7 +1,7 @@
-"""The lecture's optimisation: gradient descent, descent directions, stationary points, convexity. Needs SciPy."""
+"""Gradient descent and descent directions."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Vector = NDArray[np.float64]
 Function = Callable[..., Any]
 
-__all__ = [
-    "check_convexity",
-    "classify_stationary_point",
-    "gradient_descent",
-    "is_descent_direction",
-    "steepest_descent_direction",
-]
-
 SUFFICIENT, SHRINK, MOST_HALVINGS = 1e-4, 0.5, 60  # Armijo's rule
-LARGE = 50  # above so many variables the extreme eigenvalues come from Lanczos' method
 
 
 def steepest_descent_direction(grad: ArrayLike) -> Vector:
@@ -61,7 +52,10 @@ def gradient_descent(
     tol: float = 1e-6,
     maxiter: int = 1000,
     callback: Callable[[Vector], Any] | None = None,
-    **unused: Any,
+    hess: Any = None,
+    hessp: Any = None,
+    bounds: Any = None,
+    constraints: Any = (),
 ) -> Any:
     """Gradient descent x_{k+1} = x_k - t_k grad f(x_k), until the gradient is shorter than tol.
 
@@ -82,8 +76,11 @@ def gradient_descent(
     maxiter : int
     callback : callable, optional
         ``callback(x)`` after each step; StopIteration ends the search.
-    **unused
-        What SciPy passes to any method: ``scipy.optimize.minimize(fun, x0, jac=.., method=gradient_descent)`` works.
+    hess, hessp
+        Not used; SciPy passes them to any method: ``scipy.optimize.minimize(fun, x0, jac=.., method=gradient_descent)``
+        works, with step, tol and maxiter as its options.
+    bounds, constraints
+        Refused unless empty.
 
     Returns
     -------
@@ -99,6 +96,8 @@ def gradient_descent(
     """
     from scipy.optimize import OptimizeResult
 
+    if bounds is not None or constraints:
+        raise ValueError("[gradient_descent] bounds and constraints are not empty; gradient descent knows of neither")
     problem = _Counted(fun, args, jac)
     x = np.array(x0, dtype=np.float64)
     path, message, success = [x], "the number of steps is used up", False
@@ -181,112 +180,3 @@ def _step_length(problem: _Counted, step: Any, k: int, x: Vector, value: float, 
             return t
         t *= SHRINK
     return None
-
-
-def classify_stationary_point(
-    x: ArrayLike,
-    *,
-    jac: Function | None = None,
-    hess: Function | ArrayLike | None = None,
-    hessp: Callable[[Vector, Vector], ArrayLike] | None = None,
-    tol: float = 1e-6,
-) -> tuple[str, tuple[float, float]]:
-    """What kind of stationary point x is: "minimum", "maximum", "saddle" or "degenerate"; and the extreme eigenvalues.
-
-    By the signs of the Hessian's smallest and largest eigenvalue, Lanczos' from SciPy where there are many variables.
-    "degenerate": one of them is 0 as far as can be told, and the second derivative decides nothing.
-
-    Parameters
-    ----------
-    x : array_like (n,)
-    jac : callable, optional
-        The gradient: an x where it is not 0, measured against the curvature, is refused.
-    hess : callable or array_like (n, n)
-        The Hessian at x, or a function that gives it.
-    hessp : callable
-        ``hessp(x, v)``, instead.
-    tol : float
-        What counts as 0, relative to the largest eigenvalue.
-
-    Examples
-    --------
-    >>> import fastbp as fb
-    >>> fb.optimize.classify_stationary_point([0.0, 0.0], hess=[[2.0, 0.0], [0.0, -1.0]])
-    ('saddle', (-1.0, 2.0))
-    """
-    at = np.array(x, dtype=np.float64)
-    low, high = _extreme_eigenvalues(at, hess, hessp)
-    size = max(abs(low), abs(high))
-    if jac is not None:
-        length = float(np.linalg.norm(np.asarray(jac(at), dtype=np.float64)))
-        if length > np.sqrt(tol) * max(size, 1.0):
-            raise ValueError(f"[classify_stationary_point] the gradient at x has length {length:.3g}, expected 0")
-    zero = tol * size
-    if low < -zero and high > zero:
-        return "saddle", (low, high)
-    if low > zero:
-        return "minimum", (low, high)
-    if high < -zero:
-        return "maximum", (low, high)
-    return "degenerate", (low, high)
-
-
-def _extreme_eigenvalues(x: Vector, hess: Any, hessp: Any) -> tuple[float, float]:
-    if (hess is None) == (hessp is None):
-        raise TypeError("[classify_stationary_point] expected either hess or hessp")
-    if hess is not None:
-        matrix = np.asarray(hess(x) if callable(hess) else hess, dtype=np.float64)
-        if matrix.shape != (x.size, x.size):
-            raise ValueError(
-                f"[classify_stationary_point] hess has shape {matrix.shape}, expected {(x.size, x.size)}"
-            )
-    elif x.size <= LARGE:
-        matrix = np.array([np.asarray(hessp(x, v), dtype=np.float64) for v in np.eye(x.size)])
-    else:
-        from scipy.sparse.linalg import LinearOperator, eigsh
-
-        operator = LinearOperator((x.size, x.size), matvec=lambda v: np.asarray(hessp(x, v.ravel())), dtype=np.float64)
-        low, high = (float(eigsh(operator, k=1, which=which, return_eigenvectors=False)[0]) for which in ("SA", "LA"))
-        return low, high
-    eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    return float(eigenvalues[0]), float(eigenvalues[-1])
-
-
-def check_convexity(
-    fun: Function, sampler: Callable[[np.random.Generator], ArrayLike], *, trials: int = 1000, seed: int = 0
-) -> tuple[Vector, Vector, float] | None:
-    """Search for a violation of Jensen's inequality f(a x + (1 - a) y) <= a f(x) + (1 - a) f(y).
-
-    Parameters
-    ----------
-    fun : callable
-        ``fun(x) -> float``.
-    sampler : callable
-        ``sampler(rng) -> (n,)``: points of the set on which to look.
-    trials : int
-    seed : int
-
-    Returns
-    -------
-    (x, y, a) or None
-        The witness that f is not convex; None where none was found, which proves nothing.
-
-    Examples
-    --------
-    >>> import numpy as np, fastbp as fb
-    >>> fb.optimize.check_convexity(lambda x: x @ x, lambda rng: rng.standard_normal(3)) is None
-    True
-    >>> x, y, a = fb.optimize.check_convexity(lambda x: np.sin(x[0]), lambda rng: rng.uniform(0, 3, 1))
-    """
-    rng = np.random.default_rng(seed)
-    for _ in range(trials):
-        x, y = (np.asarray(sampler(rng), dtype=np.float64) for _ in range(2))
-        for a in _weights(rng):
-            below, above = float(fun(a * x + (1 - a) * y)), a * float(fun(x)) + (1 - a) * float(fun(y))
-            if below > above + 1e-9 * max(abs(below), abs(above), 1.0):
-                return x, y, a
-    return None
-
-
-def _weights(rng: np.random.Generator) -> Iterable[float]:
-    return 0.5, float(rng.uniform())

@@ -1,0 +1,71 @@
+"""A Jacobian and its transpose against each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Linear = Callable[[Any], ArrayLike]
+
+
+def check_adjoint(
+    jvp: Linear, vjp: Linear, v_shape: int | tuple[int, ...], c_shape: int | tuple[int, ...], *,
+    trials: int = 5, seed: int = 0,
+) -> float:  # fmt: skip
+    """Whether two functions are each other's transpose: c . jvp(v) = v . vjp(c) for random v and c.
+
+    It needs no differences and is exact to rounding. What both get wrong in the same way it cannot see: `taylor_test`
+    and `check_gradient` can.
+
+    Parameters
+    ----------
+    jvp : callable
+        ``jvp(v)``: the product of the Jacobian with v.
+    vjp : callable
+        ``vjp(c)``: the product of its transpose with c.
+    v_shape, c_shape : int or tuple of int
+        The shapes of v and c.
+    trials : int
+        How many pairs.
+    seed : int
+        Of the pairs.
+
+    Returns
+    -------
+    float
+        The largest difference, relative to abs(c) abs(jvp(v)) + abs(v) abs(vjp(c)).
+
+    Raises
+    ------
+    AssertionError
+        Where they differ by more than rounding explains in the type of the results.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> net = fb.MLP((3, 4, 2), activation="tanh", dtype="float64", seed=0)
+    >>> X = np.eye(3)
+    >>> pullback = net.vjp(X)[1]
+    >>> fb.testing.check_adjoint(lambda v: net.jvp(X, v), lambda c: pullback(c)[0], net.params.shape, (3, 2)) < 1e-12
+    True
+    """
+    rng = np.random.default_rng(seed)
+    largest = 0.0
+    for _ in range(trials):
+        v, c = rng.standard_normal(v_shape), rng.standard_normal(c_shape)
+        forward, backward = np.asarray(jvp(v)), np.asarray(vjp(c))
+        for name, found, expected in (("jvp(v)", forward, c.shape), ("vjp(c)", backward, v.shape)):
+            if found.shape != expected:
+                raise ValueError(f"[check_adjoint] {name} has shape {found.shape}, expected {expected}")
+        left, right = float(np.vdot(c, forward)), float(np.vdot(v, backward))
+        size = float(np.linalg.norm(c) * np.linalg.norm(forward) + np.linalg.norm(v) * np.linalg.norm(backward))
+        error = abs(left - right) / size if size else 0.0
+        if not error <= 100 * max(_eps(forward), _eps(backward)):
+            raise AssertionError(f"[check_adjoint] c . jvp(v) = {left:.9g}, v . vjp(c) = {right:.9g}")
+        largest = max(largest, error)
+    return largest
+
+
+def _eps(found: Any) -> float:
+    return float(np.finfo(found.dtype if found.dtype.kind == "f" else np.float64).eps)
