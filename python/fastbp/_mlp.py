@@ -1,6 +1,7 @@
 """fastbp.MLP: a fully connected network as a caller sees it."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,17 +216,16 @@ class MLP(Examples):
         (array([[-3.]], dtype=float32), array([-3., -6.], dtype=float32))
         """
         names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
-        wanted = {one_of("[backward] returns", name, (*RETURNS, *MORE_RETURNS)) for name in names}
-        ask = wanted - {"weight_grads", "bias_grads"} | ({"grad"} if wanted & {"weight_grads", "bias_grads"} else set())
+        asked, shadows = _asked(tuple(map(str, names)))
         X, y, function = self._data("backward", as_array("backward", "X", X), y)
         found = self._core.backward(
-            self._params, X, y, sample_weight, is_sum("backward", reduction), function, sorted(ask)
+            self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
         )
         if "x" in found:
             found["x"] = [X, *found["x"]]
-        if "grad" in found:
-            shadow = layer_views(found["grad"], self.layer_sizes)
-            found.update({name: part for name, part in shadow.items() if name in wanted})
+        if shadows:
+            by_layer = layer_views(found["grad"], self.layer_sizes)
+            found.update({name: by_layer[name] for name in shadows})
         return SimpleNamespace(**found)
 
     def vjp(self, X: ArrayLike) -> tuple[Array, "Pullback"]:
@@ -377,6 +377,14 @@ class MLP(Examples):
             return 0.0
         w = np.concatenate([w.ravel() for w in self._weights]).astype(np.float64)
         return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
+
+
+@lru_cache(maxsize=64)
+def _asked(returns: tuple[str, ...]) -> tuple[list[str], set[str]]:
+    """What the core is asked for, and which views of the gradient are made of its answer."""
+    wanted = {one_of("[backward] returns", name, (*RETURNS, *MORE_RETURNS)) for name in returns}
+    shadows = wanted & {"weight_grads", "bias_grads"}
+    return sorted(wanted - shadows | ({"grad"} if shadows else set())), shadows
 
 
 class Pullback:
