@@ -12,6 +12,7 @@ from ._early_stopping import EarlyStopping
 from ._functions import Huber, Pinball
 from ._history import History
 from ._mlp import MLP
+from ._models import load, save
 from ._optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop, TrainState
 from ._paths import get_cmake_dir, get_include
 from ._threads import get_num_threads, set_num_threads
@@ -36,8 +37,10 @@ __all__ = [
     "get_cmake_dir",
     "get_include",
     "get_num_threads",
+    "load",
     "optimize",
     "reference",
+    "save",
     "schedules",
     "set_num_threads",
     "show_config",

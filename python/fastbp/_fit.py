@@ -36,7 +36,7 @@ class Epochs:
     def __init__(
         self, method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState, *, chunks: bool = False
     ) -> None:
-        self.rule = _check_state(method, net, state)
+        self.rule = _trainable(method, net, state)
         self.method, self.net, self.state = method, net, state
         self.source: Held | Streamed
         if chunks:
@@ -112,7 +112,7 @@ def _run_steps(
 
 def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> float:
     """MLP.train_step: one mini-batch, and no epoch: the row orders of a later fit stay as they were."""
-    rule = _check_state("train_step", net, state)
+    rule = _trainable("train_step", net, state)
     X, y = as_array("train_step", "X", X), as_array("train_step", "y", y)
     weight = as_array("train_step", "sample_weight", sample_weight)
     data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0)
@@ -286,7 +286,8 @@ def _order(state: TrainState, data: Data) -> NDArray[np.int64]:
     return np.random.default_rng([state.seed, state.epoch, data.number]).permutation(data.rows)
 
 
-def _check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
+def check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
+    """The core's rule of the state, if that is one of such a net's."""
     if not isinstance(state, TrainState):
         raise TypeError(f"[{method}] state is {type(state).__name__}, expected a TrainState (optimizer.init)")
     if state.shape != net.params.shape or state.dtype != net.params.dtype:
@@ -294,7 +295,11 @@ def _check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
             f"[{method}] state was made for {state.dtype}{state.shape}, "
             f"the net has {net.params.dtype}{net.params.shape}"
         )
-    rule = state.check(method)
+    return state.check(method)
+
+
+def _trainable(method: str, net: "MLP", state: TrainState) -> StepRule:
+    rule = check_state(method, net, state)
     if not net.params.flags.writeable:
         raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
     return rule
