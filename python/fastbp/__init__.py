@@ -5,6 +5,7 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 """
 
 from . import optimize, reference, schedules, testing
+from ._checkpoint import Checkpoint
 from ._config import offer_scipy_blas, show_config
 from ._core import __version__
 from ._diagnosis import diagnose
@@ -25,6 +26,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Checkpoint",
     "EarlyStopping",
     "History",
     "Huber",

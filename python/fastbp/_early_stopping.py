@@ -106,19 +106,19 @@ def early_stopping(given: object, history: History, has_validation: bool) -> Ear
         except TypeError:
             expected = "expected a number of epochs or fb.EarlyStopping(..)"
             raise TypeError(f"[fit] early_stopping is {given!r}, {expected}") from None
-    check_monitor("fit", "early_stopping", given.monitor, history, has_validation)
+    check_monitor("[fit] early_stopping", given.monitor, history, has_validation)
     return given
 
 
-def check_monitor(method: str, argument: str, monitor: str, history: History, has_validation: bool) -> None:
+def check_monitor(argument: str, monitor: str, history: History, has_validation: bool) -> None:
     """Whether there is such a thing to watch, and its name says which values are better."""
     names = [name for name in monitored(history) if has_validation or name != "val_loss"]
     if monitor not in names:
         cure = "" if has_validation or not monitor.startswith("val_") else "; validation_data is missing"
-        raise ValueError(f"[{method}] {argument} monitors {monitor!r}, expected one of {', '.join(names)}{cure}")
+        raise ValueError(f"{argument} monitors {monitor!r}, expected one of {', '.join(names)}{cure}")
     if not _metric_of(monitor).endswith(SMALLER_IS_BETTER + LARGER_IS_BETTER):
         raise ValueError(
-            f"[{method}] {argument} monitors {monitor!r}, expected a function whose name says which values are better: "
+            f"{argument} monitors {monitor!r}, expected a function whose name says which values are better: "
             "ending in _score (large ones) or in _error, _loss or _deviance (small ones)"
         )
 

@@ -59,7 +59,7 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     >>> again.loss, (again.params == net.params).all()
     (Huber(delta=2.0), np.True_)
     """
-    file = _path("save", path)
+    file = path_of("save", "path", path)
     if not isinstance(net, MLP):
         raise TypeError(f"[save] net is {type(net).__name__}, expected an fb.MLP")
     description = {"net": _described_net(net)}
@@ -111,7 +111,7 @@ def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainS
     >>> again.fit(X, y, state=state, epochs=5).loss == rest.loss
     True
     """
-    file = _path("load", path)
+    file = path_of("load", "path", path)
     name = f"'{file}'"
     description, tensors = unpacked(file.read_bytes(), name)
     try:
@@ -127,11 +127,11 @@ def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainS
     return (net, state) if with_state and state is not None else net
 
 
-def _path(method: str, path: Any) -> Path:
+def path_of(method: str, argument: str, given: Any) -> Path:
     try:
-        return Path(path)
+        return Path(given)
     except TypeError:
-        raise TypeError(f"[{method}] path is {path!r}, expected a str or a path") from None
+        raise TypeError(f"[{method}] {argument} is {given!r}, expected a str or a path") from None
 
 
 def _tensors(net: MLP, state: TrainState | None) -> dict[str, Array]:
@@ -151,7 +151,7 @@ def _described_net(net: MLP) -> dict[str, Any]:
     elif loss is not None and not isinstance(loss, str):
         raise ValueError(
             f"[save] the net's loss is {loss!r}, expected a name, fb.Huber(..), fb.Pinball(..) or None: a file holds "
-            "no functions. Save a net made with loss=None that has these params, and make one with the loss after loading"
+            "no functions. Save a net made with loss=None that has these params; after loading make one with the loss"
         )
     return {
         "layer_sizes": net.layer_sizes,

@@ -29,7 +29,8 @@ def packed(description: dict[str, Any], tensors: dict[str, Array]) -> tuple[byte
 
     from safetensors.numpy import save
 
-    checksums = {"header": _ZEROS.decode(), **{name: sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}}
+    digests = {name: sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}
+    checksums = {"header": _ZEROS.decode(), **digests}
     whole = {"format": FORMAT, "fastbp": __version__, **description, "sha256": checksums}
     raw = memoryview(save(tensors, {_KEY: json.dumps(whole, separators=(",", ":"), default=_plain)}))
     header, data = raw[: _header_end(raw)], raw[_header_end(raw) :]
