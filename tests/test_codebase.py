@@ -84,7 +84,7 @@ def test_the_reference_knows_numpy_alone():
     assert set(imports(PYTHON / "reference.py")) <= allowed
 
 
-FRAMEWORKS = {"torch", "jax", "sklearn", "scipy", "pandas", "matplotlib", "tqdm", "threadpoolctl"}
+FRAMEWORKS = {"torch", "jax", "sklearn", "scipy", "pandas", "matplotlib", "safetensors", "tqdm", "threadpoolctl"}
 
 
 @pytest.mark.parametrize("path", sorted(PYTHON.rglob("*.py")), ids=lambda p: p.name)

@@ -128,7 +128,14 @@ HOSTILE = {
         f"dtype {dtype}": lambda d, h, dtype=dtype: h["weights.0"].update(dtype=dtype)
         for dtype in ("F64", "I32", "BF16", "F8_E4M3", "C64", "object", "", 3)
     },
-    "dtype of the same size": lambda d, h: h["biases.1"].update(dtype="I32"),
+    **{
+        f"{form['dtype']} of the same bytes": lambda d, h, form=form: h["biases.1"].update(form)
+        for form in (
+            {"dtype": "I32"}, {"dtype": "BF16", "shape": [2]}, {"dtype": "F16", "shape": [2]},
+            {"dtype": "F8_E4M3", "shape": [4]}, {"dtype": "F4", "shape": [8]}, {"dtype": "BOOL", "shape": [4]},
+        )
+    },
+    "tensor of no numbers": lambda d, h: h.update(empty={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}),
     "tensor missing": lambda d, h: h.pop("biases.0") and None,
     "tensor renamed": lambda d, h: h.update({"weights.2": h.pop("weights.1")}),
     "tensor without offsets": lambda d, h: h["biases.0"].pop("data_offsets") and None,
@@ -145,7 +152,7 @@ HOSTILE = {
             "loss": ("mse", 3, {"Adam": {}}, {"Huber": {}, "Pinball": {}}, {"Huber": {"delta": -1}}, {}, [], True),
             "activations": (["tanh"], ["tanh"] * 3, ["softmax", "tanh"], [["tanh", 1.0], "exp"], [], None, [{}, 1]),
             "dtype": ("float64", "float16", "O", "S2147483647", None, ["float32"], {"names": ["a"]}),
-            "l2": (-1, "1", 10**400, None, [1]),
+            "l2": (-1, "1", int("9" * 400), None, [1]),
             "l1": (float("nan"),),
             "dropout": ([1.5], [0.1, 0.1], None, "0.5"),
             "init": ("zeros",),
