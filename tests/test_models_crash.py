@@ -159,7 +159,7 @@ def test_a_link_stays_a_link(file, tmp_path):
 
 def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path, "/dev/null"):
+    for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ValueError, match=r"\[save\] path is '.*', which exists and is not a file"):
             fb.save(net(1), path)
     assert os.listdir(tmp_path) == ["pipe"]

@@ -3,9 +3,8 @@
 import math
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._early_stopping import check_monitor, monitored, sign
 from ._history import History
@@ -15,11 +14,10 @@ from ._numbers import count, finite
 if TYPE_CHECKING:
     from ._mlp import MLP
 
-_NAME = re.compile(r"epoch-(\d+)(?:-(.+)=(-?(?:inf|nan|\d+(?:\.\d+)?(?:e[-+]\d+)?)))?\.safetensors")
+_NAME = r"epoch-(\d+)(?:-(.+)=(-?(?:inf|nan|\d+(?:\.\d+)?(?:e[-+]\d+)?)))?\.safetensors"
 
 
-@dataclass(frozen=True)
-class _Saved:
+class _Saved(NamedTuple):
     """A file of the folder, by its name."""
 
     path: Path
@@ -136,7 +134,7 @@ class Checkpoint:
         """What the folder holds, by epochs."""
         found = []
         for path in self.folder.glob("epoch-*.safetensors"):
-            if match := _NAME.fullmatch(path.name):
+            if match := re.fullmatch(_NAME, path.name):
                 epoch, monitor, value = match.groups()
                 found.append(_Saved(path, int(epoch), monitor, math.nan if value is None else float(value)))
         return sorted(found, key=lambda saved: saved.epoch)

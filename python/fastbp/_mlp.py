@@ -335,7 +335,7 @@ class MLP(Examples):
         max_example_norm : float, optional
             As for `value_and_grad`, in each step: with noise added by a grad_hook, differentially private training.
         callbacks : iterable of callable
-            f(net, history) after each epoch; may write net.params; StopIteration ends the fit.
+            f(net, history) after each epoch, such as fb.Checkpoint; may write net.params; StopIteration ends the fit.
         grad_hook : callable, optional
             f(k, g) in each step for k = L-1 .. 0, before clipping: g, the gradient of weights[k] and biases[k]
             (flat), may be written, to add up the gradients of several processes, say. Valid during the call only.

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 FORMAT = 1
 _KEY = "fastbp"
 _ZEROS = b"0" * 64
-_SEAL = re.compile(rb'\\"sha256\\":\{\\"header\\":\\"([0-9a-f]{64})\\"')  # in a text within the header's own JSON
+_SEAL = rb'\\"sha256\\":\{\\"header\\":\\"([0-9a-f]{64})\\"'  # in a text within the header's own JSON
 
 
 def packed(description: dict[str, Any], tensors: dict[str, Array]) -> tuple[bytes, memoryview]:
@@ -34,7 +34,7 @@ def packed(description: dict[str, Any], tensors: dict[str, Array]) -> tuple[byte
     whole = {"format": FORMAT, "fastbp": __version__, **description, "sha256": checksums}
     raw = memoryview(save(tensors, {_KEY: json.dumps(whole, separators=(",", ":"), default=_plain)}))
     header, data = raw[: _header_end(raw)], raw[_header_end(raw) :]
-    (seal,) = _SEAL.finditer(header)
+    (seal,) = re.finditer(_SEAL, header)
     digest = sha256(header).hexdigest().encode()
     return b"".join((header[: seal.start(1)], digest, header[seal.end(1) :])), data
 
@@ -66,7 +66,7 @@ def _header_end(raw: bytes | memoryview) -> int:
 
 
 def _check_header(header: bytes, name: str) -> None:
-    seals = list(_SEAL.finditer(header))
+    seals = list(re.finditer(_SEAL, header))
     if len(seals) != 1:
         raise ValueError(f"[load] {name} is damaged, or was not written by fastbp: its header has no checksum")
     start, end = seals[0].span(1)
