@@ -42,7 +42,7 @@ def test_training_goes_on_from_every_file_bit_for_bit(tmp_path):
 
 
 def test_a_training_that_goes_on_in_its_folder(tmp_path):
-    """The same lines before and after an interruption; epochs are counted over all fits."""
+    """The same lines before and after an interruption."""
 
     def train(limit):
         checkpoint = fb.Checkpoint(tmp_path, every=2)
@@ -64,6 +64,13 @@ def test_a_training_that_goes_on_in_its_folder(tmp_path):
     straight.fit(X, Y, epochs=8, seed=3, **OPTIONS)
     np.testing.assert_array_equal(train(None).params, straight.params)
     assert epochs(tmp_path) == [2, 4, 6, 8]
+
+
+def test_epochs_are_counted_over_all_fits(tmp_path):
+    net = make()
+    history = net.fit(X, Y, epochs=2)
+    net.fit(X, Y, state=history.state, epochs=5, callbacks=[fb.Checkpoint(tmp_path, every=3)])
+    assert epochs(tmp_path) == [3, 6]
 
 
 def test_minutes(tmp_path, monkeypatch):
@@ -91,10 +98,10 @@ def test_the_newest_are_kept(tmp_path):
     assert checkpoint.latest == tmp_path / "epoch-000005.safetensors"
 
 
-VALUES = [3.0, 1e-05, -2.0, float("nan"), 1e-05, 1e22, 0.1, float("inf")]
+VALUES = [float("nan"), 3.0, 1e-05, -2.0, float("nan"), 1e-05, 1e22, float("inf")]
 
 
-@pytest.mark.parametrize("name, best", [("own_error", [3, 2, 5]), ("own_score", [8, 6, 1])])
+@pytest.mark.parametrize("name, best", [("own_error", [4, 3, 6]), ("own_score", [8, 7, 2])])
 def test_the_best_are_kept_and_the_newest(tmp_path, name, best):
     values = iter(VALUES)
 
@@ -111,7 +118,8 @@ def test_the_best_are_kept_and_the_newest(tmp_path, name, best):
 
     make().fit(X, Y, epochs=8, metrics=[metric], callbacks=[checkpoint, look])
     assert kept[2] == [1, 2, 3]
-    assert kept[3] == [1, 2, 3, 4]  # not a number, but the newest
+    assert kept[3] == [2, 3, 4]  # not a number is never better
+    assert kept[4] == [2, 3, 4, 5]  # but may be the newest
     assert kept[-1] == sorted({*best, 8})
     assert checkpoint.best == fb.Checkpoint(tmp_path, monitor=name).best
     assert checkpoint.best.name == f"epoch-{best[0]:06d}-{name}={VALUES[best[0] - 1]!r}.safetensors"
@@ -138,6 +146,9 @@ def test_another_training_is_refused_in_the_folder(tmp_path):
     with pytest.raises(ValueError, match=r"\[fit\] Checkpoint finds '.*epoch-000003.safetensors' after epoch 1, exp"):
         make().fit(X, Y, epochs=3, callbacks=[fb.Checkpoint(tmp_path, keep=1)])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    second = fb.load(tmp_path / "epoch-000002.safetensors", with_state=True)[1]
+    with pytest.raises(ValueError, match="finds"):  # the third epoch again
+        make().fit(X, Y, epochs=1, state=second, callbacks=[fb.Checkpoint(tmp_path)])
     make().fit(X, Y, epochs=1, state=first.state, callbacks=[fb.Checkpoint(tmp_path)])
     assert epochs(tmp_path) == [1, 2, 3, 4]
 
