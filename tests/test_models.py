@@ -1,5 +1,6 @@
 """fb.save and fb.load: every net and every state comes back to the bit, and goes on as if nothing had been."""
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -250,6 +251,26 @@ def test_a_frozen_net_is_saved(path):
     state = fb.Adam().init(net.params, seed=0)
     net.params.flags.writeable = False
     same(net, through_file(path, net, state)[0])
+
+
+def test_a_net_that_another_thread_trains(path):
+    """The file is whole, with numbers from before and after."""
+    net = fb.MLP((200, 200, 200), init="zeros")
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            net.params += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(20):
+            through_file(path, net)
+    finally:
+        stop.set()
+        thread.join()
+    assert net.params[0] > 0
 
 
 def test_a_file_without_a_state(path):

@@ -112,7 +112,7 @@ def test_the_checksums_are_as_they_are_described(good):
     assert rewritten(good, lambda description, header: None) == good
 
 
-HUGE = [2**31 - 1] * 3
+HUGE = [2**31 - 1, 2**31 - 1, 1], [2**22, 2**22, 1]
 OFFSETS = {
     "beyond": [156, 160], "negative": [-4, 8], "backwards": [12, 0], "overlapping": [4, 16], "gap": [0, 8],
     "huge": [0, 2**63], "more": [0, 2**64 - 1], "beyond 64 bits": [0, 2**70], "fractional": [0.5, 12],
@@ -148,7 +148,7 @@ HOSTILE = {
     **{
         f"net: {key} {x}"[:60]: lambda d, h, key=key, x=x: d["net"].update({key: x})
         for key, values in {
-            "layer_sizes": (HUGE, [2, 3], [2, 1, 3], [2], [], [0, 3], [2, 3.0, 1], "231", None, 2**70, [2**70, 3]),
+            "layer_sizes": (*HUGE, [2, 3], [2, 1, 3], [2], [], [0, 3], [2, 3.0, 1], "231", None, 2**70, [2**70, 3]),
             "loss": ("mse", 3, {"Adam": {}}, {"Huber": {}, "Pinball": {}}, {"Huber": {"delta": -1}}, {}, [], True),
             "activations": (["tanh"], ["tanh"] * 3, ["softmax", "tanh"], [["tanh", 1.0], "exp"], [], None, [{}, 1]),
             "dtype": ("float64", "float16", "O", "S2147483647", None, ["float32"], {"names": ["a"]}),

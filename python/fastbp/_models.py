@@ -47,7 +47,8 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     TypeError
         If net, path or state are something else.
     OSError
-        If the file cannot be written. In every case the old file is as it was.
+        If the file cannot be written. In every case the old file is as it was, unless the last step fails, to make sure
+        that the folder is on the disk: then the new one is there.
 
     Examples
     --------
@@ -66,7 +67,8 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     if state is not None:
         check_state("save", net, state)
         description["state"] = _described_state(state)
-    write_whole(file, packed(description, _tensors(net, state)))
+    tensors = {name: tensor.copy() for name, tensor in _tensors(net, state).items()}  # another thread may train on
+    write_whole(file, packed(description, tensors))
 
 
 @overload
