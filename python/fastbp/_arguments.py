@@ -66,6 +66,11 @@ def as_array(method: str, argument: str, data: Any) -> Any:
         raise ValueError(f"[{method}] {argument} cannot be made an array of numbers: {error}") from None
 
 
+def as_rows(method: str, X: Any) -> Any:
+    """X as the core takes it and slices can be taken of it; sparse matrices in compressed rows."""
+    return X.tocsr() if hasattr(X, "tocsr") else as_array(method, "X", X)
+
+
 def dropout_rates(dropout: object, hidden: int) -> list[float]:
     """One rate per layer, that of the output 0, from one for all hidden layers or a sequence with one for each."""
     rates = list(dropout) if isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str) else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arguments import as_array
+from ._arguments import as_array, as_rows
 from ._functions import REAL_KINDS
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def checked(
     method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, *, number: int = 0, may_weigh_nothing: bool = False
 ) -> Data:
     """The arrays of one chunk, if the core can train on them."""
-    X, weight = as_array(method, "X", X), as_array(method, "sample_weight", sample_weight)
+    X, weight = as_rows(method, X), as_array(method, "sample_weight", sample_weight)
     y = as_array(method, "y", y)
     function = net._row_loss(method, X, y)
     plain = isinstance(weight, np.ndarray) and weight.size > 0 and weight.dtype.kind in REAL_KINDS
     weighs = not (may_weigh_nothing and plain) or bool(weight.any())
     net._core.check(method, X, y, weight, not weighs, function)
-    return Data(X, y, weight, function, len(X), number, weighs)
+    return Data(X, y, weight, function, X.shape[0], number, weighs)
 
 
 class Held:

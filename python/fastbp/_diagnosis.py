@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array
+from ._arguments import as_array, as_rows
 from ._mlp import MLP
 from ._numbers import count, limit_of
 from ._objective import Objective
@@ -195,10 +195,11 @@ def _is_convex(net: MLP) -> bool:
 
 
 def _drawn(X: Any, y: Any, c: Any, rows: int, seed: int) -> tuple[Any, Any, Any]:
-    X, y, c = as_array("diagnose", "X", X), as_array("diagnose", "y", y), as_array("diagnose", "sample_weight", c)
-    if len(X) <= rows or len(y) != len(X):  # what does not fit is refused by the objective
+    X, y, c = as_rows("diagnose", X), as_array("diagnose", "y", y), as_array("diagnose", "sample_weight", c)
+    n = X.shape[0]
+    if n <= rows or len(y) != n:  # what does not fit is refused by the objective
         return X, y, c
-    order = np.sort(np.random.default_rng(seed).permutation(len(X))[:rows])
+    order = np.sort(np.random.default_rng(seed).permutation(n)[:rows])
     return X[order], y[order], None if c is None else c[order]
 
 
@@ -230,7 +231,8 @@ def _findings(net: MLP, d: Diagnosis, X: Any, lr: float) -> list[str]:
     if len(d.layers) > 1 and first < VANISHING * last:
         ratio = f"layer 1's is {first / last:.1g} of the last one's, relative to their parameters"
         found.append(f"the gradient vanishes on its way back: {ratio}")
-    found.extend(_of_inputs(np.asarray(X, dtype=np.float64)))
+    if not hasattr(X, "tocsr"):  # whose columns cannot be shifted, and are scaled as they are for a reason
+        found.extend(_of_inputs(np.asarray(X, dtype=np.float64)))
     low, high = d.eigenvalues
     if lr * max(abs(low), abs(high)) > 2:
         found.append(f"lr = {lr:g} is above 2 / L = {2 * d.safe_step:.3g}: plain gradient descent overshoots")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import as_array
+from ._arguments import as_array, as_rows
 from ._functions import one_of
 from ._network import Array
 from ._tangents import Tangents
@@ -41,10 +41,10 @@ class Examples(Tangents):
         array([[-3., -6., -3.],
                [ 0.,  1.,  1.]], dtype=float32)
         """
-        rows: Any = as_array("example_grads", "X", X)
+        rows: Any = as_rows("example_grads", X)
         targets: Any = as_array("example_grads", "y", y)
         self._core.check("example_grads", rows, targets, None, True, self._row_loss("example_grads", rows, targets))
-        grads = self._rows_out("example_grads", out, (len(rows), self.params.size))
+        grads = self._rows_out("example_grads", out, (rows.shape[0], self.params.size))
         self._write_example_grads(self._core_backward, rows, targets, grads)
         return grads
 
@@ -69,7 +69,7 @@ class Examples(Tangents):
         array([[[3., 4.]]], dtype=float32)
         """
         one_of("[jacobian] wrt", wrt, ("inputs", "params"))
-        X = as_array("jacobian", "X", X)
+        X = as_rows("jacobian", X)
         x, kept = self._core.forward_kept(self.params, X)
         width = self.layer_sizes[0] if wrt == "inputs" else self.params.size
         jacobian = np.empty((*x.shape, width), dtype=self.dtype)
@@ -88,7 +88,8 @@ class Examples(Tangents):
             part = slice(begin, begin + rows)
             found = backward(X[part], y, part)
             at = 0
-            inputs = [np.asarray(X[part], dtype=self.dtype), *found["x"][:-1]]
+            first = X[part].toarray() if hasattr(X, "toarray") else X[part]
+            inputs = [np.asarray(first, dtype=self.dtype), *found["x"][:-1]]
             for x, delta in zip(inputs, found["deltas"], strict=True):
                 n, size = len(x), x.shape[1] * delta.shape[1]
                 np.multiply(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arguments import as_array, is_sum
+from ._arguments import as_rows, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
 from ._examples import Examples
@@ -82,7 +82,7 @@ class MLP(Examples):
         Parameters
         ----------
         X : array_like (N, d(0))
-            Real numbers of any dtype and memory layout; never copied as a whole.
+            Real numbers of any dtype and layout, or a sparse matrix of SciPy's, best in CSR; never copied as a whole.
         out : ndarray (N, d(L)), optional
             Filled in place and returned.
 
@@ -217,7 +217,7 @@ class MLP(Examples):
         """
         names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
         asked, shadows = _asked(tuple(map(str, names)))
-        X, y, function = self._data("backward", as_array("backward", "X", X), y)
+        X, y, function = self._data("backward", as_rows("backward", X), y)
         found = self._core.backward(
             self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
         )
@@ -251,7 +251,7 @@ class MLP(Examples):
         >>> grad
         array([-3., -6., -3.], dtype=float32)
         """
-        X = as_array("vjp", "X", X)
+        X = as_rows("vjp", X)
         params = self._params.copy()
         x, kept = self._core.forward_kept(params, X)
         return x, Pullback(self._core, params, X, kept)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
-from ._arguments import as_array, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
+from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
@@ -167,5 +167,5 @@ class Network:
         """X and y as the core takes them, and `_row_loss`."""
         if not callable(self._recipe["loss"]):
             return X, y, None
-        X, y = as_array(method, "X", X), as_array(method, "y", y)
+        X, y = as_rows(method, X), as_array(method, "y", y)
         return X, y, self._row_loss(method, X, y)

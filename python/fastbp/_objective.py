@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array
+from ._arguments import as_array, as_rows
 from ._network import Network
 
 Vector = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Objective:
 
     def __init__(self, net: Network, X: Any, y: Any, sample_weight: Any, *, method: str = "objective") -> None:
         self._net = net._with_recipe(dtype=np.dtype(np.float64))
-        self._X, self._y = as_array(method, "X", X), as_array(method, "y", y)
+        self._X, self._y = as_rows(method, X), as_array(method, "y", y)
         self._weight = as_array(method, "sample_weight", sample_weight)
         self._function = self._net._row_loss(method, self._X, self._y)
         self._net._core.check(method, self._X, self._y, self._weight, False, self._function)

@@ -57,6 +57,9 @@ class Trace final : public B {
     void load_weights(const RowSource& s, RowRange r, Matrix<double> t) noexcept override {
         note('l'), on_.load_weights(s, r, t);
     }
+    void load_csr(const RowSource& s, RowRange r, CsrTile<Real> t) noexcept override {
+        note('l'), on_.load_csr(s, r, t);
+    }
     void load_classes(const RowSource& s, RowRange r, Vector<std::int32_t> t) noexcept override {
         note('l'), on_.load_classes(s, r, t);
     }

@@ -50,11 +50,13 @@ std::int64_t size_of(int type) {
     }
 }
 
+bool is_sparse(py::handle object) { return py::hasattr(object, "toarray") && py::hasattr(object, "nnz"); }
+
 // A plain NumPy array passes; everything else goes through numpy.asarray, whose complaints are told with our name.
 py::array as_array(py::handle object, const char* name) {
     if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
         return py::reinterpret_borrow<py::array>(object);
-    if (py::hasattr(object, "toarray") && py::hasattr(object, "nnz"))
+    if (is_sparse(object))
         throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is a sparse " +
                                              text(py::type::of(object).attr("__name__")) +
                                              ", expected a dense array: pass " + name + ".toarray()");
@@ -99,10 +101,52 @@ Input::Input(py::handle object, const char* name, bool optional) {
     array_ = array;
 }
 
+Input Input::rows(py::handle object, const char* name) {
+    const bool plain = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+    if (plain || !py::hasattr(object, "tocsr")) return Input(object, name);
+    Input input;
+    input.take_compressed(object, name);
+    return input;
+}
+
+// SciPy sees to it that the arrays of a matrix in its canonical form fit each other, unless they are written to: what
+// must hold is checked by the core.
+void Input::take_compressed(py::handle object, const char* name) {
+    py::object matrix = object.attr("tocsr")();
+    if (!py::cast<bool>(matrix.attr("has_canonical_format"))) {
+        matrix = matrix.attr("copy")();
+        matrix.attr("sum_duplicates")();
+    }
+    const py::object asarray = py::module_::import("numpy").attr("ascontiguousarray");
+    const Input values(asarray(matrix.attr("data")), name);
+    const py::array starts = asarray(matrix.attr("indptr"));
+    const py::array columns = asarray(matrix.attr("indices"), starts.dtype());
+    const auto shape = py::cast<std::vector<std::int64_t>>(matrix.attr("shape"));
+    const std::string who = name;
+    if (shape.size() != 2)
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      who + " is sparse with shape " + text(matrix.attr("shape")) + ", expected 2 dimensions");
+    if (starts.ndim() != 1 || starts.size() != shape[0] + 1 || columns.ndim() != 1 ||
+        columns.size() != values.view().rows || py::cast<std::int64_t>(starts.attr("item")(shape[0])) > columns.size())
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      who + " is a sparse matrix whose indptr, indices and data do not fit each other");
+    view_ = values.view();
+    view_.dimensions = 2;
+    view_.rows = shape[0];
+    view_.cols = shape[1];
+    view_.col_stride = view_.row_stride;
+    view_.index_type = type_of(starts.dtype().num());
+    view_.columns = columns.data();
+    view_.starts = starts.data();
+    kept_ = columns.size();
+    array_ = py::make_tuple(values.array_, columns, starts);
+}
+
 Extent extent_of(const Input& input, const char* name) {
     const fastbp_array& view = input.view();
     const char* data = static_cast<const char*>(view.data);
     const std::int64_t size = size_of(view.type);
+    if (view.starts != nullptr) return {name, data, data + input.kept() * size};
     if (data == nullptr || view.rows == 0 || view.cols == 0) return {name, nullptr, nullptr};
     const std::int64_t down = (view.rows - 1) * view.row_stride, along = (view.cols - 1) * view.col_stride;
     return {name, data + std::min<std::int64_t>(down, 0) + std::min<std::int64_t>(along, 0),

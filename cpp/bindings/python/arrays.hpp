@@ -37,13 +37,20 @@ class Input {
     Input() = default;
     // None, where `optional`, is an array without data. Refuses data that are not real numbers.
     Input(py::handle object, const char* name, bool optional = false);
+    // The same, or a sparse matrix of SciPy's, as compressed rows.
+    static Input rows(py::handle object, const char* name);
 
     const fastbp_array& view() const { return view_; }
+    // How many numbers lie one after the other, where they are compressed rows.
+    std::int64_t kept() const { return kept_; }
     bool given() const { return array_.ptr() != nullptr; }
 
   private:
-    py::object array_;
+    void take_compressed(py::handle object, const char* name);
+
+    py::object array_;  // or what is kept alive: values, columns and starts
     fastbp_array view_ = {};
+    std::int64_t kept_ = 0;
 };
 
 // Memory that an output must not share.

@@ -19,12 +19,14 @@ struct Batch {
     Input x, y, sample_weight;
     fastbp_data data = {};
 
-    explicit Batch(py::handle X) : x(X, "X") {
+    explicit Batch(py::handle X) : x(Input::rows(X, "X")) {
         data.size = sizeof data;
         data.x = x.view();
     }
     Batch(py::handle X, py::handle targets, py::handle c, bool function)
-        : x(X, "X"), y(function ? Input() : Input(targets, "y", true)), sample_weight(c, "sample_weight", true) {
+        : x(Input::rows(X, "X")),
+          y(function ? Input() : Input(targets, "y", true)),
+          sample_weight(c, "sample_weight", true) {
         data = data_of(x.view(), y.view(), sample_weight.view());
     }
     std::vector<Extent> extents(const py::array& params) const {

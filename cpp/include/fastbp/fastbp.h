@@ -79,15 +79,21 @@ typedef enum fastbp_loss {
 } fastbp_loss;
 
 /* The caller's numbers as they lie in memory: any type, strides in bytes and of any sign, unaligned or in the other
- * byte order. dimensions is 2, or 1 for a vector of `rows` numbers (then cols is 1). data NULL: not given. */
+ * byte order. dimensions is 2, or 1 for a vector of `rows` numbers (then cols is 1). data NULL: not given.
+ *
+ * X may be in compressed rows (CSR) instead, with starts not NULL: numbers starts[i] to starts[i + 1] of data, one
+ * after the other, are those of row i that are not 0, and columns says where they stand, each at most once in a row.
+ * All the rest is 0. col_stride is that of data. */
 typedef struct fastbp_array {
     void* data;
     int32_t type; /* fastbp_type */
     int32_t byte_swapped;
     int32_t dimensions;
-    int32_t reserved;
+    int32_t index_type; /* of columns and starts: FASTBP_INT32 or FASTBP_INT64 */
     int64_t rows, cols;
     int64_t row_stride, col_stride;
+    const void* columns;
+    const void* starts; /* rows + 1 */
 } fastbp_array;
 
 /* ---- the library --------------------------------------------------------------------------------------------- */

@@ -54,14 +54,23 @@ struct TypeOf<std::int64_t> {
 template <class T>
 fastbp_array rows(const T* data, std::int64_t n, std::int64_t columns) {
     const std::int64_t size = sizeof(T);
-    return {const_cast<T*>(data), TypeOf<T>::value, 0, 2, 0, n, columns, columns * size, size};
+    return {const_cast<T*>(data), TypeOf<T>::value, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr};
+}
+
+// A matrix (n, columns) of the caller's in compressed rows: numbers starts[i] to starts[i + 1] of `data` are row i's,
+// and `places` their columns. For X alone.
+template <class T, class Place>
+fastbp_array compressed_rows(const T* data, const Place* places, const Place* starts, std::int64_t n,
+                             std::int64_t columns) {
+    return {
+        const_cast<T*>(data), TypeOf<T>::value, 0, 2, TypeOf<Place>::value, n, columns, 0, sizeof(T), places, starts};
 }
 
 // A vector (n,) of the caller's: class numbers, or targets of a net with one output.
 template <class T>
 fastbp_array labels(const T* data, std::int64_t n) {
     const std::int64_t size = sizeof(T);
-    return {const_cast<T*>(data), TypeOf<T>::value, 0, 1, 0, n, 1, size, size};
+    return {const_cast<T*>(data), TypeOf<T>::value, 0, 1, 0, n, 1, size, size, nullptr, nullptr};
 }
 
 inline fastbp_data data_of(const fastbp_array& x, const fastbp_array& y = {}, const fastbp_array& sample_weight = {}) {

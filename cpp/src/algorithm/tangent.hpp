@@ -8,14 +8,14 @@ namespace fastbp {
 
 // c = a_dot b + a b_dot, the derivative of a product; a factor without a tangent is constant, and one has a tangent.
 template <class Real>
-void product_tangent(Backend<Real>& on, Matrix<const Real> a, Matrix<const Real> a_dot, Matrix<const Real> b,
+void product_tangent(Backend<Real>& on, const Input<Real>& a, Matrix<const Real> a_dot, Matrix<const Real> b,
                      Matrix<const Real> b_dot, Matrix<Real> c) noexcept {
     Real beta = 0;
     if (!a_dot.empty()) {
         on.gemm(1, a_dot, b, beta, c);
         beta = 1;
     }
-    if (!b_dot.empty()) on.gemm(1, a, b_dot, beta, c);
+    if (!b_dot.empty()) on.product(a, b_dot, beta, c);
 }
 
 // (8): s_dot and x_dot of every layer, after forward().
@@ -25,7 +25,7 @@ void forward_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pas
     for (std::size_t k = 0; k < net.size(); ++k) {
         const LayerValues<Real>& values = pass.layer[k];
         const LayerTangents<Real>& tangent = dot.layer[k];
-        product_tangent(on, pass.input(Index(k)).dense, dot.input(Index(k)), net[k].w, dot.w(Index(k)), tangent.s);
+        product_tangent(on, pass.input(Index(k)), dot.input(Index(k)), net[k].w, dot.w(Index(k)), tangent.s);
         if (!dot.net.empty()) on.activate({Activation::identity}, dot.net[k].b, tangent.s, tangent.s);
         on.activate_tangent(net[k].g, values.s, values.x, tangent.s, tangent.x);
     }
@@ -42,13 +42,13 @@ void delta_recursion_tangent(Backend<Real>& on, Network<Real> net, const Pass<Re
         const Matrix<const Real> delta = pass.layer[k].delta;
         on.propagate_delta(net[k], delta, net[k - 1].g, below);
         const Matrix<const Real> delta_dot = dot.layer[k].delta;
-        product_tangent(on, delta, delta_dot, net[k].w.transposed(), dot.w(Index(k)).transposed(),
+        product_tangent(on, {delta}, delta_dot, net[k].w.transposed(), dot.w(Index(k)).transposed(),
                         tangent.delta);  // u_dot
         on.derivative_tangent(net[k - 1].g, below.s, below.x, tangent.s, below.u, tangent.delta);
     }
     if (input_grad_dot.empty()) return;
     const Matrix<const Real> delta = pass.layer[0].delta, delta_dot = dot.layer[0].delta;
-    product_tangent(on, delta, delta_dot, net[0].w.transposed(), dot.w(0).transposed(), input_grad_dot);
+    product_tangent(on, {delta}, delta_dot, net[0].w.transposed(), dot.w(0).transposed(), input_grad_dot);
 }
 
 // (11) for l = L..1 into the sink. `accumulate` is the blend (1, 1).

@@ -36,6 +36,28 @@ void check_form(const fastbp_array& array, const char* name) {
     if (array.rows < 0 || array.cols < 0) refuse(name, " has a negative size");
     if (array.rows > most || array.cols > most)
         refuse(name, " has shape ", shape(array), ", at most 2147483647 rows or columns are possible");
+    if (array.starts != nullptr) refuse(name, " is in compressed rows, which X alone may be");
+}
+
+// Compressed rows: what they point at is there.
+void check_compressed(const fastbp_array& array, const char* name) {
+    if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
+        refuse(name, " has an unknown number type ", array.type);
+    if (array.index_type != FASTBP_INT32 && array.index_type != FASTBP_INT64)
+        refuse(name, " has places of the number type ", array.index_type, ", expected int32 or int64");
+    if (array.dimensions != 2 || array.rows < 0 || array.cols < 0 || array.rows > most || array.cols > most)
+        refuse(name, " has shape ", shape(array), ", expected a matrix");
+    const RowSource source = row_source(array);
+    if (source.start(0) != 0) refuse(name, "'s starts begin with ", source.start(0), ", expected 0");
+    for (Index i = 0; i < array.rows; ++i)
+        if (source.start(i + 1) < source.start(i))
+            refuse(name, "'s row ", i, " starts at ", source.start(i), " and ends at ", source.start(i + 1));
+    const Index kept = source.start(array.rows);
+    if (kept > 0 && (array.data == nullptr || array.columns == nullptr))
+        refuse(name, " is in compressed rows without data or columns");
+    for (Index k = 0; k < kept; ++k)
+        if (source.column(k) < 0 || source.column(k) >= array.cols)
+            refuse(name, " has a number in column ", source.column(k), ", of ", array.cols, " columns");
 }
 
 double weight(const RowSource& c, Index row, Index col) {
@@ -144,7 +166,10 @@ RowSource row_source(const fastbp_array& array) {
             array.rows,
             array.cols,
             array.row_stride,
-            array.col_stride};
+            array.col_stride,
+            static_cast<const std::byte*>(array.columns),
+            static_cast<const std::byte*>(array.starts),
+            NumberType(array.index_type)};
 }
 
 RowRange row_range(const fastbp_data& data) {
@@ -156,7 +181,10 @@ bool y_is_classes(const Model& model, const fastbp_data& data) {
 }
 
 void check_rows(const Model& model, const fastbp_data& data) {
-    check_form(data.x, "X");
+    if (data.x.starts != nullptr)
+        check_compressed(data.x, "X");
+    else
+        check_form(data.x, "X");
     if (data.x.dimensions != 2)
         refuse("X has shape ", shape(data.x), ", expected (N, ", model.inputs(), "); for one row write X[None, :]");
     if (data.x.cols != model.inputs())

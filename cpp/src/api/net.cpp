@@ -32,6 +32,13 @@ Matrix<const Real> view_in_place(const RowSource& x) {
     return {};
 }
 
+// In one row, and at least 1.
+Index most_kept(const RowSource& compressed) {
+    Index most = 1;
+    for (Index i = 0; i < compressed.rows; ++i) most = std::max(most, compressed.start(i + 1) - compressed.start(i));
+    return most;
+}
+
 template <class Real>
 class NetOf final : public fastbp_net {
   public:
@@ -137,10 +144,10 @@ class NetOf final : public fastbp_net {
         state.max_grad_norm = epoch.max_grad_norm;
         state.grad_hook = epoch.grad_hook;
         state.hook_context = epoch.hook_context;
-        state.threads = threads_for(job);
-        const Plan plan = make_plan(model, state.batch_size, sizeof(Real), state.threads);
+        const Plan plan = state.plan = plan_for(job, state.batch_size);
         const int team = team_for(plan, job);
-        const auto crew = free_.borrow(*on_, model, plan, {team, state.needs_gradient() ? 1 : extra_gradients(plan)});
+        const int extra = state.needs_gradient() ? 1 : extra_gradients(plan);
+        const auto crew = free_.borrow(*on_, model, plan, {team, extra, false, false, job.kept_per_row});
         (*crew).start();
         ThreadPool::get().run(team, [&](const Member& member) {
             fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, state);
@@ -156,7 +163,10 @@ class NetOf final : public fastbp_net {
         Job<Real> job;
         job.params = static_cast<const Real*>(params);
         job.x = row_source(data.x);
-        if (data.order == nullptr) job.x_view = view_in_place<Real>(job.x);
+        if (job.x.compressed())
+            job.kept_per_row = most_kept(job.x);
+        else if (data.order == nullptr)
+            job.x_view = view_in_place<Real>(job.x);
         job.rows = row_range(data);
         job.weights = row_source(data.sample_weight);
         job.poll = &poll;
@@ -218,6 +228,11 @@ class NetOf final : public fastbp_net {
     // A loss function is the caller's code, and is not called by several threads at a time.
     static int threads_for(const Job<Real>& job) { return job.seed == Seed::function ? 1 : num_threads(); }
 
+    Plan plan_for(const Job<Real>& job, Index rows) const {
+        const Index kept = job.x.compressed() ? job.x.start(job.x.rows) / std::max<Index>(job.x.rows, 1) + 1 : 0;
+        return make_plan(model, rows, sizeof(Real), threads_for(job), kept);
+    }
+
     static int team_for(const Plan& plan, const Job<Real>& job) {
         const int team = forced_team() > 0 && job.seed != Seed::function ? forced_team() : threads_for(job);
         return std::min(plan.parts, team);
@@ -235,11 +250,12 @@ class NetOf final : public fastbp_net {
     // Where the loss is the caller's function, which may fail half-way, the gradient is first left in the crew: a
     // failed call leaves the caller's as it was.
     double run(Job<Real> job) const {
-        const Plan plan = make_plan(model, job.rows.count, sizeof(Real), threads_for(job));
+        const Plan plan = plan_for(job, job.rows.count);
         const bool careful = job.seed == Seed::function && job.grad != nullptr;
         const int team = team_for(plan, job);
-        const auto crew =
-            free_.borrow(*on_, model, plan, {team, careful ? extra_gradients(plan) : 0, job.along != Along::nothing});
+        const auto crew = free_.borrow(*on_, model, plan,
+                                       {team, careful ? extra_gradients(plan) : 0, job.along != Along::nothing,
+                                        !job.x_dot.empty(), job.kept_per_row});
         Real* const grad = job.grad;
         const Real beta = job.accumulate ? Real(1) : Real(0);
         if (careful) {

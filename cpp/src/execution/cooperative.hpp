@@ -67,6 +67,9 @@ class Cooperative final : public Backend<Real> {
         by_columns(tile.cols,
                    [&](Index p, Index q) { one_.load_rows(source.from_column(p), rows, tile.column_block(p, q)); });
     }
+    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept override {
+        alone([&] { one_.load_csr(source, rows, tile); });
+    }
     void load_weights(const RowSource& source, RowRange rows, Matrix<double> tile) noexcept override {
         by_rows(tile.rows,
                 [&](Index p, Index q) { one_.load_weights(source, rows.block(p, q), tile.row_block(p, q)); });

@@ -37,6 +37,7 @@ struct Job {
 
     RowSource x;
     Matrix<const Real> x_view;  // x itself, where it can be used as it lies; else tiles are loaded
+    Index kept_per_row = 0;     // the most in one row of x, where that is compressed
     RowRange rows;              // which rows of x, y and weights
 
     Seed seed = Seed::none;

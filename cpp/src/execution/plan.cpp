@@ -13,6 +13,7 @@ constexpr double sums_bytes_per_second = 16e9;   // of one thread through gradie
 constexpr double shared_bytes_per_second = 8e9;  // of cache lines that go back and forth between processors
 constexpr double meeting_seconds = 1e-6;         // with the wait for a member that is late
 constexpr double start_seconds = 3e-6;           // handing a job to a team that is awake
+constexpr double compressed_cost = 16;           // a number of compressed rows takes the time of so many dense ones
 constexpr double least_gain = 0.9;               // a team must promise this part of the time alone
 
 constexpr Index cache_bytes = Index(1) << 19;  // the part of a core's L2 that a tile's values may fill
@@ -35,20 +36,22 @@ double seconds_of_products(double flops, Index rows, Index bytes) {
     return flops / (flops_per_second32 * 4 / double(bytes)) * (1 + thin / double(std::max<Index>(rows, 1)));
 }
 
-// Three products a layer, less the delta of the input.
-double flops(const Model& model, Index rows) {
+// Three products a layer, less the delta of the input. `inputs`: how many there would be at the speed of dense ones.
+double flops(const Model& model, Index rows, double inputs) {
     const LayerShape& first = model.layers.front();
-    return double(rows) * (6.0 * double(model.parameter_count) - 2.0 * double(first.inputs * first.outputs));
+    const double rest = double(model.parameter_count - first.inputs * first.outputs);
+    return double(rows) * (6.0 * rest + 4.0 * inputs * double(first.outputs));
 }
 
-double seconds_alone(const Model& model, Index rows, Index bytes) {
-    return seconds_of_products(flops(model, rows), rows, bytes);
+double seconds_alone(const Model& model, Index rows, Index bytes, double inputs) {
+    return seconds_of_products(flops(model, rows, inputs), rows, bytes);
 }
 
 // Groups have their rows to themselves, then every gradient sum is read once more.
-double seconds_by_rows(const Model& model, Index rows, Index bytes, double threads) {
+double seconds_by_rows(const Model& model, Index rows, Index bytes, double threads, double inputs) {
     const double sums = double(model.parameter_count * bytes) * (threads + 2) / threads / sums_bytes_per_second;
-    return seconds_alone(model, Index(double(rows) / threads), bytes) + sums + 3 * meeting_seconds + start_seconds;
+    return seconds_alone(model, Index(double(rows) / threads), bytes, inputs) + sums + 3 * meeting_seconds +
+           start_seconds;
 }
 
 // Every layer's x and delta are exchanged, and its w too where it is not cut by rows; narrow layers leave members
@@ -95,7 +98,7 @@ Plan in_blocks(Plan plan, int threads) {
 
 }  // namespace
 
-Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads) {
+Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads, Index kept_per_row) {
     const Index bytes = Index(bytes_per_number);
     Plan plan;
     plan.rows = rows;
@@ -105,9 +108,12 @@ Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int
         return plan;
     }
     const Plan groups = in_groups(plan, threads), blocks = in_blocks(plan, threads);
-    const double alone = seconds_alone(model, rows, bytes);
-    const double by_rows = groups.parts > 1 ? seconds_by_rows(model, rows, bytes, groups.parts) : alone;
-    const double together = blocks.parts > 1 ? seconds_together(model, blocks, bytes) : alone;
+    const double inputs = kept_per_row > 0 ? compressed_cost * double(kept_per_row) : double(model.inputs());
+    const double alone = seconds_alone(model, rows, bytes, inputs);
+    const double by_rows = groups.parts > 1 ? seconds_by_rows(model, rows, bytes, groups.parts, inputs) : alone;
+    // Compressed rows cannot be cut by columns, and w between them would go back and forth.
+    const bool shares = blocks.parts > 1 && kept_per_row == 0;
+    const double together = shares ? seconds_together(model, blocks, bytes) : alone;
     if (std::min(by_rows, together) > least_gain * alone) return plan;
     return by_rows <= together ? groups : blocks;
 }

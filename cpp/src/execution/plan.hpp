@@ -31,7 +31,8 @@ struct Plan {
     int partial_gradients() const { return schedule == Schedule::rows && parts > 1 ? parts : 0; }
 };
 
-// The plan for `threads` threads; with `threads` ignored where the model is deterministic.
-Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads);
+// The plan for `threads` threads; with `threads` ignored where the model is deterministic. `kept_per_row`: how many
+// numbers a row of X has in the mean, where it is in compressed rows; else 0.
+Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads, Index kept_per_row = 0);
 
 }  // namespace fastbp

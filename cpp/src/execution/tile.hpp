@@ -28,7 +28,7 @@ class Tile {
             if (job_.drops_units && rate > 0)
                 layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.slots().step, std::uint32_t(k), rows_};
         }
-        return {{input()}, layers};
+        return {input(), layers};
     }
 
     // Its tangents. x_dot(L) goes to the caller's memory where that is wanted.
@@ -115,11 +115,17 @@ class Tile {
         return {s, x, kept.delta.empty() ? scratch.delta : kept.delta, {}};
     }
 
-    Matrix<const Real> input() {
-        if (!job_.x_view.empty()) return job_.x_view.row_block(rows_.first, rows_.first + n_);
+    Input<Real> input() {
+        if (!job_.x_view.empty()) return {job_.x_view.row_block(rows_.first, rows_.first + n_)};
+        if (job_.x.compressed()) {
+            const CsrTile<Real>& tile = workspace_.tile().compressed_x0;
+            on_.load_csr(job_.x, rows_, tile);
+            csr_ = {tile.starts, tile.columns, tile.values, n_, job_.x.cols};
+            return {{}, &csr_};
+        }
         const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
         on_.load_rows(job_.x, rows_, tile);
-        return tile;
+        return {tile};
     }
 
     Matrix<double> weights() {
@@ -176,6 +182,7 @@ class Tile {
     const Index begin_, n_;
     const RowRange rows_;
     Target<Real> target_;
+    Csr<Real> csr_;
 };
 
 }  // namespace fastbp

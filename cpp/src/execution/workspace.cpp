@@ -59,14 +59,19 @@ Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
 }
 
 template <class Real>
-TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, bool with_tangents) {
+TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, const Needs& needs) {
     const Index d0 = model.inputs(), dL = model.outputs();
     block_ = carve(on, [&](Carver& carver) {
         layers.clear();
         weights = {carver.take<double>(tile * dL), tile * dL};
         example = {carver.take<double>(tile), tile};
         classes = {carver.take<std::int32_t>(tile), tile};
-        x0 = dense(carver.take<Real>(tile * d0), tile, d0);
+        if (needs.kept_per_row > 0) {
+            const Index kept = tile * needs.kept_per_row;
+            compressed_x0 = {carver.take<Index>(tile + 1), carver.take<Index>(kept), carver.take<Real>(kept)};
+        } else {
+            x0 = dense(carver.take<Real>(tile * d0), tile, d0);
+        }
         y = dense(carver.take<Real>(tile * dL), tile, dL);
         for (std::size_t k = 0; k < model.layers.size(); ++k) {
             const Index d = model.layers[k].outputs;
@@ -75,9 +80,9 @@ TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, 
             layers.push_back({s, x, dense(carver.take<Real>(tile * d), tile, d), {}});
         }
         tangents = {};
-        if (!with_tangents) return;
+        if (!needs.tangents) return;
         const auto take = [&](Index d) { return dense(carver.take<Real>(tile * d), tile, d); };
-        tangents.x0 = take(d0);
+        if (needs.x_dot) tangents.x0 = take(d0);
         for (const LayerShape& layer : model.layers) {
             const Index d = layer.outputs;
             tangents.layers.push_back({take(d), take(d), take(d)});
@@ -136,14 +141,13 @@ template <class Real>
 Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs)
     : tile_(plan.tile),
       shares_tile_(plan.shares_operations()),
-      has_tangents_(needs.tangents),
+      needs_(needs),
       loss_sums_(std::size_t(std::max(plan.parts, needs.members))),
       numbers_(2 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
     workspaces_.reserve(std::size_t(needs.members));
     for (int m = 0; m < needs.members; ++m) {
-        if (tile == nullptr || !shares_tile_)
-            tile = std::make_shared<TileValues<Real>>(on, model, plan.tile, has_tangents_);
+        if (tile == nullptr || !shares_tile_) tile = std::make_shared<TileValues<Real>>(on, model, plan.tile, needs);
         workspaces_.emplace_back(model, tile);
     }
     const int gradients = plan.partial_gradients() + needs.extra_gradients;
@@ -159,9 +163,8 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const 
 
 template <class Real>
 bool Crew<Real>::fits(const Plan& plan, const Needs& needs) const {
-    return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs.members <= int(workspaces_.size()) &&
-           (has_tangents_ || !needs.tangents) && plan.parts <= int(loss_sums_.size()) &&
-           2 * plan.parts <= int(numbers_.size()) &&
+    return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs_.cover(needs) &&
+           plan.parts <= int(loss_sums_.size()) && 2 * plan.parts <= int(numbers_.size()) &&
            2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
            plan.partial_gradients() + needs.extra_gradients <= int(gradients_.size());
 }

@@ -15,6 +15,20 @@
 
 namespace fastbp {
 
+// What a call needs beside its plan.
+struct Needs {
+    int members = 1;
+    int extra_gradients = 0;
+    bool tangents = false, x_dot = false;
+    Index kept_per_row = 0;  // > 0: X is in compressed rows, of at most so many numbers
+
+    // A crew made for these serves others too.
+    bool cover(const Needs& other) const {
+        return other.members <= members && (tangents || !other.tangents) && (x_dot || !other.x_dot) &&
+               (kept_per_row > 0) == (other.kept_per_row > 0) && other.kept_per_row <= kept_per_row;
+    }
+};
+
 // One block of the backend's memory, given back with its owner.
 template <class Real>
 class Block {
@@ -42,9 +56,10 @@ struct TileTangents {
 // The values of one tile: input, target, weights, and s, x and delta of every layer.
 template <class Real>
 struct TileValues {
-    TileValues(Backend<Real>& on, const Model& model, Index tile, bool with_tangents);
+    TileValues(Backend<Real>& on, const Model& model, Index tile, const Needs& needs);
 
     Matrix<Real> x0, y;
+    CsrTile<Real> compressed_x0;  // in the place of x0, where X is in compressed rows
     Vector<std::int32_t> classes;
     Vector<double> weights;  // tile * d(L)
     Vector<double> example;  // tile
@@ -101,13 +116,6 @@ class Workspace {
     std::vector<LayerSink<Real>> sinks_;
 };
 
-// What a call needs beside its plan.
-struct Needs {
-    int members = 1;
-    int extra_gradients = 0;
-    bool tangents = false;
-};
-
 // Why a team stopped before it was done.
 enum class Stop : int { none = 0, interrupted, callback_failed, not_finite };
 
@@ -144,7 +152,8 @@ class Crew {
 
   private:
     const Index tile_;
-    const bool shares_tile_, has_tangents_;
+    const bool shares_tile_;
+    const Needs needs_;
     std::vector<Workspace<Real>> workspaces_;
     std::unique_ptr<Block<Real>> block_;
     std::vector<Vector<Real>> gradients_;

@@ -41,6 +41,8 @@ class Backend {
     virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
     // tile(i, j) = source row rows[i], column j, converted to the tile's type.
     virtual void load_rows(const RowSource&, RowRange rows, Out tile) noexcept = 0;
+    // The same of compressed rows, which stay so.
+    virtual void load_csr(const RowSource&, RowRange rows, CsrTile<Real> tile) noexcept = 0;
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
     // Runs the step. A backend that records may run a recording of an earlier call instead.
@@ -101,10 +103,7 @@ class Backend {
     // (1)(2): s = x(l-1) w + b; x = g(s), and dropout.
     virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
                                  const LayerValues<Real>& out) noexcept {
-        if (in.csr != nullptr)
-            sparse_gemm(1, *in.csr, layer.w, 0, out.s);
-        else
-            gemm(1, in.dense, layer.w, 0, out.s);
+        product(in, layer.w, 0, out.s);
         activate_and_drop(layer.g, layer.b, out);
     }
 
@@ -126,6 +125,12 @@ class Backend {
                 gemm(sink.blend_w->alpha, in.dense.transposed(), delta, sink.blend_w->beta, sink.w);
         }
         if (!sink.b.empty()) column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
+    }
+
+    // c = a b + beta c.
+    void product(const Input<Real>& a, In b, Real beta, Out c) noexcept {
+        if (a.csr != nullptr) return sparse_gemm(1, *a.csr, b, beta, c);
+        gemm(1, a.dense, b, beta, c);
     }
 
     // What follows the product in affine_activate.

@@ -97,8 +97,25 @@ void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
     }
 }
 
+template <class Real>
+void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) {
+    Index count = 0;
+    for (Index i = 0; i < rows.count; ++i) {
+        const Index begin = source.start(rows[i]), n = source.start(rows[i] + 1) - begin;
+        tile.starts[i] = count;
+        RowSource row = source;
+        row.data += begin * row.col_stride;
+        load_rows(row, {nullptr, 0, 1}, Matrix<Real>{tile.values + count, 1, n, n, 1});
+        for (Index k = 0; k < n; ++k) tile.columns[count + k] = source.column(begin + k);
+        count += n;
+    }
+    tile.starts[rows.count] = count;
+}
+
 template void load_rows(const RowSource&, RowRange, Matrix<float>);
 template void load_rows(const RowSource&, RowRange, Matrix<double>);
 template void load_rows(const RowSource&, RowRange, Matrix<std::int32_t>);
+template void load_csr(const RowSource&, RowRange, CsrTile<float>);
+template void load_csr(const RowSource&, RowRange, CsrTile<double>);
 
 }  // namespace fastbp

@@ -9,8 +9,14 @@ namespace fastbp {
 template <class To>
 void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile);
 
+// The same of compressed rows.
+template <class Real>
+void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile);
+
 extern template void load_rows(const RowSource&, RowRange, Matrix<float>);
 extern template void load_rows(const RowSource&, RowRange, Matrix<double>);
 extern template void load_rows(const RowSource&, RowRange, Matrix<std::int32_t>);
+extern template void load_csr(const RowSource&, RowRange, CsrTile<float>);
+extern template void load_csr(const RowSource&, RowRange, CsrTile<double>);
 
 }  // namespace fastbp

@@ -32,7 +32,7 @@ struct Layer {
 template <class Real>
 using Network = std::span<const Layer<Real>>;
 
-// What enters a layer: rows of numbers, or CSR rows at layer 1.
+// What enters a layer: rows of numbers, or CSR rows at layer 1. A column stands at most once in a row.
 template <class Real>
 struct Input {
     Matrix<const Real> dense;

@@ -75,7 +75,8 @@ enum class NumberType : std::int32_t {
 };
 
 // Rows of a caller's array in whatever form they lie: strides in bytes, of any sign, numbers possibly unaligned or
-// in the other byte order. `load_rows` turns them into a tile.
+// in the other byte order; or in compressed rows, where `starts` is not null, and `data` holds the numbers that are
+// kept, col_stride apart. `load_rows` and `load_csr` turn them into a tile.
 struct RowSource {
     const std::byte* data = nullptr;
     NumberType type = NumberType::float32;
@@ -83,13 +84,34 @@ struct RowSource {
     Index rows = 0, cols = 0;
     Index row_stride = 0, col_stride = 0;
 
-    bool empty() const { return data == nullptr; }
+    const std::byte* columns = nullptr;  // of compressed rows, like starts
+    const std::byte* starts = nullptr;
+    NumberType index_type = NumberType::int64;
+
+    bool empty() const { return data == nullptr && starts == nullptr; }
+    bool compressed() const { return starts != nullptr; }
+    Index start(Index row) const { return index(starts, row); }
+    Index column(Index k) const { return index(columns, k); }
     RowSource from_column(Index begin) const {
         RowSource part = *this;
         part.data += begin * col_stride;
         part.cols -= begin;
         return part;
     }
+
+  private:
+    Index index(const std::byte* at, Index k) const {
+        if (index_type == NumberType::int64) return reinterpret_cast<const std::int64_t*>(at)[k];
+        return reinterpret_cast<const std::int32_t*>(at)[k];
+    }
+};
+
+// Where a tile of compressed rows is put.
+template <class Real>
+struct CsrTile {
+    Index* starts = nullptr;  // rows + 1
+    Index* columns = nullptr;
+    Real* values = nullptr;
 };
 
 // Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`.

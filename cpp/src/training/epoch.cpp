@@ -178,7 +178,7 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
     Steps<Real> together(on, member, model, crew, params, data, epoch);
     Steps<Real> alone(on, first_alone, model, crew, params, data, epoch);
     const Index rows = data.rows.count, count = steps_of_epoch(rows, epoch.batch_size, epoch.drop_last);
-    const Plan whole = make_plan(model, epoch.batch_size, sizeof(Real), epoch.threads);
+    const Plan& whole = epoch.plan;
     Plan last = whole;  // cut alike, so that the crew fits it
     last.rows = rows % epoch.batch_size;
     Index step = epoch.step;

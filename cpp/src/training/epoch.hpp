@@ -20,7 +20,7 @@ struct Epoch {
     void* hook_context = nullptr;
     std::uint64_t seed = 0;  // of dropout
     Index step = 0;          // steps done before this epoch, by all epochs; moves on with every step
-    int threads = 1;         // what the plans of its mini-batches are made for
+    Plan plan;               // of a mini-batch of batch_size rows
 
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;          // sum of c_n e_n over the mini-batches as they were met

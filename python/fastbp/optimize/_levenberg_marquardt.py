@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import as_array
+from .._arguments import as_rows
 from .._mlp import MLP
 from .._numbers import count, finite
 from .._objective import Objective
@@ -139,9 +139,9 @@ class _LeastSquares:
 
     def __init__(self, net: MLP, X: Any, y: Any, sample_weight: Any) -> None:
         self._net = net._with_recipe(dtype=np.dtype(np.float64))
-        self._X = as_array("levenberg_marquardt", "X", X)
+        self._X = as_rows("levenberg_marquardt", X)
         self.objective = Objective(self._net, self._X, y, sample_weight, method="levenberg_marquardt")
-        shape = (len(self._X), net.layer_sizes[-1])
+        shape = (self._X.shape[0], net.layer_sizes[-1])
         c = np.ones(1) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         c = np.broadcast_to(c[:, None] if c.ndim == 1 else c, shape)
         self._c = c * shape[1] / c.sum()
@@ -162,7 +162,7 @@ class _LeastSquares:
         self._net.params = x
         matrix = np.diag(self._penalty)
         rows = max(1, BLOCK_NUMBERS // (self._c.shape[1] * x.size))
-        for begin in range(0, len(self._X), rows):
+        for begin in range(0, self._X.shape[0], rows):
             part = slice(begin, begin + rows)
             jacobian = self._net.jacobian(self._X[part], wrt="params")
             jacobian *= np.sqrt(self._c[part])[:, :, None]

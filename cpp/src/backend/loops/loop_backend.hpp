@@ -32,6 +32,9 @@ class LoopBackend : public Backend<Real> {
     void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
         fastbp::load_rows(source, rows, tile);
     }
+    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept override {
+        fastbp::load_csr(source, rows, tile);
+    }
     void load_weights(const RowSource& source, RowRange rows, Matrix<double> tile) noexcept override {
         fastbp::load_rows(source, rows, tile);
     }

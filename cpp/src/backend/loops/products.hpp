@@ -9,6 +9,7 @@ namespace {
 // c = beta c; beta = 0 writes without reading, so that nan in c does not survive.
 template <class Real>
 inline void scale_row(Real beta, Real* row, Index step, Index n) {
+    if (beta == 1) return;
     for (Index j = 0; j < n; ++j) row[j * step] = beta == 0 ? Real(0) : beta * row[j * step];
 }
 
@@ -37,23 +38,23 @@ void gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Mat
     }
 }
 
-template <class Real>
+template <bool unit, class Real>
 void sparse_gemm(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
     for (Index i = 0; i < c.rows; ++i) {
         Real* row = row_of(c, i);
         scale_row(beta, row, c.col_stride, c.cols);
         for (Index k = a.starts[i]; k < a.starts[i + 1]; ++k)
-            add_row<false>(alpha * a.values[k], row_of(b, a.columns[k]), b.col_stride, row, c.col_stride, c.cols);
+            add_row<unit>(alpha * a.values[k], row_of(b, a.columns[k]), b.col_stride, row, c.col_stride, c.cols);
     }
 }
 
-template <class Real>
+template <bool unit, class Real>
 void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
     for (Index i = 0; i < c.rows; ++i) scale_row(beta, row_of(c, i), c.col_stride, c.cols);
     for (Index i = 0; i < a.rows; ++i)
         for (Index k = a.starts[i]; k < a.starts[i + 1]; ++k)
-            add_row<false>(alpha * a.values[k], row_of(b, i), b.col_stride, row_of(c, a.columns[k]), c.col_stride,
-                           c.cols);
+            add_row<unit>(alpha * a.values[k], row_of(b, i), b.col_stride, row_of(c, a.columns[k]), c.col_stride,
+                          c.cols);
 }
 
 }  // namespace
