@@ -12,13 +12,13 @@ SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
 
 
 def require(package):
-    """The package; where it is missing the test is skipped, or fails under FASTBP_REQUIRE=all."""
+    """The package; where it is missing the test, or file, is skipped, or fails under FASTBP_REQUIRE=all."""
     try:
         return importlib.import_module(package)
     except ImportError:
         if os.environ.get("FASTBP_REQUIRE") == "all":
             pytest.fail(f"{package} is missing, and FASTBP_REQUIRE=all asks for it")
-        pytest.skip(f"{package} is not installed")
+        pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
 def plain_environment():

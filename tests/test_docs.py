@@ -7,17 +7,24 @@ import re
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, require
 
 import fastbp as fb
 
+FOR_SCIKIT_LEARN = [
+    f"fastbp.sklearn.{m.name}" for m in pkgutil.iter_modules([str(ROOT / "python" / "fastbp" / "sklearn")])
+]
 MODULES = ["fastbp"] + [
-    m.name for m in pkgutil.walk_packages(fb.__path__, "fastbp.") if m.name not in ("fastbp._core", "fastbp.__main__")
+    m.name
+    for m in pkgutil.walk_packages(fb.__path__, "fastbp.")
+    if not m.name.startswith(("fastbp._core", "fastbp.__main__", "fastbp.sklearn"))
 ]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [*MODULES, *(pytest.param(m, marks=pytest.mark.frameworks) for m in FOR_SCIKIT_LEARN)])
 def test_docstrings(name):
+    if name in FOR_SCIKIT_LEARN:
+        require("sklearn")
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
@@ -38,6 +45,18 @@ def test_public_names_are_documented(thing):
     assert len(thing.__doc__.split()) >= 8
     if thing.__name__ not in ("History", "TrainState", "get_include", "get_cmake_dir"):
         assert ">>> " in thing.__doc__
+
+
+@pytest.mark.frameworks
+def test_the_estimators_are_documented():
+    require("sklearn")
+    import fastbp.sklearn
+
+    for name in fastbp.sklearn.__all__:
+        thing = getattr(fastbp.sklearn, name)
+        assert ">>> " in thing.__doc__
+        public = [method for key, method in vars(thing).items() if not key.startswith("_") and callable(method)]
+        assert all(method.__doc__ for method in public)
 
 
 def test_readme_example(capsys):

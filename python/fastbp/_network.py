@@ -148,6 +148,13 @@ class Network:
         net._params[...] = self._params
         return net
 
+    def _sharing(self, **changes: Any) -> Self:
+        """A net on these very parameters, otherwise described."""
+        net = type(self).__new__(type(self))
+        net._build({**self._recipe, **changes})
+        net._params, net._weights, net._biases = self._params, self._weights, self._biases
+        return net
+
     def _flat(self, method: str, argument: str, value: Any) -> Array:
         """An array-like of the form of params, a direction or other parameters, as the core takes it."""
         given = as_array(method, argument, np.asarray(value) if value is None else value)

@@ -1,0 +1,47 @@
+"""The solver that takes all rows at once: SciPy's L-BFGS."""
+
+import warnings
+from typing import Any
+
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+from .._mlp import MLP
+from ._problem import Problem
+from ._rounds import Rounds
+
+STOPPED_BY_CALLBACK = 99  # SciPy's status
+
+
+def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None:
+    """Set net.params to SciPy's solution, and n_iter_ and loss_."""
+    total = len(problem.X) if problem.weight is None else float(problem.weight.sum())
+    objective = net._sharing(l2=estimator.alpha / total).objective(problem.X, problem.y, problem.weight)
+
+    def after_iteration(intermediate_result: Any) -> None:
+        net.params = intermediate_result.x
+        estimator.n_iter_ += 1
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {intermediate_result.fun:.8f}")
+        if rounds.end(float(intermediate_result.fun)):
+            raise StopIteration
+        rounds.begin()
+
+    estimator.n_iter_ = 0
+    rounds.begin()
+    found = minimize(
+        objective.fun_and_jac, objective.x0, jac=True, method="L-BFGS-B", callback=after_iteration,
+        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+    )  # fmt: skip
+    net.params = found.x
+    estimator.n_iter_, estimator.loss_ = min(found.nit, estimator.max_iter), float(found.fun)
+    if found.status not in (0, STOPPED_BY_CALLBACK):
+        warnings.warn(_failure(estimator, found), ConvergenceWarning, stacklevel=2)
+
+
+def _failure(estimator: Any, found: Any) -> str:
+    lines = [f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) (status={found.status}):", found.message]
+    if estimator.n_iter_ == estimator.max_iter:
+        lines.append(f"Increase the number of iterations to improve the convergence (max_iter={estimator.max_iter}).")
+    lines.append("You might also want to scale the data, with sklearn.preprocessing.StandardScaler for instance.")
+    return "\n".join(lines)
