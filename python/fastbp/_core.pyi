@@ -53,6 +53,7 @@ class Net:
         order: NDArray[np.int64] | None, rule: StepRule, moments: Sequence[Array], batch_size: int, drop_last: bool,
         lr: NDArray[np.float64], step: int, report: NDArray[np.float64], max_grad_norm: float,
         max_example_norm: float, grad_hook: Any, seed: int, progress: Callable[[int], None] | None,
+        penalties_by_weight: bool, values: NDArray[np.float64] | None,
     ) -> None: ...
 
 def update(

@@ -75,7 +75,7 @@ class Epochs:
         self, data: Data, order: Any, batch_size: int, drop_last: bool, lr: NDArray[np.float64]
     ) -> tuple[float, float]:
         try:
-            return _run_steps(
+            return run_steps(
                 self.method, self.net, self.state, self.rule, data, order, batch_size, drop_last, lr,
                 self.max_grad_norm, self.max_example_norm, self.grad_hook, self._reporter(len(lr)),
             )  # fmt: skip
@@ -91,19 +91,23 @@ class Epochs:
         return lambda done: progress(done / max(steps, 1))
 
 
-def _run_steps(
+def run_steps(
     method: str, net: "MLP", state: TrainState, rule: StepRule, data: Data, order: Any, batch_size: int,
     drop_last: bool, lr: NDArray[np.float64], max_grad_norm: float = 0.0, max_example_norm: float = 0.0,
-    grad_hook: GradHook | None = None, progress: Callable[[int], None] | None = None,
+    grad_hook: GradHook | None = None, progress: Callable[[int], None] | None = None, *,
+    penalties_by_weight: bool = False, values: NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:  # fmt: skip
-    """One call of the core; returns the sums of the weighted losses and of the weights."""
+    """One call of the core; returns the sums of the weighted losses and of the weights.
+
+    `values` is filled with the value of each mini-batch before its step; where one weighs nothing, with 0.
+    """
     report = np.zeros(4)
     report[3] = state.step
     try:
         net._core.run_epoch(
             method, net.params, data.X, data.y, data.sample_weight, data.function, order, rule, state.moments,
             batch_size, drop_last, lr, state.step, report, max_grad_norm, max_example_norm, grad_hook,
-            state.seed % 2**64, progress,
+            state.seed % 2**64, progress, penalties_by_weight, values,
         )  # fmt: skip
     finally:
         state.step = int(report[3])
@@ -118,7 +122,7 @@ def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState
     data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0)
     penalty = net._penalty()
     lr = np.array([state.optimizer.lr], dtype=np.float64)
-    loss, total = _run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
+    loss, total = run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
     return loss / total + penalty
 
 
@@ -147,7 +151,7 @@ class _Course:
             steps = self.run.source.steps(self.batch_size, self.drop_last)
         for epoch in range(self.epochs):
             if bar is not None:
-                self.run.progress = lambda part, done=epoch: _move(bar, done + part)
+                self.run.progress = lambda part, done=epoch: move_bar(bar, done + part)
             try:
                 self._train(steps)
             except FloatingPointError:
@@ -158,7 +162,7 @@ class _Course:
             if bar is not None:
                 losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
                 bar.set_postfix({name: f"{v[-1]:.4g}" for name, v in losses.items() if v}, refresh=False)
-                _move(bar, epoch + 1)
+                move_bar(bar, epoch + 1)
             reason = self._after()
             if reason:
                 return reason
@@ -224,7 +228,7 @@ def fit(
     example_clip = limit_of("fit", "max_example_norm", max_example_norm)
     if grad_hook is not None and not callable(grad_hook):
         raise TypeError(f"[fit] grad_hook is {grad_hook!r}, expected a function f(k, g) or None")
-    shows = _shows(progress)
+    shows = shows_bar(progress)
     found = _callables(callbacks)
     measures = Metrics(net, metrics)
     if seed is not None:
@@ -246,7 +250,7 @@ def fit(
         stops,
     )  # fmt: skip
     try:
-        with _bar(shows, epochs) as bar:
+        with progress_bar(shows, epochs) as bar:
             history.stop_reason = course.go(bar)
     except BaseException as error:
         history.stop_reason = type(error).__name__
@@ -322,18 +326,21 @@ def _validation(net: "MLP", data: tuple[Any, ...] | None, metrics: Metrics) -> D
     return found
 
 
-def _shows(progress: bool | str) -> bool:
+def shows_bar(progress: bool | str) -> bool:
+    """Whether there is one."""
     if not isinstance(progress, (bool, str)) or progress not in (True, False, "auto"):
         raise ValueError(f"[fit] progress is {progress!r}, expected True, False or 'auto'")
     return progress is True or (progress == "auto" and sys.stderr.isatty())
 
 
-def _move(bar: Any, epochs: float) -> None:
+def move_bar(bar: Any, epochs: float) -> None:
+    """To so many epochs."""
     bar.n = round(epochs, 2)
     bar.update(0)  # shows it, if that is due
 
 
-def _bar(shows: bool, epochs: int) -> Any:
+def progress_bar(shows: bool, epochs: int) -> Any:
+    """A context with a bar of that length, or None."""
     if not shows:
         return nullcontext()
     from tqdm.auto import tqdm

@@ -240,7 +240,8 @@ class PyNet {
                    const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
                    bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
                    py::array_t<double, py::array::c_style> report, double max_grad_norm, double max_example_norm,
-                   const py::object& grad_hook, std::uint64_t seed, const py::object& progress) const {
+                   const py::object& grad_hook, std::uint64_t seed, const py::object& progress,
+                   bool penalties_by_weight, std::optional<py::array_t<double, py::array::c_style>> values) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
             batch.data.order = order ? order->data() : nullptr;
@@ -257,6 +258,8 @@ class PyNet {
             epoch.step = step;
             epoch.max_grad_norm = max_grad_norm;
             epoch.max_example_norm = max_example_norm;
+            epoch.penalties_by_weight = penalties_by_weight;
+            epoch.values = values ? values->mutable_data() : nullptr;
             epoch.seed = seed;
             double* out = report.mutable_data();
             void* p = params.mutable_data();
@@ -329,7 +332,7 @@ void register_net(py::module_& m) {
              py::arg("sample_weight"), py::arg("loss_function"), py::arg("order"), py::arg("rule"), py::arg("moments"),
              py::arg("batch_size"), py::arg("drop_last"), py::arg("lr"), py::arg("step"), py::arg("report"),
              py::arg("max_grad_norm"), py::arg("max_example_norm"), py::arg("grad_hook"), py::arg("seed"),
-             py::arg("progress"));
+             py::arg("progress"), py::arg("penalties_by_weight"), py::arg("values"));
 }
 
 }  // namespace fastbp::python

@@ -283,8 +283,9 @@ typedef struct fastbp_epoch {
     void* const* moments;
     int64_t batch_size;
     int32_t drop_last; /* not 0: a last mini-batch of fewer rows is left out */
-    int32_t reserved;
-    const double* lr;     /* one per step */
+    int32_t
+        penalties_by_weight; /* not 0: l2 and l1 are divided by each mini-batch's sum of weights, as in scikit-learn */
+    const double* lr;        /* one per step */
     double max_grad_norm; /* > 0: a gradient of a larger norm is scaled down to it, as torch's clip_grad_norm_ does */
     double max_example_norm; /* as in fastbp_results */
     fastbp_grad_hook grad_hook;
@@ -293,6 +294,7 @@ typedef struct fastbp_epoch {
     int64_t step;  /* in and out: steps done */
     /* filled in, also where the epoch ends early */
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
+    double* values;              /* of each mini-batch before its step, penalties included; NULL: not wanted */
     int64_t steps_done;          /* mini-batches; moves on during the call, for poll to look at */
 } fastbp_epoch;
 

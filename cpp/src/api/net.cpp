@@ -142,6 +142,8 @@ class NetOf final : public fastbp_net {
         state.step = epoch.step;
         state.seed = epoch.seed;
         state.max_grad_norm = epoch.max_grad_norm;
+        state.penalties_by_weight = epoch.penalties_by_weight != 0;
+        state.values = epoch.values;
         state.grad_hook = epoch.grad_hook;
         state.hook_context = epoch.hook_context;
         const Plan plan = state.plan = plan_for(job, state.batch_size);
@@ -220,7 +222,7 @@ class NetOf final : public fastbp_net {
 
     void add_penalties_to(fastbp_results& results, const Real* params) const {
         Slots<Real> slots;
-        results.value += penalty(*on_, model, slots, params);
+        results.value += penalty(*on_, model.l2, model.l1, model, slots, params);
         if (results.grad != nullptr)
             add_penalties(*on_, model.l2, model.l1, model, params, static_cast<Real*>(results.grad));
     }

@@ -6,14 +6,14 @@
 namespace fastbp {
 
 template <class Real>
-double penalty(Backend<Real>& on, const Model& model, Slots<Real>& slots, const Real* params) {
+double penalty(Backend<Real>& on, double l2, double l1, const Model& model, Slots<Real>& slots, const Real* params) {
     slots.squares = slots.magnitudes = 0;
     for (const LayerShape& layer : model.layers) {
         const Vector<const Real> w{params + layer.first_w, layer.inputs * layer.outputs};
-        if (model.l2 != 0) on.sum_of_squares(w, &slots.squares);
-        if (model.l1 != 0) on.sum_of_magnitudes(w, &slots.magnitudes);
+        if (l2 != 0) on.sum_of_squares(w, &slots.squares);
+        if (l1 != 0) on.sum_of_magnitudes(w, &slots.magnitudes);
     }
-    return 0.5 * model.l2 * slots.squares + model.l1 * slots.magnitudes;
+    return 0.5 * l2 * slots.squares + l1 * slots.magnitudes;
 }
 
 template <class Real>

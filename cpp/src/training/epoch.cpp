@@ -25,12 +25,22 @@ class Steps {
         job_.seed_of_dropout = epoch.seed;
     }
 
-    // The mini-batch's mean loss, for the first member; nothing where the team stopped, and then nothing has changed.
-    std::optional<double> take(const Plan& plan, RowRange rows, double weight, double lr, Index step) {
+    // What a mini-batch gave: its mean loss, and the penalties where they are wanted.
+    struct Taken {
+        double loss, penalty;
+    };
+
+    // For the first member; nothing where the team stopped, and then nothing has changed.
+    std::optional<Taken> take(const Plan& plan, RowRange rows, double weight, double lr, Index step) {
         job_.rows = rows;
         job_.scale = 1 / weight;
         job_.step = step;
-        return blends_into_parameters(plan) ? blended_step(plan, lr) : separate_step(plan, lr, step);
+        const double share = epoch_.penalties_by_weight ? 1 / weight : 1;
+        l2_ = share * model_.l2;
+        l1_ = share * model_.l1;
+        const double before = epoch_.values != nullptr && model_.has_penalty() ? penalties(plan) : 0;
+        const auto loss = blends_into_parameters(plan) ? blended_step(plan, lr) : separate_step(plan, lr, step);
+        return loss ? std::optional<Taken>({*loss, before}) : std::nullopt;
     }
 
   private:
@@ -41,9 +51,14 @@ class Steps {
                !epoch_.needs_gradient() && plan.partial_gradients() == 0 && plan.tile >= plan.rows;
     }
 
+    double penalties(const Plan& plan) {
+        Cooperative<Real> shared = together(on_, member_, plan, crew_);
+        return penalty<Real>(shared, l2_, l1_, model_, crew_.workspace(member_.index).slots(), params_);
+    }
+
     std::optional<double> blended_step(const Plan& plan, double lr) {
         auto& slots = crew_.workspace(member_.index).slots();
-        slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + model_.l2))};
+        slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + l2_))};
         slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
         job_.grad = params_;
         job_.into_parameters = true;
@@ -58,7 +73,7 @@ class Steps {
         const double loss = total_loss(plan, crew_);  // before the last meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
         const int partials = std::max(plan.partial_gradients(), 1);
-        if (model_.has_penalty()) add_penalties<Real>(shared, model_.l2, model_.l1, model_, params_, job_.grad);
+        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad);
         auto gradient = crew_.partials(0, partials);
         if (epoch_.needs_gradient()) {
             const int place = plan.partial_gradients();  // behind the groups' own
@@ -109,6 +124,7 @@ class Steps {
     Real* const params_;
     Job<Real> job_;
     const Epoch<Real>& epoch_;
+    double l2_ = 0, l1_ = 0;  // of the step
 };
 
 // Whose turn a step is: the team's, or its first member's alone, while the others sleep.
@@ -188,7 +204,7 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
         const Index begin = k * epoch.batch_size, end = std::min(rows, begin + epoch.batch_size);
         const RowRange batch = data.rows.block(begin, end);
         const double weight = weight_of(data.weights, batch);
-        double loss = 0;
+        double loss = 0, value = 0;
         if (weight != 0) {
             if (turns.sleeps_through(step)) {
                 k = turns.wait() - 1;
@@ -197,17 +213,18 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
             }
             const bool by_one = turns.begin(step, k);
             const Plan& plan = end - begin == epoch.batch_size ? whole : last;
-            const std::optional<double> taken =
-                (by_one ? alone : together).take(plan, batch, weight, epoch.lr[k], step + 1);
+            const auto taken = (by_one ? alone : together).take(plan, batch, weight, epoch.lr[k], step + 1);
             if (!taken) return turns.finish(count);
             turns.end();
-            loss = *taken;
+            loss = taken->loss;
+            value = loss + taken->penalty;
             ++step;
         }
         if (member.first()) {
             epoch.step = step;
             epoch.loss_sum += loss * weight;
             epoch.weight_sum += weight;
+            if (epoch.values != nullptr) epoch.values[k] = value;
             *epoch.steps_done = k + 1;
         }
     }

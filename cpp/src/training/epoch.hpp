@@ -13,8 +13,9 @@ struct Epoch {
     std::vector<Vector<Real>> moments;  // as moment_count(rule) says, each of the parameters' size
     Index batch_size = 1;
     bool drop_last = false;
-    const double* lr = nullptr;  // one per step
-    double max_grad_norm = 0;    // 0: not clipped
+    bool penalties_by_weight = false;  // l2 and l1 are divided by each mini-batch's sum of weights
+    const double* lr = nullptr;        // one per step
+    double max_grad_norm = 0;          // 0: not clipped
     // Not 0: it failed. Called by the first member for layers L-1 .. 0.
     int (*grad_hook)(void* context, std::int32_t layer, void* grad, std::int64_t count) = nullptr;
     void* hook_context = nullptr;
@@ -25,6 +26,7 @@ struct Epoch {
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;          // sum of c_n e_n over the mini-batches as they were met
     double weight_sum = 0;        // sum of their c_n
+    double* values = nullptr;     // of each mini-batch before its step, penalties included; null: not wanted
     Index* steps_done = nullptr;  // mini-batches, those without a step included; a poll may look at it
 
     // Whether a step looks at the one summed gradient before the update.

@@ -13,7 +13,6 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from ._estimator import Array, Perceptron
-from ._input import dense
 from ._parameters import has_epochs, keep
 
 
@@ -252,7 +251,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         check_is_fitted(self, "coefs_")
         labels = self._checked_targets(self.predict(X) if target is None else np.asarray(target), False, validates=True)
         gradient: Array = self._at(
-            X, lambda net, rows: -net.backward(dense(rows), labels, reduction="sum", returns="input_grad").input_grad
+            X, lambda net, rows: -net.backward(rows, labels, reduction="sum", returns="input_grad").input_grad
         )
         return gradient
 

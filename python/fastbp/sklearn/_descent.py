@@ -65,12 +65,12 @@ class Descent:
             self.random.shuffle(self.order)
         return self.order
 
-    def rates(self, steps: int) -> NDArray[np.float64]:
-        """The learning rates of the coming steps."""
+    def rates(self, makes_step: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The learning rates of the coming mini-batches, of which some make no step."""
         optimizer = self.state.optimizer
         if not isinstance(optimizer, Adam):
-            return np.full(steps, self.lr)
-        t = self.state.step - FAR + 1.0 + np.arange(steps)
+            return np.full(len(makes_step), self.lr)
+        t = np.maximum(self.state.step - FAR + np.cumsum(makes_step, dtype=np.float64), 1)
         first, second = optimizer.betas
         rates: NDArray[np.float64] = self.lr * np.sqrt(1 - second**t) / (1 - first**t)
         return rates

@@ -13,10 +13,11 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._arguments import as_rows
 from .._mlp import MLP
 from .._threads import set_num_threads
 from ._descent import Descent
-from ._input import dense, forward, validation_parts, weights_of
+from ._input import validation_parts, weights_of
 from ._lbfgs import minimise
 from ._parameters import check_parameters, hidden_widths, layer_activations, listed
 from ._problem import Problem, Validation
@@ -67,7 +68,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         weight = self._class_weights(y, weight, incremental)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         given: dict[str, Any] = {"X": X, "y": y, "metadata": metadata}
-        problem = Problem(dense(X), targets, weight, self._validation(validation_data), given)
+        problem = Problem(X, targets, weight, self._validation(validation_data), given)
         random = check_random_state(self.random_state)
         net = self._first_net(X, targets, random) if first else self._next_net(X, targets)
         if problem.validation is not None:
@@ -140,7 +141,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         self.n_outputs_, self.n_layers_ = outputs, len(sizes)
         return MLP(
             sizes, loss=loss, activation=listed(self.activation), output_activation=self.out_activation_, init="zeros",
-            dtype=dtype, device=self.device, dropout=self.dropout,
+            dtype=dtype, device=self.device, dropout=self.dropout, l2=self.alpha,
         )  # fmt: skip
 
     def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
@@ -148,7 +149,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=is_regressor(self),
             dtype=(np.float64, np.float32), reset=reset,
         )  # fmt: skip
-        return X, y
+        return as_rows("fit", X), y
 
     def _validation(self, validation_data: Any) -> Validation | None:
         if validation_data is None:
@@ -156,7 +157,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         X, y, weight = validation_parts(validation_data)
         X, y = self._validated(X, y, reset=False)
         targets = self._checked_targets(y, reset=False, validates=True)
-        return Validation(dense(X), targets, weights_of(weight, X.shape[0], X.dtype))
+        return Validation(X, targets, weights_of(weight, X.shape[0], X.dtype))
 
     def _fitted_net(self) -> MLP:
         """The net of coefs_ and intercepts_: a copy, where others than the net's own have been put there."""
@@ -170,7 +171,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         return net
 
     def _forward(self, X: Any) -> Array:
-        return self._at(X, forward)
+        return self._at(X, MLP.forward)
 
     def _at(self, X: Any, derive: Callable[[MLP, Any], Array]) -> Array:
         """What `derive` makes of the fitted net and rows."""

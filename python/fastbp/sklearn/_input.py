@@ -1,36 +1,13 @@
-"""What comes in: sample weights, sparse rows, validation data."""
+"""What comes in: sample weights, validation data."""
 
 from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.utils import check_array
 
-from .._mlp import MLP
-
 Array = NDArray[Any]
-BLOCK_NUMBERS = 4_000_000  # of a sparse X that are dense at a time
-
-
-def dense(X: Any) -> Array:
-    """Sparse rows as the core takes them, the only place where rows are made dense."""
-    rows: Array = X.toarray() if issparse(X) else X
-    return rows
-
-
-def forward(net: MLP, X: Any) -> Array:
-    """The net's outputs; of a sparse X only a block of rows is dense at a time."""
-    if not issparse(X):
-        return net.forward(X)
-    rows = X.tocsr()
-    outputs = np.empty((rows.shape[0], net.layer_sizes[-1]), net.dtype)
-    step = max(1, BLOCK_NUMBERS // rows.shape[1])
-    for begin in range(0, rows.shape[0], step):
-        part = slice(begin, begin + step)
-        net.forward(dense(rows[part]), out=outputs[part])
-    return outputs
 
 
 def weights_of(sample_weight: Any, rows: int, dtype: Any) -> Array | None:

@@ -15,7 +15,7 @@ STOPPED_BY_CALLBACK = 99  # SciPy's status
 
 def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None:
     """Set net.params to SciPy's solution, and n_iter_ and loss_."""
-    total = len(problem.X) if problem.weight is None else float(problem.weight.sum())
+    total = problem.X.shape[0] if problem.weight is None else float(problem.weight.sum())
     objective = net._sharing(l2=estimator.alpha / total).objective(problem.X, problem.y, problem.weight)
 
     def after_iteration(intermediate_result: Any) -> None:

@@ -21,7 +21,7 @@ class Validation:
 
     def loss(self, net: MLP) -> float:
         """The mean loss, without the penalty."""
-        return net.value(self.X, self.y, self.weight)
+        return net.value(self.X, self.y, self.weight) - net._penalty()
 
 
 @dataclass(frozen=True)

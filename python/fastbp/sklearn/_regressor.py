@@ -9,7 +9,6 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from ._estimator import Array, Perceptron
-from ._input import dense
 from ._parameters import has_epochs, keep
 
 
@@ -178,7 +177,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         >>> model.fit(X, 3 * X[:, 0] - X[:, 1]).input_gradient([[0.0, 0.0]]).round(2)
         array([[ 3., -1.]])
         """
-        jacobian: Array = self._at(X, lambda net, rows: net.jacobian(dense(rows)))
+        jacobian: Array = self._at(X, lambda net, rows: net.jacobian(rows))
         return jacobian[:, 0] if jacobian.shape[1] == 1 else jacobian
 
     def _checked_targets(self, y: Any, reset: bool, validates: bool = False) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sklearn.exceptions import ConvergenceWarning
 
-from .._fit import _bar, _move, _shows
+from .._fit import move_bar, progress_bar, shows_bar
 from .._mlp import MLP
 from ._problem import Problem
 
@@ -26,7 +26,8 @@ class Rounds:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._bar = self._stack.enter_context(_bar(_shows(self._estimator.progress), self._estimator.max_iter))
+        shows = shows_bar(self._estimator.progress)
+        self._bar = self._stack.enter_context(progress_bar(shows, self._estimator.max_iter))
         return self
 
     def __exit__(
@@ -54,7 +55,7 @@ class Rounds:
             estimator.validation_loss_curve_.append(shown["val_loss"])
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()}, refresh=False)
-            _move(self._bar, self._done)
+            move_bar(self._bar, self._done)
         stops = False
         if self._context is not None:
             stops = self._round.call_on_fit_task_end(

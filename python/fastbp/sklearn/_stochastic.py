@@ -11,7 +11,6 @@ from sklearn.model_selection import train_test_split
 from .._mlp import MLP
 from ._batches import Batches
 from ._descent import Descent, Rows
-from ._input import forward
 from ._problem import Problem, Validation
 from ._rounds import Rounds
 
@@ -26,11 +25,11 @@ class Course:
     def __init__(self, estimator: Any, net: MLP, problem: Problem, descent: Descent, rounds: Rounds) -> None:
         self._estimator, self._net, self._descent, self._rounds = estimator, net, descent, rounds
         self._scored: Validation | None = problem.validation
-        self._rows: Rows = np.arange(len(problem.X))
+        self._rows: Rows = np.arange(problem.X.shape[0])
         if estimator.early_stopping and self._scored is None:
             self._rows, self._scored = split(estimator, problem, descent)
         size = self._batch_size()
-        self._batches = Batches(net, descent, problem.X, problem.y, problem.weight, estimator.alpha, size)
+        self._batches = Batches(net, descent, problem.X, problem.y, problem.weight, size)
 
     def run(self, incremental: bool) -> None:
         """All epochs, or one; with early stopping the best one's parameters at the end."""
@@ -88,7 +87,7 @@ class Course:
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
             return enough
         assert self._scored is not None
-        score = estimator._score_outputs(self._scored.y, forward(self._net, self._scored.X), self._scored.weight)
+        score = estimator._score_outputs(self._scored.y, self._net.forward(self._scored.X), self._scored.weight)
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
@@ -131,7 +130,7 @@ class Course:
 def split(estimator: Any, problem: Problem, descent: Descent) -> tuple[Rows, Validation]:
     """The rows to train on, and those to score, drawn as scikit-learn's classes draw them."""
     rows, scored = train_test_split(
-        np.arange(len(problem.X)), random_state=descent.split_stream(), test_size=estimator.validation_fraction,
+        np.arange(problem.X.shape[0]), random_state=descent.split_stream(), test_size=estimator.validation_fraction,
         stratify=problem.given["y"] if estimator._stratifies() else None,
     )  # fmt: skip
     if len(scored) < 2:
