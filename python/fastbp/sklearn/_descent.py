@@ -70,7 +70,7 @@ class Descent:
         optimizer = self.state.optimizer
         if not isinstance(optimizer, Adam):
             return np.full(len(makes_step), self.lr)
-        t = np.maximum(self.state.step - FAR + np.cumsum(makes_step, dtype=np.float64), 1)
+        t = np.maximum(self.state.step - FAR + makes_step.cumsum(), 1)
         first, second = optimizer.betas
         rates: NDArray[np.float64] = self.lr * np.sqrt(1 - second**t) / (1 - first**t)
         return rates

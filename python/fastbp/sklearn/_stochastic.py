@@ -29,7 +29,7 @@ class Course:
         if estimator.early_stopping and self._scored is None:
             self._rows, self._scored = split(estimator, problem, descent)
         size = self._batch_size()
-        self._batches = Batches(net, descent, problem.X, problem.y, problem.weight, size)
+        self._batches = Batches(net, descent, problem.X, problem.y, problem.weight, len(self._rows), size)
 
     def run(self, incremental: bool) -> None:
         """All epochs, or one; with early stopping the best one's parameters at the end."""
