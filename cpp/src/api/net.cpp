@@ -151,7 +151,8 @@ class NetOf final : public fastbp_net {
         const int extra = state.needs_gradient() ? 1 : extra_gradients(plan);
         const auto crew = free_.borrow(*on_, model, plan, {team, extra, false, false, job.kept_per_row});
         (*crew).start();
-        ThreadPool::get().run(team, [&](const Member& member) {
+        const double steps = double(steps_of_epoch(job.rows.count, state.batch_size, state.drop_last));
+        ThreadPool::get().run(team, forced_team() > 0 ? 1.0 : steps * plan.seconds_alone, [&](const Member& member) {
             fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, state);
         });
         epoch.step = state.step;
@@ -266,8 +267,9 @@ class NetOf final : public fastbp_net {
             job.leave_partials = true;
         }
         (*crew).start();
-        ThreadPool::get().run(
-            team, [&](const Member& member) { static_cast<void>(carry_out(*on_, member, plan, *crew, job)); });
+        ThreadPool::get().run(team, forced_team() > 0 ? 1.0 : plan.seconds_alone, [&](const Member& member) {
+            static_cast<void>(carry_out(*on_, member, plan, *crew, job));
+        });
         throw_if_stopped(*crew);
         if (careful)
             on_->reduce((*crew).partials(0, std::max(plan.partial_gradients(), 1)), beta,

@@ -103,13 +103,13 @@ Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int
     Plan plan;
     plan.rows = rows;
     plan.tile = tile_rows(model, rows, bytes);
+    const double inputs = kept_per_row > 0 ? compressed_cost * double(kept_per_row) : double(model.inputs());
+    const double alone = plan.seconds_alone = seconds_alone(model, rows, bytes, inputs);
     if (model.deterministic) {
         cut_deterministically(model, plan, bytes);
         return plan;
     }
     const Plan groups = in_groups(plan, threads), blocks = in_blocks(plan, threads);
-    const double inputs = kept_per_row > 0 ? compressed_cost * double(kept_per_row) : double(model.inputs());
-    const double alone = seconds_alone(model, rows, bytes, inputs);
     const double by_rows = groups.parts > 1 ? seconds_by_rows(model, rows, bytes, groups.parts, inputs) : alone;
     // Compressed rows cannot be cut by columns, and w between them would go back and forth.
     const bool shares = blocks.parts > 1 && kept_per_row == 0;

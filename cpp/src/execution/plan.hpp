@@ -14,8 +14,9 @@ enum class Schedule {
 struct Plan {
     Schedule schedule = Schedule::rows;
     Index rows = 0;
-    Index tile = 0;  // rows that go through the layers together
-    int parts = 1;   // groups of rows, or blocks of each operation
+    Index tile = 0;            // rows that go through the layers together
+    int parts = 1;             // groups of rows, or blocks of each operation
+    double seconds_alone = 0;  // what one thread is thought to need; for no decision that a bit depends on
 
     // Blocks begin at multiples of it: one vector of floats, one cache line.
     static constexpr Index grain = 16;

@@ -17,10 +17,12 @@ class ThreadPool {
 
     // body(Member) by a team of the given size, the caller among them; returns when all have returned. The body throws
     // nothing. Where another caller has the pool, or no thread can be started, the caller is its own team of one:
-    // a plan's bits do not depend on who carries it out.
+    // a plan's bits do not depend on who carries it out. So it is too where the pool has gone to sleep and the job is
+    // done sooner than it wakes: `seconds` is what one thread is thought to need.
     template <class Body>
-    void run(int team, Body&& body) {
-        run_job(team, [](void* context, const Member& member) { (*static_cast<Body*>(context))(member); }, &body);
+    void run(int team, double seconds, Body&& body) {
+        run_job(
+            team, seconds, [](void* context, const Member& member) { (*static_cast<Body*>(context))(member); }, &body);
     }
 
     // How many pieces of work each member has taken since the process began: for tests.
@@ -35,13 +37,15 @@ class ThreadPool {
         std::atomic<long> taken{0};
     };
 
-    void run_job(int team, Job job, void* context);
+    void run_job(int team, double seconds, Job job, void* context);
+    bool sleeps() const;
     // As many workers as can be had, at most `wanted`.
     int start_workers(int wanted);
     void work(Worker& worker, int index);
 
     std::mutex busy_;
-    std::vector<std::unique_ptr<Worker>> workers_;  // worker k is member k + 1
+    std::chrono::steady_clock::time_point last_end_{};  // of a job; under busy_, like the workers
+    std::vector<std::unique_ptr<Worker>> workers_;      // worker k is member k + 1
     std::atomic<long> own_taken_{0};
     // The job at hand, written by the caller before the tickets move.
     Job job_ = nullptr;
