@@ -10,6 +10,7 @@ __version__: str
 build_id: str
 
 Array = NDArray[Any]
+Parameters = Array | Sequence[Array]  # flat, or w(1), b(1), ..
 LossFunction = Callable[[Any, Array], tuple[Array, Array]] | None
 
 class StepRule:
@@ -26,24 +27,24 @@ class Net:
         self, widths: Sequence[int], activations: Sequence[int], activation_parameters: Sequence[float], loss: int,
         loss_parameters: Sequence[float] | None,
         dropout: Sequence[float], dtype: np.dtype[Any], l2: float, l1: float, deterministic: bool,
-        device: str,
+        device: str, weights_by_outputs: bool = ...,
     ) -> None: ...
     @property
     def parameter_count(self) -> int: ...
-    def forward(self, params: Array, X: Any, out: Any) -> Array: ...
-    def forward_kept(self, params: Array, X: Any) -> tuple[Array, Array]: ...
+    def forward(self, params: Parameters, X: Any, out: Any) -> Array: ...
+    def forward_kept(self, params: Parameters, X: Any) -> tuple[Array, Array]: ...
     def evaluate(
-        self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
-        out: Any, wants_grad: bool, accumulate: bool, max_example_norm: float,
+        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
+        loss_function: LossFunction, out: Any, wants_grad: bool, accumulate: bool, max_example_norm: float,
     ) -> tuple[float, Array]: ...
     def backward(
-        self, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
+        self, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
         wanted: Sequence[str],
     ) -> dict[str, Any]: ...
-    def pull_back(self, params: Array, X: Any, kept: Array, cotangent: Any) -> tuple[Array, Array]: ...
+    def pull_back(self, params: Parameters, X: Any, kept: Array, cotangent: Any) -> tuple[Array, Array]: ...
     def push_forward(
-        self, method: str, params: Array, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
-        v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Array | None, wanted: Sequence[str],
+        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
+        loss_function: LossFunction, v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Array | None, wanted: Sequence[str],
     ) -> dict[str, Array]: ...
     def check(
         self, method: str, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction

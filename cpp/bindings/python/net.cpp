@@ -8,6 +8,7 @@
 #include "arrays.hpp"
 #include "callbacks.hpp"
 #include "fastbp/fastbp.hpp"
+#include "parameters.hpp"
 
 namespace fastbp::python {
 namespace {
@@ -29,9 +30,10 @@ struct Batch {
           sample_weight(c, "sample_weight", true) {
         data = data_of(x.view(), y.view(), sample_weight.view());
     }
-    std::vector<Extent> extents(const py::array& params) const {
-        return {extent_of(params, "the parameters"), extent_of(x, "X"), extent_of(y, "y"),
-                extent_of(sample_weight, "sample_weight")};
+    std::vector<Extent> extents(const Parameters& params) const {
+        std::vector<Extent> found{extent_of(x, "X"), extent_of(y, "y"), extent_of(sample_weight, "sample_weight")};
+        params.add_extents(found);
+        return found;
     }
 };
 
@@ -44,7 +46,7 @@ class PyNet {
     PyNet(const std::vector<std::int64_t>& widths, const std::vector<std::int32_t>& activations,
           const std::vector<double>& activation_parameters, int loss,
           const std::optional<std::vector<double>>& loss_parameters, const std::vector<double>& dropout,
-          py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device)
+          py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device, bool weights_by_outputs)
         : dtype_(std::move(dtype)), widths_(widths) {
         fastbp_net_spec spec = {};
         spec.size = sizeof spec;
@@ -60,6 +62,7 @@ class PyNet {
         spec.l1 = l1;
         spec.dropout = dropout.data();
         spec.deterministic = deterministic;
+        spec.weights_by_outputs = weights_by_outputs;
         fastbp_net* net = nullptr;
         named("MLP", [&] { require(fastbp_net_create(&spec, &net)); });
         net_.reset(net);
@@ -67,40 +70,43 @@ class PyNet {
 
     std::int64_t parameter_count() const { return fastbp_parameter_count(net_.get()); }
 
-    py::array forward(const py::array& params, py::handle X, py::handle out) const {
+    py::array forward(py::handle params, py::handle X, py::handle out) const {
         return named("forward", [&] {
             Batch batch(X);
+            const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Shape shape{batch.data.x.rows, widths_.back()};
             const py::array result =
-                out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(params));
+                out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(p));
             run(batch, py::none(), [&, to = const_cast<void*>(result.data())] {
-                return fastbp_forward(net_.get(), params.data(), &batch.data, to, nullptr);
+                return fastbp_forward(net_.get(), p.flat(), &batch.data, to, nullptr);
             });
             return result;
         });
     }
 
     // x(L), and what a later pull_back needs, which belongs to the caller.
-    py::tuple forward_kept(const py::array& params, py::handle X) const {
+    py::tuple forward_kept(py::handle params, py::handle X) const {
         return named("vjp", [&] {
             Batch batch(X);
+            const Parameters p = parameters(params, batch);
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
             const py::array result(dtype_, Shape{n, widths_.back()});
             const py::array kept(dtype_, Shape{fastbp_kept_size(net_.get(), n)});
             run(batch, py::none(), [&, to = const_cast<void*>(result.data()), keep = const_cast<void*>(kept.data())] {
-                return fastbp_forward(net_.get(), params.data(), &batch.data, to, keep);
+                return fastbp_forward(net_.get(), p.flat(), &batch.data, to, keep);
             });
             return py::make_tuple(result, kept);
         });
     }
 
-    py::tuple evaluate(const char* method, const py::array& params, py::handle X, py::handle y,
-                       py::handle sample_weight, bool sum, const py::object& loss_function, py::handle out,
-                       bool wants_grad, bool accumulate, double max_example_norm) const {
+    py::tuple evaluate(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
+                       bool sum, const py::object& loss_function, py::handle out, bool wants_grad, bool accumulate,
+                       double max_example_norm) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
+            const Parameters p = parameters(params, batch);
             fastbp_results results = results_for();
             results.sum = sum;
             results.accumulate = accumulate;
@@ -109,21 +115,21 @@ class PyNet {
             if (wants_grad) {
                 const Shape shape{parameter_count()};
                 const py::array given =
-                    out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(params));
+                    out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(p));
                 results.grad = const_cast<void*>(given.data());
                 grad = given;
             }
-            run(batch, loss_function,
-                [&] { return fastbp_evaluate(net_.get(), params.data(), &batch.data, &results); });
+            run(batch, loss_function, [&] { return fastbp_evaluate(net_.get(), p.flat(), &batch.data, &results); });
             return py::make_tuple(results.value, grad);
         });
     }
 
     // Every quantity that `wanted` names, as new arrays in a dict.
-    py::dict backward(const py::array& params, py::handle X, py::handle y, py::handle sample_weight, bool sum,
+    py::dict backward(py::handle params, py::handle X, py::handle y, py::handle sample_weight, bool sum,
                       const py::object& loss_function, const std::vector<std::string>& wanted) const {
         return named("backward", [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
+            const Parameters p = parameters(params, batch);
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
             fastbp_results results = results_for();
@@ -159,17 +165,17 @@ class PyNet {
                 if (name == "example_loss") results.example_loss = per_row("example_loss");
                 if (name == "example_grad_norm") results.example_grad_norm = per_row("example_grad_norm");
             }
-            run(batch, loss_function,
-                [&] { return fastbp_evaluate(net_.get(), params.data(), &batch.data, &results); });
+            run(batch, loss_function, [&] { return fastbp_evaluate(net_.get(), p.flat(), &batch.data, &results); });
             arrays["value"] = results.value;
             arrays["loss"] = results.loss;
             return arrays;
         });
     }
 
-    py::tuple pull_back(const py::array& params, py::handle X, const py::array& kept, py::handle cotangent) const {
+    py::tuple pull_back(py::handle params, py::handle X, const py::array& kept, py::handle cotangent) const {
         return named("pullback", [&] {
             Batch batch(X);
+            const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Input c(cotangent, "cotangent");
             const py::array grad(dtype_, Shape{parameter_count()});
@@ -177,9 +183,8 @@ class PyNet {
             fastbp_results results = results_for();
             results.grad = const_cast<void*>(grad.data());
             results.input_grad = const_cast<void*>(input_grad.data());
-            run(batch, py::none(), [&] {
-                return fastbp_pull_back(net_.get(), params.data(), &batch.data, kept.data(), &c.view(), &results);
-            });
+            run(batch, py::none(),
+                [&] { return fastbp_pull_back(net_.get(), p.flat(), &batch.data, kept.data(), &c.view(), &results); });
             return py::make_tuple(grad, input_grad);
         });
     }
@@ -187,12 +192,13 @@ class PyNet {
     // Along `v` in the parameters and `u` in the inputs, None where that does not move: whichever of output_dot,
     // grad_dot and input_grad_dot is wanted, as new arrays in a dict, the first of them in `out` where that is given.
     // With a cotangent y is not looked at.
-    py::dict push_forward(const char* method, const py::array& params, py::handle X, py::handle y,
-                          py::handle sample_weight, bool sum, const py::object& loss_function,
-                          const std::optional<py::array>& v, py::handle u, py::handle cotangent, bool gauss_newton,
-                          py::handle out, const std::vector<std::string>& wanted) const {
+    py::dict push_forward(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
+                          bool sum, const py::object& loss_function, const std::optional<py::array>& v, py::handle u,
+                          py::handle cotangent, bool gauss_newton, py::handle out,
+                          const std::vector<std::string>& wanted) const {
         return named(method, [&] {
             Batch batch(X, y, sample_weight, !loss_function.is_none());
+            const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Input x_dot(u, "u", true), c(cotangent, "cotangent", true);
             fastbp_tangent tangent = {};
@@ -203,7 +209,7 @@ class PyNet {
             tangent.x_dot = x_dot.view();
             tangent.cotangent = c.view();
             py::dict arrays;
-            std::vector<Extent> inputs = batch.extents(params);
+            std::vector<Extent> inputs = batch.extents(p);
             inputs.push_back(extent_of(x_dot, "u"));
             if (v) inputs.push_back(extent_of(*v, "v"));
             const auto one = [&](const char* name, const Shape& shape) {
@@ -218,8 +224,7 @@ class PyNet {
                 if (name == "grad_dot") tangent.grad_dot = one("grad_dot", {parameter_count()});
                 if (name == "input_grad_dot") tangent.input_grad_dot = one("input_grad_dot", {n, widths_.front()});
             }
-            run(batch, loss_function,
-                [&] { return fastbp_push_forward(net_.get(), params.data(), &batch.data, &tangent); });
+            run(batch, loss_function, [&] { return fastbp_push_forward(net_.get(), p.flat(), &batch.data, &tangent); });
             return arrays;
         });
     }
@@ -277,6 +282,12 @@ class PyNet {
     }
 
   private:
+    Parameters parameters(py::handle given, Batch& batch) const {
+        Parameters found(given, dtype_, widths_);
+        found.attach(batch.data);
+        return found;
+    }
+
     // Before results of X's size are allocated.
     void check_rows(const Batch& batch) const { require(fastbp_check(net_.get(), &batch.data, FASTBP_CHECK_ROWS)); }
 
@@ -310,10 +321,10 @@ void register_net(py::module_& m) {
     py::class_<PyNet>(m, "Net", "A network's description, ready to run. It holds no parameters.")
         .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int32_t>&, const std::vector<double>&,
                       int, const std::optional<std::vector<double>>&, const std::vector<double>&, py::dtype, double,
-                      double, bool, const std::string&>(),
+                      double, bool, const std::string&, bool>(),
              py::arg("widths"), py::arg("activations"), py::arg("activation_parameters"), py::arg("loss"),
              py::arg("loss_parameters"), py::arg("dropout"), py::arg("dtype"), py::arg("l2"), py::arg("l1"),
-             py::arg("deterministic"), py::arg("device"))
+             py::arg("deterministic"), py::arg("device"), py::arg("weights_by_outputs") = false)
         .def_property_readonly("parameter_count", &PyNet::parameter_count)
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))
         .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))

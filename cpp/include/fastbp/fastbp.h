@@ -144,6 +144,8 @@ typedef struct fastbp_net_spec {
     int32_t deterministic;               /* not 0: the same bits for any number of threads */
     const double* loss_parameters;       /* d(L): huber's delta or pinball's quantile; NULL where the loss has none */
     double l2, l1;                       /* penalties on the weights */
+    int32_t weights_by_outputs; /* not 0: w(l) lies as (d(l), d(l-1)), as in torch, in params and every gradient */
+    int32_t reserved;
     const double* dropout; /* L: the part of each layer's units a training step drops, the last 0; NULL: none */
 } fastbp_net_spec;
 
@@ -179,6 +181,10 @@ typedef struct fastbp_data {
     void* loss_context;
     fastbp_poll poll;
     void* poll_context;
+    /* L pointers each, where params is NULL: w(l) and b(l) that do not lie in one array. Not for fastbp_run_epoch, nor
+     * for a net with penalties. Gradients and directions are flat all the same. */
+    const void* const* weights;
+    const void* const* biases;
 } fastbp_data;
 
 /* What to compute, and where to put it; NULL: not wanted. s, x and deltas are lists of L arrays (N, d(l)) of the net's

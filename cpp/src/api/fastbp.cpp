@@ -57,6 +57,17 @@ void check_pointer(const void* given, const char* name) {
     if (given == nullptr) throw Error(ErrorKind::value, std::string(name) + " is NULL");
 }
 
+void check_params(const fastbp_net& net, const void* params, const fastbp_data& data) {
+    if (params != nullptr) return;
+    if (data.weights == nullptr || data.biases == nullptr) check_pointer(params, "params");
+    for (std::size_t k = 0; k < net.model.layers.size(); ++k) {
+        check_pointer(data.weights[k], "one of the weights");
+        check_pointer(data.biases[k], "one of the biases");
+    }
+    if (net.model.has_penalty())
+        throw Error(ErrorKind::value, "a net with penalties needs its parameters in one array");
+}
+
 template <class Real>
 void update(const fastbp::StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
             const fastbp::StepScalars& now) {
@@ -140,7 +151,7 @@ fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fa
                              void* kept) {
     return guarded([&] {
         fastbp::check_size(data, "data");
-        check_pointer(params, "params");
+        check_params(*net, params, *data);
         net->forward(params, *data, out, kept);
     });
 }
@@ -150,7 +161,7 @@ fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const f
     return guarded([&] {
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
-        check_pointer(params, "params");
+        check_params(*net, params, *data);
         net->evaluate(params, *data, *results);
     });
 }
@@ -160,7 +171,7 @@ fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const 
     return guarded([&] {
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
-        check_pointer(params, "params");
+        check_params(*net, params, *data);
         check_pointer(kept, "kept");
         check_pointer(cotangent, "cotangent");
         net->pull_back(params, *data, kept, *cotangent, *results);
@@ -172,7 +183,7 @@ fastbp_status fastbp_push_forward(const fastbp_net* net, const void* params, con
     return guarded([&] {
         fastbp::check_size(data, "data");
         fastbp::check_size(tangent, "tangent");
-        check_pointer(params, "params");
+        check_params(*net, params, *data);
         net->push_forward(params, *data, *tangent);
     });
 }

@@ -94,6 +94,7 @@ Model make_model(const fastbp_net_spec& spec) {
     if (!(spec.l1 >= 0 && std::isfinite(spec.l1))) refuse("l1 is ", spec.l1, ", expected a finite number >= 0");
     model.l2 = spec.l2;
     model.l1 = spec.l1;
+    model.weights_by_outputs = spec.weights_by_outputs != 0;
     model.deterministic = spec.deterministic != 0;
     return model;
 }

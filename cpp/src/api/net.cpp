@@ -164,7 +164,8 @@ class NetOf final : public fastbp_net {
   private:
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const {
         Job<Real> job;
-        job.params = static_cast<const Real*>(params);
+        job.params = {static_cast<const Real*>(params), params == nullptr ? data.weights : nullptr,
+                      params == nullptr ? data.biases : nullptr};
         job.x = row_source(data.x);
         if (job.x.compressed())
             job.kept_per_row = most_kept(job.x);

@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "execution/model.hpp"
 #include "execution/poll.hpp"
 #include "seam/network.hpp"
 
@@ -33,7 +34,7 @@ enum class Along {
 
 template <class Real>
 struct Job {
-    const Real* params = nullptr;
+    Parameters<Real> params;
 
     RowSource x;
     Matrix<const Real> x_view;  // x itself, where it can be used as it lies; else tiles are loaded

@@ -21,6 +21,7 @@ struct Model {
     std::vector<double> loss_parameter;  // one per output, or empty
     double l2 = 0, l1 = 0;
     bool deterministic = false;
+    bool weights_by_outputs = false;  // w(l) lies as (d(l), d(l-1)), in the parameters and in every gradient
     Index parameter_count = 0;
 
     Index inputs() const { return layers.front().inputs; }
@@ -38,6 +39,21 @@ struct Model {
         Index sum = 0;
         for (const LayerShape& layer : layers) sum += n * layer.outputs * (derivative_needs_s(layer.g) ? 2 : 1);
         return sum;
+    }
+};
+
+// Where parameters lie: in one flat array, or each w(l) and b(l) by itself.
+template <class Real>
+struct Parameters {
+    const Real* flat = nullptr;
+    const void* const* weights = nullptr;
+    const void* const* biases = nullptr;
+
+    const Real* w(const Model& model, std::size_t k) const {
+        return weights != nullptr ? static_cast<const Real*>(weights[k]) : flat + model.layers[k].first_w;
+    }
+    const Real* b(const Model& model, std::size_t k) const {
+        return biases != nullptr ? static_cast<const Real*>(biases[k]) : flat + model.layers[k].first_b;
     }
 };
 

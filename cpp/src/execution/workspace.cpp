@@ -31,6 +31,13 @@ bool keeps_s(const Model& model, std::size_t k) {
            (last && loss_needs_s(model.loss, model.layers[k].g));
 }
 
+// w(l) in memory, as the lecture has it.
+template <class T>
+Matrix<T> weights_at(const Model& model, const LayerShape& layer, T* memory) {
+    if (model.weights_by_outputs) return dense(memory, layer.outputs, layer.inputs).transposed();
+    return dense(memory, layer.inputs, layer.outputs);
+}
+
 // Of one half of a team's SharedSums.
 Index products_size(const Model& model, const Plan& plan) {
     Index widest = 0;
@@ -105,21 +112,21 @@ Workspace<Real>::Workspace(const Model& model, std::shared_ptr<TileValues<Real>>
 }
 
 template <class Real>
-Network<Real> Workspace<Real>::network(const Real* params) {
+Network<Real> Workspace<Real>::network(const Parameters<Real>& params) {
     return point(layers_, params);
 }
 
 template <class Real>
 Network<Real> Workspace<Real>::direction(const Real* params_dot) {
-    return point(direction_, params_dot);
+    return point(direction_, {params_dot});
 }
 
 template <class Real>
-Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Real* params) const {
+Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Parameters<Real>& params) const {
     for (std::size_t k = 0; k < layers.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
-        layers[k] = {dense(params + shape.first_w, shape.inputs, shape.outputs),
-                     {params + shape.first_b, shape.outputs},
+        layers[k] = {weights_at(model_, shape, params.w(model_, k)),
+                     {params.b(model_, k), shape.outputs},
                      {shape.g, Real(shape.a)}};
     }
     return layers;
@@ -129,10 +136,8 @@ template <class Real>
 Sink<Real> Workspace<Real>::sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b) {
     for (std::size_t k = 0; k < sinks_.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
-        sinks_[k] = {dense(grad + shape.first_w, shape.inputs, shape.outputs),
-                     {grad + shape.first_b, shape.outputs},
-                     blend_w,
-                     blend_b};
+        sinks_[k] = {
+            weights_at(model_, shape, grad + shape.first_w), {grad + shape.first_b, shape.outputs}, blend_w, blend_b};
     }
     return sinks_;
 }

@@ -96,14 +96,14 @@ class Workspace {
     Slots<Real>& slots() { return slots_; }
 
     // Points the layers at parameters.
-    Network<Real> network(const Real* params);
+    Network<Real> network(const Parameters<Real>& params);
     // The same for a direction in parameters.
     Network<Real> direction(const Real* params_dot);
     // Points a sink at a flat gradient.
     Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
   private:
-    Network<Real> point(std::vector<Layer<Real>>& layers, const Real* params) const;
+    Network<Real> point(std::vector<Layer<Real>>& layers, const Parameters<Real>& params) const;
 
     const Model& model_;
     std::shared_ptr<TileValues<Real>> tile_;

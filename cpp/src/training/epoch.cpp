@@ -18,7 +18,7 @@ class Steps {
     Steps(Backend<Real>& on, const Member& member, const Model& model, Crew<Real>& crew, Real* params,
           const Job<Real>& data, const Epoch<Real>& epoch)
         : on_(on), member_(member), model_(model), crew_(crew), params_(params), job_(data), epoch_(epoch) {
-        job_.params = params;
+        job_.params = {params};
         job_.finite_or_stop = true;
         job_.leave_partials = true;
         job_.drops_units = true;

@@ -1,0 +1,58 @@
+// The parameters of a call: one flat array, or a sequence w(1), b(1), .. of arrays.
+#pragma once
+
+#include <vector>
+
+#include "arrays.hpp"
+
+namespace fastbp::python {
+
+class Parameters {
+  public:
+    // The flat array is the package's own; a sequence's arrays must be of the net's type and sizes, without gaps.
+    Parameters(py::handle given, const py::dtype& dtype, const std::vector<std::int64_t>& widths) {
+        if (py::isinstance<py::array>(given)) {
+            flat_ = py::reinterpret_borrow<py::array>(given);
+            return;
+        }
+        const auto arrays = py::reinterpret_borrow<py::sequence>(given);
+        if (arrays.size() != 2 * (widths.size() - 1))
+            throw Refusal(FASTBP_VALUE_ERROR, "the parameters are " + std::to_string(arrays.size()) +
+                                                  " arrays, expected w and b of each layer");
+        for (std::size_t k = 0; k + 1 < widths.size(); ++k) {
+            take(arrays[2 * k], "a weight", dtype, widths[k] * widths[k + 1], weights_);
+            take(arrays[2 * k + 1], "a bias", dtype, widths[k + 1], biases_);
+        }
+    }
+
+    const void* flat() const { return weights_.empty() ? flat_.data() : nullptr; }
+    void attach(fastbp_data& data) const {
+        if (weights_.empty()) return;
+        data.weights = weights_.data();
+        data.biases = biases_.data();
+    }
+    void add_extents(std::vector<Extent>& to) const {
+        if (weights_.empty()) to.push_back(extent_of(flat_, "the parameters"));
+        for (const py::array& part : kept_) to.push_back(extent_of(part, "the parameters"));
+    }
+
+  private:
+    void take(py::handle given, const std::string& what, const py::dtype& dtype, std::int64_t size,
+              std::vector<const void*>& pointers) {
+        const bool fits = py::isinstance<py::array>(given) && [&] {
+            const auto array = py::reinterpret_borrow<py::array>(given);
+            return array.dtype().equal(dtype) && array.size() == size && (array.flags() & py::array::c_style) != 0;
+        }();
+        if (!fits)
+            throw Refusal(FASTBP_VALUE_ERROR, what + " is not a row-major array of " + std::to_string(size) + " " +
+                                                  py::cast<std::string>(py::str(dtype)) + " numbers");
+        kept_.push_back(py::reinterpret_borrow<py::array>(given));
+        pointers.push_back(kept_.back().data());
+    }
+
+    py::array flat_;
+    std::vector<py::array> kept_;
+    std::vector<const void*> weights_, biases_;
+};
+
+}  // namespace fastbp::python

@@ -1,0 +1,96 @@
+"""Weights as (d(l), d(l-1)), and parameters that lie each by itself: results are those of one flat array."""
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp import _core
+from fastbp._functions import LOSSES, OUTPUT_ACTIVATIONS
+
+RNG = np.random.default_rng(51)
+
+
+def by_outputs(flat, sizes):
+    """The flat array w(1) b(1) .. with every w transposed."""
+    weights, biases = fb.reference.views(flat, sizes)
+    return np.concatenate([part.ravel() for w, b in zip(weights, biases, strict=True) for part in (w.T, b)])
+
+
+def parts(flat, sizes, transposed):
+    weights, biases = fb.reference.views(flat, sizes)
+    return [
+        np.ascontiguousarray(part)
+        for w, b in zip(weights, biases, strict=True)
+        for part in (w.T if transposed else w, b)
+    ]
+
+
+def core(net, transposed):
+    names = [name for name, _ in net.activations]
+    return _core.Net(
+        list(net.layer_sizes), [OUTPUT_ACTIVATIONS[name] for name in names], [a for _, a in net.activations],
+        LOSSES[net.loss], None, [0.0] * len(names), net.dtype, 0.0, 0.0, False, "cpu", transposed,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(
+    "sizes, rows", [((3, 2), 5), ((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700)]
+)
+@pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 3e-5)])
+def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activation, threads):
+    net = fb.MLP(sizes, loss="squared_error", activation=activation, seed=0, dtype=dtype)
+    X, y = RNG.standard_normal((rows, sizes[0])).astype(dtype), RNG.standard_normal((rows, sizes[-1]))
+    v, c = RNG.standard_normal(net.params.size).astype(dtype), RNG.standard_normal(y.shape).astype(dtype)
+
+    def close(found, expected):
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+    with fb.set_num_threads(threads):
+        expected = net.forward(X), net.value_and_grad(X, y), net.vjp(X)[1](c), net.hvp(X, y, v), net.jvp(X, v)
+        for transposed in (False, True):
+            turned = by_outputs if transposed else lambda flat, _: flat
+            found = core(net, transposed)
+            for params in (turned(net.params, sizes), parts(net.params, sizes, transposed)):
+                close(found.forward(params, X, None), expected[0])
+                value, grad = found.evaluate("t", params, X, y, None, False, None, None, True, False, 0.0)
+                assert value == pytest.approx(expected[1][0], rel=rtol)
+                close(grad, turned(expected[1][1], sizes))
+                kept = found.forward_kept(params, X)[1]
+                grad, input_grad = found.pull_back(params, X, kept, c)
+                close(grad, turned(expected[2][0], sizes))
+                close(input_grad, expected[2][1])
+                dot = found.push_forward(
+                    "t", params, X, y, None, False, None, turned(v, sizes), None, None, False, None,
+                    ["grad_dot", "output_dot"],
+                )  # fmt: skip
+                close(dot["grad_dot"], turned(expected[3], sizes))
+                close(dot["output_dot"], expected[4])
+
+
+def test_separate_parameters_are_read_where_they_lie():
+    net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
+    found, given = core(net, True), parts(net.params, net.layer_sizes, True)
+    X = RNG.standard_normal((5, 3)).astype(np.float32)
+    before = found.forward(given, X, None)
+    given[2][:] = 0
+    given[3][:] = [1, 2]
+    assert not np.array_equal(found.forward(given, X, None), before)
+    np.testing.assert_array_equal(found.forward(given, X, None), np.tile(np.float32([1, 2]), (5, 1)))
+
+
+def test_what_does_not_fit_is_refused():
+    net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
+    found, given = core(net, False), parts(net.params, net.layer_sizes, False)
+    X = np.zeros((1, 3), np.float32)
+    with pytest.raises(ValueError, match="the parameters are 3 arrays, expected w and b of each layer"):
+        found.forward(given[:3], X, None)
+    for k, wrong in ((0, given[0].astype("f8")), (1, given[1][:2]), (2, np.asfortranarray(given[2])), (3, [1, 2])):
+        with pytest.raises(ValueError, match=r"is not a row-major array of \d+ float32 numbers"):
+            found.forward([*given[:k], wrong, *given[k + 1 :]], X, None)
+    with pytest.raises(ValueError, match="out overlaps the parameters in memory"):
+        found.forward(given, np.zeros((4, 3), np.float32), given[2])
+    penalised = _core.Net([3, 2], [0], [0.0], 1, None, [0.0], np.dtype("f4"), 0.1, 0.0, False, "cpu")
+    with pytest.raises(ValueError, match="a net with penalties needs its parameters in one array"):
+        penalised.forward([np.zeros((3, 2), "f4"), np.zeros(2, "f4")], X, None)
