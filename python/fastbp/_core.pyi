@@ -44,7 +44,8 @@ class Net:
     def pull_back(self, params: Parameters, X: Any, kept: Array, cotangent: Any) -> tuple[Array, Array]: ...
     def push_forward(
         self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
-        loss_function: LossFunction, v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Array | None, wanted: Sequence[str],
+        loss_function: LossFunction,
+        v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Array | None, wanted: Sequence[str],
     ) -> dict[str, Array]: ...
     def check(
         self, method: str, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction
