@@ -33,8 +33,8 @@ def test_links_lead_to_files(page):
 @by_page
 def test_a_page_is_short(page):
     lines = page.read_text().splitlines()
-    assert len(lines) <= 130
-    assert max(map(len, lines)) <= 120
+    assert len(lines) <= 140
+    assert max(len(line) for line in lines if not line.startswith("|")) <= 120
 
 
 def test_the_index_has_every_page_and_the_pages_every_figure():
