@@ -24,7 +24,7 @@ PROBLEMS = (
 LIMITS = {"hvp_per_gradient": 2.9, "norms_per_gradient": 1.15}
 WIDTHS = (64, 128, 256, 512, 1024, 2048)  # of two hidden layers: 10^4 to 10^7 weights
 GROWING_ROWS = 64
-MOST_DIFFERENCES = 20_000  # parameters, by finite differences
+MOST_DIFFERENCES = 40_000  # parameters, by finite differences
 EXPONENT = 1.1
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +22,10 @@ class Ran(NamedTuple):
 def run(page: Path, folder: Path) -> list[Ran]:
     """Run a page's Python blocks in order, in one namespace and in `folder`, where the figures go."""
     text = page.read_text()
-    blocks = list(re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    blocks = list(re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     namespace: dict = {"__name__": page.stem}
     ran = []
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in itertools.pairwise([*blocks, None]):
         if block[1] != "python":
             continue
         before = text[: block.start(2)].count("\n")
