@@ -51,6 +51,15 @@ def test_every_armijo_step_makes_the_value_smaller():
     assert (np.diff(values) < 0).all()
 
 
+def test_armijo_ends_where_rounding_hides_the_slope():
+    found = optimize.gradient_descent(
+        lambda x: 1000 + quadratic(x)[0], [4.0, 4.0], jac=lambda x: quadratic(x)[1], tol=1e-14
+    )
+    assert found.message == "no step along the gradient makes the value smaller"
+    assert found.nfev < 300
+    np.testing.assert_allclose(found.x, np.linalg.solve(A, B), atol=1e-5)
+
+
 def test_as_a_method_of_scipy():
     seen = []
     found = scipy.optimize.minimize(

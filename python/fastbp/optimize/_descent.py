@@ -176,7 +176,7 @@ def _step_length(problem: _Counted, step: Any, k: int, x: Vector, value: float, 
         raise ValueError(f"[gradient_descent] step is {step!r}, expected a number, a function, 'armijo' or 'wolfe'")
     t, slope = 1.0, float(grad @ grad)
     for _ in range(MOST_HALVINGS):
-        if problem.value(x - t * grad) <= value - SUFFICIENT * t * slope:
+        if value - problem.value(x - t * grad) >= SUFFICIENT * t * slope:  # more than 0, however small the slope
             return t
         t *= SHRINK
     return None
