@@ -102,6 +102,24 @@ def test_the_hessian_is_symmetric_and_linear():
     close(net.hvp(X, y, 2 * v - w), 2 * net.hvp(X, y, v) - net.hvp(X, y, w), 1e-12)
 
 
+@pytest.mark.parametrize(
+    "options, y, second",
+    [
+        ({"output_activation": "relu"}, -1, 0),  # at s = 0 and r = 1: g'^2 + g''
+        ({"output_activation": ("leaky_relu", 0.5)}, -1, 0.25),
+        ({"output_activation": ("elu", 2.0)}, -1, 6),
+        ({"loss": fb.Huber(2.0)}, 2, 1),
+        ({"loss": fb.Huber(2.0)}, -2, 1),
+        ({"loss": "absolute_error"}, 0, 0),
+        ({"loss": fb.Pinball(0.3)}, 0, 0),
+        ({"l1": 1.0}, 0, 1),
+    ],
+)
+def test_at_a_kink_the_second_derivative_is_that_of_one_side(options, y, second):
+    net = fb.MLP((1, 1), **{"loss": "squared_error", **options}, init="zeros", dtype="float64")
+    assert net.hvp([[1.0]], [y], [1.0, 0.0]).tolist() == [second, second]
+
+
 @pytest.mark.parametrize("rows", [1, 37, 3000])
 @pytest.mark.parametrize("sizes", [(30, 200, 150, 4), (300, 300, 7)])
 def test_teams_of_threads(rows, sizes):

@@ -52,8 +52,8 @@ class Tangents(Network):
     ) -> Array:
         """Hessian-vector product: the exact derivative of the gradient of `value` along v, equations (8) to (11).
 
-        Takes the time of less than three gradients (Pearlmutter 1994). Where g' jumps (relu and leaky_relu at 0; huber,
-        absolute_error and pinball at their kinks) the second derivative is taken as 0, and so is the l1 penalty's.
+        Takes the time of less than three gradients (Pearlmutter 1994). At a kink the second derivative is that of one
+        side: 0 for relu, leaky_relu, absolute_error, pinball and the l1 penalty, the parameter a for elu, 1 for huber.
 
         Parameters
         ----------
