@@ -34,6 +34,7 @@ PUBLIC = [
     *(getattr(fb, name) for name in fb.__all__ if name not in ("__version__", "optimize", "reference", "testing")),
     *(getattr(fb.MLP, name) for name in ("forward", "value", "value_and_grad", "backward", "vjp", "fit", "train_step")),
     *(getattr(fb.MLP, name) for name in ("jvp", "hvp", "gnvp", "input_grad_vjp", "objective")),
+    *(getattr(fb.MLP, name) for name in ("example_grads", "jacobian")),
     *(getattr(fb.optimize, name) for name in fb.optimize.__all__),
     *(getattr(fb.testing, name) for name in fb.testing.__all__ if name != "Taylor"),
 ]

@@ -47,3 +47,13 @@ def test_what_does_not_fit_is_refused():
         net.objective(X[:, :3], Y)
     with pytest.raises(ValueError, match=r"\[fun\] p has shape \(3,\), expected \(51,\)"):
         net.objective(X, Y).fun(np.zeros(3))
+
+
+def test_the_gauss_newton_product():
+    net = fb.MLP((4, 6, 3), loss="cross_entropy", activation="tanh", seed=0, dtype="float64", l2=0.1)
+    rng = np.random.default_rng(1)
+    X, y, v = rng.standard_normal((20, 4)), rng.integers(0, 3, 20), rng.standard_normal(net.params.size)
+    objective = net.objective(X, y)
+    p = objective.x0 + 0.1
+    net.params = p
+    np.testing.assert_allclose(objective.gnvp(p, v), net.gnvp(X, y, v), rtol=1e-13)

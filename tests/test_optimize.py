@@ -150,9 +150,15 @@ def test_bounds_are_refused():
 def test_contours():
     require("matplotlib").use("Agg")
     path = optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=0.2, maxiter=5).path
-    ax = optimize.plot_contours(lambda x: quadratic(x)[0], (-1, 2), (-2, 2), path=path, points=21)
+    ax = optimize.plot_contours(quadratic, (-1, 2), (-2, 2), jac=True, path=path, points=21)
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), path)
     assert ax.get_xlim() == (-1, 2)
     with pytest.raises(ValueError, match=r"\[plot_contours\] path has shape \(3,\), expected \(k, 2\)"):
         optimize.plot_contours(lambda x: 0.0, (0, 1), (0, 1), path=[1, 2, 3])
     require("matplotlib.pyplot").close("all")
+
+
+@pytest.mark.parametrize("step", [0, -0.1, np.nan, np.inf])
+def test_steps_are_checked(step):
+    with pytest.raises(ValueError, match=r"\[gradient_descent\] step is .*, expected a finite number > 0"):
+        optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=step)

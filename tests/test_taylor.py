@@ -42,8 +42,9 @@ def planted(kind, layer):
 @pytest.mark.parametrize("kind", ["factor", "missing", "sign"])
 def test_mistakes_are_caught(kind, layer):
     spoil = planted(kind, layer)
-    with pytest.raises(AssertionError, match="with the gradient the remainder falls as h"):
+    with pytest.raises(AssertionError, match="with the gradient the remainder falls as h") as caught:
         fb.testing.taylor_test(OBJECTIVE.fun, X0, jac=lambda p: spoil(OBJECTIVE.jac(p)))
+    assert 0.9 < caught.value.taylor.orders["gradient"] < 1.1
     with pytest.raises(AssertionError, match="with the hessian the remainder falls as h"):
         fb.testing.taylor_test(
             OBJECTIVE.fun, X0, jac=OBJECTIVE.jac, hessp=lambda p, v: spoil(OBJECTIVE.hessp(p, v))

@@ -58,9 +58,16 @@ class Objective:
 
     def hessp(self, p: ArrayLike, v: ArrayLike) -> Vector:
         """The product of its Hessian at p with v (P,)."""
+        return self._product("hessp", p, v, False)
+
+    def gnvp(self, p: ArrayLike, v: ArrayLike) -> Vector:
+        """The product of its Gauss-Newton matrix at p with v (P,), as `MLP.gnvp`; may stand in for `hessp`."""
+        return self._product("gnvp", p, v, True)
+
+    def _product(self, method: str, p: ArrayLike, v: ArrayLike, gauss_newton: bool) -> Vector:
         products = self._net._core.push_forward(
-            "hessp", self._net._flat("hessp", "p", p), self._X, self._y, self._weight, False, self._function,
-            self._net._flat("hessp", "v", v), None, None, False, None, ["grad_dot"],
+            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, False, self._function,
+            self._net._flat(method, "v", v), None, None, gauss_newton, None, ["grad_dot"],
         )  # fmt: skip
         product: Vector = products["grad_dot"]
         return product

@@ -38,7 +38,7 @@ FASTBP_FORMULA Real loss_prime(Real y, Real x, Real p) {
     if constexpr (kind == Loss::poisson) return r / x;
 }
 
-// d2e/dx2; 0 at the kinks.
+// d2e/dx2; at the kinks that of one side: 0, and 1 for huber.
 template <Loss kind, class Real>
 FASTBP_FORMULA Real loss_second(Real y, Real x, Real p) {
     const Real r = x - y;

@@ -14,6 +14,8 @@ def plot_contours(
     xlim: tuple[float, float],
     ylim: tuple[float, float],
     *,
+    args: tuple[Any, ...] = (),
+    jac: bool = False,
     path: ArrayLike | None = None,
     levels: int | ArrayLike = 20,
     points: int = 101,
@@ -24,9 +26,11 @@ def plot_contours(
     Parameters
     ----------
     fun : callable
-        ``fun(x) -> float`` for x (2,); called points^2 times.
+        ``fun(x, *args) -> float`` for x (2,), or with the gradient where `jac` is True; called points^2 times.
     xlim, ylim : (float, float)
         The rectangle.
+    args, jac
+        As for `gradient_descent`.
     path : array_like (k, 2), optional
         Such as the path of `gradient_descent`.
     levels : int or array_like
@@ -51,7 +55,8 @@ def plot_contours(
     if trail is not None and (trail.ndim != 2 or trail.shape[1] != 2):
         raise ValueError(f"[plot_contours] path has shape {trail.shape}, expected (k, 2)")
     first, second = np.linspace(*xlim, points), np.linspace(*ylim, points)
-    values = np.array([[float(fun(np.array([u, v]))) for u in first] for v in second])
+    found = [[fun(np.array([u, v]), *args) for u in first] for v in second]
+    values = np.array([[float(pair[0] if jac else pair) for pair in row] for row in found])
     if isinstance(levels, int):
         levels = np.unique(np.nanquantile(values, np.linspace(0, 1, levels + 2)[1:-1]))
     ax.contour(first, second, values, levels=levels, cmap="viridis", linewidths=0.8)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._numbers import finite
+
 Vector = NDArray[np.float64]
 Function = Callable[..., Any]
 
@@ -15,6 +17,8 @@ SUFFICIENT, SHRINK, MOST_HALVINGS = 1e-4, 0.5, 60  # Armijo's rule
 
 def steepest_descent_direction(grad: ArrayLike) -> Vector:
     """The direction of length 1 along which f falls fastest: -grad / |grad|; 0 where grad is.
+
+    `gradient_descent` steps along -grad itself, whose length shrinks on the way to a minimum.
 
     Examples
     --------
@@ -164,7 +168,7 @@ def _step_length(problem: _Counted, step: Any, k: int, x: Vector, value: float, 
     if callable(step):
         return float(step(k))
     if not isinstance(step, str):
-        return float(step)
+        return finite("gradient_descent", "step", step, zero=False)
     if step == "wolfe":
         from scipy.optimize import line_search
 

@@ -1,7 +1,7 @@
 """Stationary points and convexity."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,13 @@ from ._descent import Function, Vector
 LARGE = 50  # above so many variables the extreme eigenvalues come from Lanczos' method
 
 
+class StationaryPoint(NamedTuple):
+    """What `classify_stationary_point` returns."""
+
+    kind: str
+    eigenvalues: tuple[float, float]
+
+
 def classify_stationary_point(
     x: ArrayLike,
     *,
@@ -18,7 +25,7 @@ def classify_stationary_point(
     hess: Function | ArrayLike | None = None,
     hessp: Callable[[Vector, Vector], ArrayLike] | None = None,
     tol: float = 1e-6,
-) -> tuple[str, tuple[float, float]]:
+) -> StationaryPoint:
     """What kind of stationary point x is: "minimum", "maximum", "saddle" or "degenerate"; and the extreme eigenvalues.
 
     By the signs of the Hessian's smallest and largest eigenvalue, Lanczos' from SciPy where there are many variables.
@@ -40,7 +47,7 @@ def classify_stationary_point(
     --------
     >>> import fastbp as fb
     >>> fb.optimize.classify_stationary_point([0.0, 0.0], hess=[[2.0, 0.0], [0.0, -1.0]])
-    ('saddle', (-1.0, 2.0))
+    StationaryPoint(kind='saddle', eigenvalues=(-1.0, 2.0))
     """
     at = np.array(x, dtype=np.float64)
     low, high = extreme_eigenvalues(at, hess, hessp)
@@ -51,12 +58,12 @@ def classify_stationary_point(
             raise ValueError(f"[classify_stationary_point] the gradient at x has length {length:.3g}, expected 0")
     zero = tol * size
     if low < -zero and high > zero:
-        return "saddle", (low, high)
+        return StationaryPoint("saddle", (low, high))
     if low > zero:
-        return "minimum", (low, high)
+        return StationaryPoint("minimum", (low, high))
     if high < -zero:
-        return "maximum", (low, high)
-    return "degenerate", (low, high)
+        return StationaryPoint("maximum", (low, high))
+    return StationaryPoint("degenerate", (low, high))
 
 
 def extreme_eigenvalues(x: Vector, hess: Any, hessp: Any) -> tuple[float, float]:

@@ -82,7 +82,7 @@ def taylor_test(
     Raises
     ------
     AssertionError
-        Where an order is below 1.9 for the gradient or 2.9 for the Hessian product.
+        Where an order is below 1.9 for the gradient or 2.9 for the Hessian product. It carries the result as `.taylor`.
 
     Examples
     --------
@@ -114,10 +114,12 @@ def taylor_test(
     result = Taylor(STEPS, remainders, {name: _order(r, noise) for name, r in remainders.items()})
     for name, least in (("gradient", 1.9), ("hessian", 2.9)):
         if result.orders.get(name, 9.0) < least:
-            raise AssertionError(
+            error = AssertionError(
                 f"[taylor_test] with the {name} the remainder falls as h^{result.orders[name]:.2f}, "
                 f"expected h^{round(least)}: the {name} is not that of the function"
             )
+            error.taylor = result  # type: ignore[attr-defined]  # documented: to be plotted
+            raise error
     return result
 
 
