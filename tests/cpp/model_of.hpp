@@ -23,7 +23,7 @@ inline Model model_of(const Example& example) {
 // The gradient of the mean loss over all rows, into grad.
 inline Job<double> gradient_job(const Example& example, const Model& model, double* grad) {
     Job<double> job;
-    job.params = example.params.data();
+    job.params = {example.params.data()};
     job.x_view = dense(example.X.data(), example.rows, model.inputs());
     job.rows = {nullptr, 0, example.rows};
     job.seed = Seed::loss;

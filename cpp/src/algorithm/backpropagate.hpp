@@ -38,21 +38,27 @@ void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNo
     for (const LayerValues<Real>& layer : pass.layer) on.scale_rows(e.squares, layer.delta);
 }
 
-// (5)(6) for l = L..1 into the sink.
+// (5)(6) for l = L..1 into the sink; with steps, each layer's parameters make theirs at once.
 template <class Real>
-void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink) noexcept {
-    for (std::size_t k = sink.size(); k-- > 0;)
-        on.accumulate_gradients(pass.input(Index(k)), pass.layer[k].delta, sink[k]);  // (5)(6)
+void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink,
+                      std::span<const LayerStep<Real>> steps = {}) noexcept {
+    for (std::size_t k = sink.size(); k-- > 0;) {
+        if (steps.empty())
+            on.accumulate_gradients(pass.input(Index(k)), pass.layer[k].delta, sink[k]);  // (5)(6)
+        else
+            on.step_layer(pass.input(Index(k)), pass.layer[k].delta, sink[k], steps[k]);
+    }
     on.meet();  // nobody overwrites values of this tile that another thread still reads
 }
 
 template <class Real>
 void backpropagate(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
-                   Matrix<Real> input_grad = {}, const ExampleNorms& examples = {}) noexcept {
+                   Matrix<Real> input_grad = {}, const ExampleNorms& examples = {},
+                   std::span<const LayerStep<Real>> steps = {}) noexcept {
     delta_recursion(on, net, pass);
     look_at_examples(on, pass, examples);
     if (!input_grad.empty()) on.gemm(1, pass.layer[0].delta, net[0].w.transposed(), 0, input_grad);  // (7)
-    weight_gradients(on, pass, sink);
+    weight_gradients(on, pass, sink, steps);
 }
 
 }  // namespace fastbp

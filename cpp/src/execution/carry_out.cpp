@@ -52,7 +52,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
                 weight_gradients_tangent(on, pass, dot, sink, &slots.accumulate);
             } else {
                 if (job.along == Along::gauss_newton) tile.seed_gauss_newton(net, pass, dot);
-                backpropagate(on, net, pass, sink, input_grad, tile.examples());
+                backpropagate(on, net, pass, sink, input_grad, tile.examples(), job.steps);
             }
         } else {
             on.meet();

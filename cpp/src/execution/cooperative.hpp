@@ -235,6 +235,21 @@ class Cooperative final : public Backend<Real> {
         });
     }
 
+    // By rows of w alone: a step needs them whole.
+    void step_layer(const Input<Real>& in, In delta, const LayerSink<Real>& sink,
+                    const LayerStep<Real>& step) noexcept override {
+        if (unread_.way != Way::gradients) read_all();
+        unread_ = {Way::gradients, 0};
+        each(sink.b.size, [&](Index p, Index q, int) {
+            one_.step_layer({}, delta.column_block(p, q), {{}, sink.b.block(p, q), sink.blend_w, sink.blend_b},
+                            step.part_of_b(p, q));
+        });
+        each(sink.w.rows, [&](Index p, Index q, int) {
+            one_.step_layer({in.dense.column_block(p, q)}, delta,
+                            {sink.w.row_block(p, q), {}, sink.blend_w, sink.blend_b}, step.rows_of_w(p, q));
+        });
+    }
+
   private:
     static constexpr std::size_t most_partials = 64;
 

@@ -66,6 +66,7 @@ struct Job {
     Real* grad = nullptr;
     bool accumulate = false;
     bool into_parameters = false;
+    std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
     bool leave_partials =
         false;  // grad is crew.gradient(0), and groups leave their sums in the crew for the caller to add
 

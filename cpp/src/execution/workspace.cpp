@@ -107,7 +107,8 @@ Workspace<Real>::Workspace(const Model& model, std::shared_ptr<TileValues<Real>>
       tangent_layers_(model.layers.size()),
       layers_(model.layers.size()),
       direction_(model.layers.size()),
-      sinks_(model.layers.size()) {
+      sinks_(model.layers.size()),
+      steps_(model.layers.size()) {
     loss_ = {model.loss, {loss_parameter_.empty() ? nullptr : loss_parameter_.data(), Index(loss_parameter_.size())}};
 }
 
@@ -140,6 +141,23 @@ Sink<Real> Workspace<Real>::sink(Real* grad, const Blend<Real>* blend_w, const B
             weights_at(model_, shape, grad + shape.first_w), {grad + shape.first_b, shape.outputs}, blend_w, blend_b};
     }
     return sinks_;
+}
+
+template <class Real>
+std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, double l2, double l1, Real* params,
+                                                        std::span<const Vector<Real>> moments) {
+    for (std::size_t k = 0; k < steps_.size(); ++k) {
+        const LayerShape& shape = model_.layers[k];
+        const auto w = [&](Real* flat) { return dense(flat + shape.first_w, shape.inputs, shape.outputs); };
+        const auto b = [&](Real* flat) { return Vector<Real>{flat + shape.first_b, shape.outputs}; };
+        LayerStep<Real>& step = steps_[k];
+        step = {&rule, &slots_.now, l2, l1, w(params), b(params), {}, {}};
+        for (std::size_t j = 0; j < moments.size(); ++j) {
+            step.moments_of_w[j] = w(moments[j].data);
+            step.moments_of_b[j] = b(moments[j].data);
+        }
+    }
+    return steps_;
 }
 
 template <class Real>

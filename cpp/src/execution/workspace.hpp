@@ -102,6 +102,10 @@ class Workspace {
     // Points a sink at a flat gradient.
     Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
+    // The layers' steps on flat parameters and moments.
+    std::span<const LayerStep<Real>> steps(const StepRule& rule, double l2, double l1, Real* params,
+                                           std::span<const Vector<Real>> moments);
+
   private:
     Network<Real> point(std::vector<Layer<Real>>& layers, const Parameters<Real>& params) const;
 
@@ -114,6 +118,7 @@ class Workspace {
     std::vector<LayerTangents<Real>> tangent_layers_;
     std::vector<Layer<Real>> layers_, direction_;
     std::vector<LayerSink<Real>> sinks_;
+    std::vector<LayerStep<Real>> steps_;
 };
 
 // Why a team stopped before it was done.

@@ -127,6 +127,30 @@ class Backend {
         if (!sink.b.empty()) column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
     }
 
+    // (5)(6) and an optimiser's step on w, some rows at a time: their gradient is used while it is in a near cache, and
+    // its place in the sink again for the next ones; and on b. Either may be empty.
+    virtual void step_layer(const Input<Real>& in, In delta, const LayerSink<Real>& sink,
+                            const LayerStep<Real>& step) noexcept {
+        const std::size_t moments = std::size_t(moment_count(*step.rule));
+        for (Index p = 0; p < step.w.rows; p += rows_per_step) {
+            const Index q = step.w.rows - p < rows_per_step ? step.w.rows : p + rows_per_step;
+            const LayerStep<Real> part = step.rows_of_w(p, q);
+            const Out grad = sink.w.row_block(0, q - p);
+            accumulate_gradients({in.dense.column_block(p, q)}, delta, {grad, {}, sink.blend_w, sink.blend_b});
+            const auto flat = [](Matrix<Real> m) { return VectorOut{m.data, m.rows * m.cols}; };
+            if (step.l2 != 0 || step.l1 != 0) add_penalty(step.l2, step.l1, flat(part.w), flat(grad));
+            VectorOut kept[most_moments];
+            for (std::size_t k = 0; k < moments; ++k) kept[k] = flat(part.moments_of_w[k]);
+            const VectorIn gradient = flat(grad);
+            update(*step.rule, step.now, {&gradient, 1}, flat(part.w), {kept, moments});
+        }
+        if (sink.b.empty()) return;
+        column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
+        const VectorIn gradient = sink.b;
+        update(*step.rule, step.now, {&gradient, 1}, step.b, {step.moments_of_b, moments});
+    }
+    static constexpr Index rows_per_step = 64;
+
     // c = a b + beta c.
     void product(const Input<Real>& a, In b, Real beta, Out c) noexcept {
         if (a.csr != nullptr) return sparse_gemm(1, *a.csr, b, beta, c);

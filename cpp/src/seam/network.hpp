@@ -177,4 +177,29 @@ inline int moment_count(const StepRule& rule) {
 }
 constexpr int most_moments = 3;
 
+// One layer's parameters, and what a step on them needs besides their gradient.
+template <class Real>
+struct LayerStep {
+    const StepRule* rule = nullptr;
+    const StepScalars* now = nullptr;  // read when the operation runs
+    double l2 = 0, l1 = 0;             // of w
+    Matrix<Real> w;                    // rows one after the other
+    Vector<Real> b;
+    Matrix<Real> moments_of_w[most_moments];
+    Vector<Real> moments_of_b[most_moments];
+
+    // Rows of w, without b.
+    LayerStep rows_of_w(Index begin, Index end) const {
+        LayerStep block{rule, now, l2, l1, w.row_block(begin, end), {}, {}, {}};
+        for (int k = 0; k < moment_count(*rule); ++k) block.moments_of_w[k] = moments_of_w[k].row_block(begin, end);
+        return block;
+    }
+    // A part of b, without w.
+    LayerStep part_of_b(Index begin, Index end) const {
+        LayerStep block{rule, now, l2, l1, {}, b.block(begin, end), {}, {}};
+        for (int k = 0; k < moment_count(*rule); ++k) block.moments_of_b[k] = moments_of_b[k].block(begin, end);
+        return block;
+    }
+};
+
 }  // namespace fastbp

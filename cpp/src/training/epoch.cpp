@@ -39,7 +39,9 @@ class Steps {
         l2_ = share * model_.l2;
         l1_ = share * model_.l1;
         const double before = epoch_.values != nullptr && model_.has_penalty() ? penalties(plan) : 0;
-        const auto loss = blends_into_parameters(plan) ? blended_step(plan, lr) : separate_step(plan, lr, step);
+        const auto loss = blends_into_parameters(plan) ? blended_step(plan, lr)
+                          : steps_layer_by_layer(plan) ? layered_step(plan, lr, step)
+                                                       : separate_step(plan, lr, step);
         return loss ? std::optional<Taken>({*loss, before}) : std::nullopt;
     }
 
@@ -63,6 +65,24 @@ class Steps {
         job_.grad = params_;
         job_.into_parameters = true;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
+        return member_.first() ? total_loss(plan, crew_) : 0;
+    }
+
+    // Other rules can step with each layer's gradient as it comes, under the same condition.
+    bool steps_layer_by_layer(const Plan& plan) const {
+        return !epoch_.needs_gradient() && plan.partial_gradients() == 0 && plan.tile >= plan.rows &&
+               !job_.x.compressed() && !model_.weights_by_outputs;
+    }
+
+    std::optional<double> layered_step(const Plan& plan, double lr, Index step) {
+        Workspace<Real>& workspace = crew_.workspace(member_.index);
+        workspace.slots().now = {lr, step};
+        job_.grad = crew_.gradient(0).data;
+        job_.into_parameters = false;
+        job_.steps = workspace.steps(epoch_.rule, l2_, l1_, params_, epoch_.moments);
+        const bool done = carry_out(on_, member_, plan, crew_, job_);
+        job_.steps = {};
+        if (!done) return std::nullopt;
         return member_.first() ? total_loss(plan, crew_) : 0;
     }
 
