@@ -56,7 +56,7 @@ def test_bad_input():
     net = make()
     with pytest.raises(ValueError, match=r"\[example_grads\] y has 2 rows"):
         net.example_grads(X, [0, 1])
-    with pytest.raises(ValueError, match=r"\[example_grads\] out is float64\(2, 2\), expected float64\(13, 111\)"):
+    with pytest.raises(ValueError, match=r"\[example_grads\] out has shape \(2, 2\), expected \(13, 111\)"):
         net.example_grads(X, np.zeros(13, int), out=np.zeros((2, 2)))
     with pytest.raises(ValueError, match="wrt"):
         net.jacobian(X, wrt="weights")

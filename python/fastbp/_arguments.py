@@ -1,13 +1,21 @@
 """What a network's arguments may be, looked at once when it is made."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from . import _core
 from ._functions import one_of, real
 from ._optimizers import integer
+
+
+class Exporter(Protocol):
+    """What shares its memory by DLPack: a NumPy array, a torch tensor."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        """A capsule with the memory, its form and its owner."""
 
 
 def is_sum(method: str, reduction: object) -> bool:
@@ -58,12 +66,7 @@ def generator_of(seed: object) -> np.random.Generator:
 
 def as_array(method: str, argument: str, data: Any) -> Any:
     """An array-like as NumPy sees it, once for all epochs; the core looks at kinds and shapes."""
-    if data is None or type(data) is np.ndarray or hasattr(data, "nnz"):
-        return data
-    try:
-        return np.asanyarray(data)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"[{method}] {argument} cannot be made an array of numbers: {error}") from None
+    return data if data is None or hasattr(data, "nnz") else _core.as_array(method, argument, data)
 
 
 def as_rows(method: str, X: Any) -> Any:

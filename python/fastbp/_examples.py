@@ -1,11 +1,12 @@
 """Quantities of single examples: their gradients and the Jacobian, row by row."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import as_array, as_rows
+from . import _core
+from ._arguments import Exporter, as_array, as_rows
 from ._functions import one_of
 from ._network import Array
 from ._tangents import Tangents
@@ -16,7 +17,7 @@ CHUNK_NUMBERS = 4_000_000  # of the values that are kept at a time
 class Examples(Tangents):
     """What belongs to each row alone; see `MLP`."""
 
-    def example_grads(self, X: ArrayLike, y: ArrayLike, *, out: Array | None = None) -> Array:
+    def example_grads(self, X: ArrayLike, y: ArrayLike, *, out: Exporter | None = None) -> Array:
         """The gradient of each row's own loss e_n with respect to the parameters, before weights, mean and penalties.
 
         One forward and one backward pass give x and delta of every row; their outer products are the gradients,
@@ -26,7 +27,7 @@ class Examples(Tangents):
         ----------
         X, y
             As for `value`.
-        out : ndarray (N, P), optional
+        out : ndarray (N, P), or another exporter of DLPack, optional
             Where the result goes.
 
         Returns
@@ -44,9 +45,11 @@ class Examples(Tangents):
         rows: Any = as_rows("example_grads", X)
         targets: Any = as_array("example_grads", "y", y)
         self._core.check("example_grads", rows, targets, None, True, self._row_loss("example_grads", rows, targets))
-        grads = self._rows_out("example_grads", out, (rows.shape[0], self.params.size))
-        self._write_example_grads(self._core_backward, rows, targets, grads)
-        return grads
+        shape = (rows.shape[0], self.params.size)
+        grads: Any = np.empty(shape, dtype=self.dtype) if out is None else out
+        array = _core.as_output("example_grads", "out", grads, self.dtype, shape)
+        self._write_example_grads(self._core_backward, rows, targets, array)
+        return cast(Array, grads)
 
     def jacobian(self, X: ArrayLike, *, wrt: str = "inputs") -> Array:
         """The derivatives of every output of every row, by its inputs or by the parameters.
@@ -114,13 +117,3 @@ class Examples(Tangents):
             return self._core.backward(self.params, X, None, None, True, function, ["deltas", "x"])
 
         return backward
-
-    def _rows_out(self, method: str, out: Array | None, shape: tuple[int, ...]) -> Array:
-        if out is None:
-            return np.empty(shape, dtype=self.dtype)
-        if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != self.dtype:
-            came = f"{out.dtype}{out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-            raise ValueError(f"[{method}] out is {came}, expected {self.dtype}{shape}")
-        if not (out.flags.carray and out.flags.writeable):
-            raise ValueError(f"[{method}] out is not a writable, row-major array")
-        return out

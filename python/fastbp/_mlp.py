@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arguments import as_rows, is_sum
+from ._arguments import Exporter, as_rows, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
 from ._examples import Examples
@@ -76,14 +76,14 @@ class MLP(Examples):
     (13,)
     """
 
-    def forward(self, X: ArrayLike, *, out: Array | None = None) -> Array:
+    def forward(self, X: ArrayLike, *, out: Exporter | None = None) -> Array:
         """The output x(L), equations (1) and (2).
 
         Parameters
         ----------
         X : array_like (N, d(0))
-            Real numbers of any dtype and layout, or a sparse matrix of SciPy's, best in CSR; never copied as a whole.
-        out : ndarray (N, d(L)), optional
+            Real numbers of any dtype, layout and library, or a sparse matrix of SciPy's, best in CSR; never copied.
+        out : ndarray (N, d(L)), or another exporter of DLPack, optional
             Filled in place and returned.
 
         Returns
@@ -142,7 +142,7 @@ class MLP(Examples):
         *,
         reduction: str = "mean",
         max_example_norm: float | None = None,
-        out: Array | None = None,
+        out: Exporter | None = None,
         accumulate: bool = False,
     ) -> tuple[float, Array]:
         """The loss, as `value`, and its gradient with respect to params, equations (1) to (6).
@@ -154,7 +154,7 @@ class MLP(Examples):
         max_example_norm : float, optional
             Each row's own gradient, of e_n before weights and mean, is scaled down to this norm where its own is larger
             (Abadi et al. 2016): grad is sum c_n clipped_n / sum c_n plus penalties. The value is not clipped.
-        out : ndarray (P,), optional
+        out : ndarray (P,), or another exporter of DLPack, optional
             Where the gradient goes; returned.
         accumulate : bool
             Add to `out` instead of overwriting it: sums over chunks of rows need no second array.

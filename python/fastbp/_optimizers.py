@@ -53,7 +53,7 @@ class _Optimizer:
 
         Parameters
         ----------
-        params : ndarray of float32 or float64
+        params : ndarray of float32 or float64, or another exporter of DLPack
             What will be trained; only its shape and dtype are used.
         seed : int, optional
             Of the random row orders. None draws a fresh one.
@@ -312,6 +312,8 @@ class TrainState:
     """
 
     def __init__(self, optimizer: _Optimizer, params: NDArray[Any], seed: int | None = None) -> None:
+        if hasattr(params, "__dlpack__"):
+            params = _core.as_array("init", "params", params)
         if not isinstance(params, np.ndarray) or params.dtype not in (np.float32, np.float64):
             kind = getattr(params, "dtype", type(params).__name__)
             raise TypeError(f"[init] params is {kind}, expected an array of float32 or float64")
@@ -328,7 +330,7 @@ class TrainState:
 
         Parameters
         ----------
-        params : ndarray
+        params : ndarray, or another exporter of DLPack
             As given to ``init``: the same shape and dtype, row-major, writable.
         grad : array_like
             The gradient, of the same shape; not changed.
@@ -339,15 +341,12 @@ class TrainState:
             If shapes or dtypes do not fit; nothing has been changed then.
         """
         rule = self.check("update")
-        try:
-            gradient = np.asarray(grad, order="C")
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"[update] grad cannot be made an array of numbers: {error}") from None
+        gradient = _core.as_array("update", "grad", grad)
         if gradient.shape != self.shape:
             raise ValueError(f"[update] grad has shape {gradient.shape}, expected {self.shape}")
         if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
-        gradient = gradient.astype(self.dtype, copy=False)
+        gradient = np.ascontiguousarray(gradient, dtype=self.dtype)
         _core.update(
             rule, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr, self.step + 1
         )

@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ._arguments import is_sum
+from ._arguments import Exporter, is_sum
 from ._network import Array, Network
 from ._objective import Objective
 
@@ -13,7 +13,7 @@ class Tangents(Network):
     """Products with the Jacobian and the Hessian, none of which is ever formed; see `MLP`."""
 
     def jvp(
-        self, X: ArrayLike, v: ArrayLike | None = None, u: ArrayLike | None = None, *, out: Array | None = None
+        self, X: ArrayLike, v: ArrayLike | None = None, u: ArrayLike | None = None, *, out: Exporter | None = None
     ) -> Array:
         """Jacobian-vector product: the derivative of `forward` along a direction, equation (8).
 
@@ -24,7 +24,7 @@ class Tangents(Network):
             The direction in the parameters; None where they do not move.
         u : array_like (N, d(0)), optional
             The direction in X; None where it does not move. One of the two is needed.
-        out : ndarray (N, d(L)), optional
+        out : ndarray (N, d(L)), or another exporter of DLPack, optional
             Where the result goes.
 
         Returns
@@ -48,7 +48,7 @@ class Tangents(Network):
         sample_weight: ArrayLike | None = None,
         *,
         reduction: str = "mean",
-        out: Array | None = None,
+        out: Exporter | None = None,
     ) -> Array:
         """Hessian-vector product: the exact derivative of the gradient of `value` along v, equations (8) to (11).
 
@@ -61,7 +61,7 @@ class Tangents(Network):
             As for `value`.
         v : array_like (P,)
             The direction in the parameters.
-        out : ndarray (P,), optional
+        out : ndarray (P,), or another exporter of DLPack, optional
             Where the result goes.
 
         Returns
@@ -85,7 +85,7 @@ class Tangents(Network):
         sample_weight: ArrayLike | None = None,
         *,
         reduction: str = "mean",
-        out: Array | None = None,
+        out: Exporter | None = None,
     ) -> Array:
         """Gauss-Newton product J'HJ v, with J the Jacobian of the output and H the Hessian of the loss by the output.
 
@@ -119,7 +119,7 @@ class Tangents(Network):
         sample_weight: ArrayLike | None = None,
         *,
         reduction: str = "mean",
-        out: Array | None = None,
+        out: Exporter | None = None,
     ) -> Array:
         """The gradient of sum(v * input_grad) with respect to the parameters: to train on the input gradient.
 
@@ -131,7 +131,7 @@ class Tangents(Network):
         X, y, sample_weight, reduction
             As for `value`.
         v : array_like (N, d(0))
-        out : ndarray (P,), optional
+        out : ndarray (P,), or another exporter of DLPack, optional
             Where the result goes.
 
         Returns
@@ -172,7 +172,7 @@ class Tangents(Network):
 
     def _along(
         self, method: str, X: Any, y: Any, sample_weight: Any, sums: bool, v: Any, u: Any, wanted: str,
-        *, out: Array | None, gauss_newton: bool = False,
+        *, out: Exporter | None, gauss_newton: bool = False,
     ) -> Array:  # fmt: skip
         if v is None and u is None:
             what = "v and u are both None" if method == "jvp" else "v is None"

@@ -52,7 +52,78 @@ std::int64_t size_of(int type) {
 
 bool is_sparse(py::handle object) { return py::hasattr(object, "toarray") && py::hasattr(object, "nnz"); }
 
-// A plain NumPy array passes; everything else goes through numpy.asarray, whose complaints are told with our name.
+py::object numpy(const char* function) { return py::module_::import("numpy").attr(function); }
+
+// NumPy has no such types; others add them to it, or have them for themselves.
+bool is_narrow_float(const std::string& dtype) {
+    return dtype.find("bfloat16") != std::string::npos || dtype.find("float8") != std::string::npos;
+}
+
+Refusal not_numbers(const std::string& who, const std::string& dtype) {
+    return {FASTBP_TYPE_ERROR, who + " holds " + dtype + ", expected real numbers, integers or bools" +
+                                   (is_narrow_float(dtype) ? ": convert it to float32" : "")};
+}
+
+// The device of an exporter whose memory the host cannot read, as "cuda:0"; else "". The numbers are DLPack's.
+std::string foreign_device(py::handle object) {
+    if (!py::hasattr(object, "__dlpack_device__")) return "";
+    try {
+        const auto [type, number] = py::cast<std::pair<int, int>>(object.attr("__dlpack_device__")());
+        const std::string where = ":" + std::to_string(number);
+        switch (type) {
+            case 1:   // the host itself,
+            case 3:   // its memory pinned for CUDA
+            case 11:  // or ROCm,
+            case 13:  // and memory that CUDA moves to and fro
+                return "";
+            case 2: return "cuda" + where;
+            case 8: return "metal" + where;
+            case 10: return "rocm" + where;
+            default: return "device " + std::to_string(type) + where;
+        }
+    } catch (const py::error_already_set&) {  // it has a device that DLPack does not know
+        return "";
+    }
+}
+
+// Why NumPy takes no view of an object, with the cure where it is known.
+Refusal refusal(py::handle object, const std::string& who, const py::error_already_set& error, const char* expected) {
+    if (const std::string device = foreign_device(object); !device.empty()) {
+        const char* copy = py::hasattr(object, "cpu") ? ".cpu()" : py::hasattr(object, "get") ? ".get()" : nullptr;
+        return {FASTBP_VALUE_ERROR, who + " is on " + device + ", expected memory of the host: " +
+                                        (copy ? "pass " + who + copy : "copy it there first")};
+    }
+    if (py::getattr(object, "requires_grad", py::none()).is(py::bool_(true)))
+        return {FASTBP_VALUE_ERROR, who + " requires grad, which this call does not record: pass " + who + ".detach()"};
+    const std::string dtype = text(py::getattr(object, "dtype", py::none()));
+    if (is_narrow_float(dtype)) return not_numbers(who, dtype);
+    return {FASTBP_VALUE_ERROR, who + " cannot be " + expected + ": " + text(error.value())};
+}
+
+// Calls NumPy for a view of the object; its complaints, and those of the object's library, are told with our name.
+template <class Call>
+py::array view_of(py::handle object, const std::string& who, const char* expected, Call call) {
+    try {
+        return py::reinterpret_steal<py::array>(call().release());
+    } catch (py::error_already_set& error) {
+        for (PyObject* known : {PyExc_ValueError, PyExc_TypeError, PyExc_RuntimeError, PyExc_BufferError})
+            if (error.matches(known)) throw refusal(object, who, error, expected);
+        throw;
+    }
+}
+
+// An array over the object's own memory, never over a copy.
+py::array shared(py::handle object, const std::string& who) {
+    if (py::isinstance<py::array>(object)) return py::reinterpret_borrow<py::array>(object);
+    if (py::hasattr(object, "__dlpack__"))
+        return view_of(object, who, "written through DLPack",
+                       [&] { return numpy("from_dlpack")(object, py::arg("copy") = false); });
+    throw Refusal(FASTBP_TYPE_ERROR, who + " is a " + text(py::type::of(object).attr("__name__")) +
+                                         ", expected a NumPy array or what shares its memory by DLPack");
+}
+
+}  // namespace
+
 py::array as_array(py::handle object, const char* name) {
     if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
         return py::reinterpret_borrow<py::array>(object);
@@ -64,16 +135,11 @@ py::array as_array(py::handle object, const char* name) {
         throw Refusal(FASTBP_TYPE_ERROR,
                       std::string(name) +
                           " is a masked array, expected a plain one: fill it first, or mask targets by sample_weight");
-    try {
-        return py::reinterpret_borrow<py::array>(py::module_::import("numpy").attr("asarray")(object));
-    } catch (py::error_already_set& error) {
-        if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError)) throw;
-        throw Refusal(FASTBP_VALUE_ERROR,
-                      std::string(name) + " cannot be made an array of numbers: " + text(error.value()));
-    }
+    const bool only_dlpack = py::hasattr(object, "__dlpack__") && !py::hasattr(object, "__array__") &&
+                             PyObject_CheckBuffer(object.ptr()) == 0;
+    return view_of(object, name, "made an array of numbers",
+                   [&] { return numpy(only_dlpack ? "from_dlpack" : "asarray")(object); });
 }
-
-}  // namespace
 
 Input::Input(py::handle object, const char* name, bool optional) {
     if (object.is_none()) {
@@ -83,9 +149,7 @@ Input::Input(py::handle object, const char* name, bool optional) {
     const py::array array = as_array(object, name);
     const py::dtype dtype = array.dtype();
     const int type = type_of(dtype.num());
-    if (type < 0)
-        throw Refusal(FASTBP_TYPE_ERROR,
-                      std::string(name) + " holds " + text(dtype) + ", expected real numbers, integers or bools");
+    if (type < 0) throw not_numbers(name, text(dtype));
     if (array.ndim() != 1 && array.ndim() != 2)
         throw Refusal(FASTBP_VALUE_ERROR,
                       std::string(name) + " has shape " + shape_text(array) + ", expected 1 or 2 dimensions");
@@ -158,13 +222,11 @@ Extent extent_of(const py::array& array, const char* name) {
     return {name, data, data + array.nbytes()};
 }
 
-py::array output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
-                 const std::vector<Extent>& inputs) {
+namespace {
+
+py::array checked(const py::array& array, const char* name, const py::dtype& dtype,
+                  const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs) {
     const std::string who = name;
-    if (!py::isinstance<py::array>(object))
-        throw Refusal(FASTBP_TYPE_ERROR,
-                      who + " is a " + text(py::type::of(object).attr("__name__")) + ", expected a NumPy array");
-    const auto array = py::reinterpret_borrow<py::array>(object);
     if (!array.dtype().equal(dtype))
         throw Refusal(FASTBP_VALUE_ERROR, who + " has dtype " + text(array.dtype()) + ", expected " + text(dtype));
     if (array.ndim() != py::ssize_t(shape.size()) || !std::equal(shape.begin(), shape.end(), array.shape()))
@@ -182,5 +244,14 @@ py::array output(py::handle object, const char* name, const py::dtype& dtype, co
                           who + " overlaps " + other.name + " in memory, expected memory of its own");
     return array;
 }
+
+}  // namespace
+
+Output::Output(const py::dtype& dtype, const std::vector<py::ssize_t>& shape) : array_(dtype, shape), given_(array_) {}
+
+Output::Output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
+               const std::vector<Extent>& inputs)
+    : array_(checked(shared(object, name), name, dtype, shape, inputs)),
+      given_(py::reinterpret_borrow<py::object>(object)) {}
 
 }  // namespace fastbp::python

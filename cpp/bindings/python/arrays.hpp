@@ -31,6 +31,10 @@ auto named(const char* method, Body body) {
     }
 }
 
+// A plain NumPy array passes; of everything else NumPy makes one, without a copy where the object's library shares its
+// memory: by __array__ or the buffer protocol, or by DLPack where it has neither.
+py::array as_array(py::handle object, const char* name);
+
 // An argument that is read: any array-like of real, integer or bool numbers; whatever NumPy makes of it is kept alive.
 class Input {
   public:
@@ -63,7 +67,22 @@ Extent extent_of(const py::array& array, const char* name);
 
 // An argument that is written: exactly this dtype and shape, row-major without gaps, writable, apart from the inputs.
 // Refused with an error that says what came, never filled in a copy.
-py::array output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
-                 const std::vector<Extent>& inputs);
+class Output {
+  public:
+    // A new array.
+    Output(const py::dtype& dtype, const std::vector<py::ssize_t>& shape);
+    // The caller's: a NumPy array, or what gives its memory by DLPack.
+    Output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
+           const std::vector<Extent>& inputs);
+
+    void* data() const { return const_cast<void*>(array_.data()); }
+    const py::array& array() const { return array_; }
+    // What the caller gets back: the very object that was given, or the new array.
+    const py::object& given() const { return given_; }
+
+  private:
+    py::array array_;
+    py::object given_;
+};
 
 }  // namespace fastbp::python

@@ -52,11 +52,11 @@ fastbp_step_rule make_rule(int kind, bool nesterov, bool centered, double moment
 void update(const fastbp_step_rule& rule, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
             py::handle params, const py::array& grad, std::vector<py::array> moments, double lr, std::int64_t step) {
     named("update", [&] {
-        py::array p = output(params, "params", dtype, shape, {extent_of(grad, "grad")});
+        const Output p(params, "params", dtype, shape, {extent_of(grad, "grad")});
         std::vector<void*> pointers;
         for (py::array& moment : moments) pointers.push_back(moment.mutable_data());
         const int type = dtype.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
-        const fastbp_status status = [&, data = p.mutable_data(), count = p.size(), g = grad.data()] {
+        const fastbp_status status = [&, data = p.data(), count = p.array().size(), g = grad.data()] {
             const py::gil_scoped_release released;
             return fastbp_update(&rule, type, count, data, g, pointers.data(), lr, step);
         }();
@@ -102,6 +102,19 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     register_net(m);
     m.def("update", &update, py::arg("rule"), py::arg("dtype"), py::arg("shape"), py::arg("params"), py::arg("grad"),
           py::arg("moments"), py::arg("lr"), py::arg("step"));
+    m.def(
+        "as_array",
+        [](const char* method, const char* name, py::handle object) {
+            return named(method, [&] { return as_array(object, name); });
+        },
+        py::arg("method"), py::arg("name"), py::arg("object"));
+    m.def(
+        "as_output",
+        [](const char* method, const char* name, py::handle object, const py::dtype& dtype,
+           const std::vector<py::ssize_t>& shape) {
+            return named(method, [&] { return Output(object, name, dtype, shape, {}).array(); });
+        },
+        py::arg("method"), py::arg("name"), py::arg("object"), py::arg("dtype"), py::arg("shape"));
     m.def("config", &config);
     m.def("get_num_threads", &fastbp_get_num_threads);
     m.def("jobs_taken", [] {

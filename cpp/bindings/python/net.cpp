@@ -70,18 +70,18 @@ class PyNet {
 
     std::int64_t parameter_count() const { return fastbp_parameter_count(net_.get()); }
 
-    py::array forward(py::handle params, py::handle X, py::handle out) const {
+    py::object forward(py::handle params, py::handle X, py::handle out) const {
         return named("forward", [&] {
             Batch batch(X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Shape shape{batch.data.x.rows, widths_.back()};
-            const py::array result =
-                out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(p));
-            run(batch, py::none(), [&, to = const_cast<void*>(result.data())] {
+            const Output result =
+                out.is_none() ? Output(dtype_, shape) : Output(out, "out", dtype_, shape, batch.extents(p));
+            run(batch, py::none(), [&, to = result.data()] {
                 return fastbp_forward(net_.get(), p.flat(), &batch.data, to, nullptr);
             });
-            return result;
+            return result.given();
         });
     }
 
@@ -111,16 +111,14 @@ class PyNet {
             results.sum = sum;
             results.accumulate = accumulate;
             results.max_example_norm = max_example_norm;
-            py::object grad = py::none();
+            std::optional<Output> grad;
             if (wants_grad) {
                 const Shape shape{parameter_count()};
-                const py::array given =
-                    out.is_none() ? py::array(dtype_, shape) : output(out, "out", dtype_, shape, batch.extents(p));
-                results.grad = const_cast<void*>(given.data());
-                grad = given;
+                grad = out.is_none() ? Output(dtype_, shape) : Output(out, "out", dtype_, shape, batch.extents(p));
+                results.grad = grad->data();
             }
             run(batch, loss_function, [&] { return fastbp_evaluate(net_.get(), p.flat(), &batch.data, &results); });
-            return py::make_tuple(results.value, grad);
+            return py::make_tuple(results.value, grad ? grad->given() : py::none());
         });
     }
 
@@ -209,14 +207,15 @@ class PyNet {
             tangent.x_dot = x_dot.view();
             tangent.cotangent = c.view();
             py::dict arrays;
+            std::vector<Output> outputs;
             std::vector<Extent> inputs = batch.extents(p);
             inputs.push_back(extent_of(x_dot, "u"));
             if (v) inputs.push_back(extent_of(*v, "v"));
             const auto one = [&](const char* name, const Shape& shape) {
-                const bool given = !out.is_none() && arrays.empty();
-                const py::array array = given ? output(out, "out", dtype_, shape, inputs) : py::array(dtype_, shape);
-                arrays[name] = array;
-                return const_cast<void*>(array.data());
+                const bool given = !out.is_none() && outputs.empty();
+                outputs.push_back(given ? Output(out, "out", dtype_, shape, inputs) : Output(dtype_, shape));
+                arrays[name] = outputs.back().given();
+                return outputs.back().data();
             };
             const std::int64_t n = batch.data.x.rows;
             for (const std::string& name : wanted) {
