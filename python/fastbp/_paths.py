@@ -20,6 +20,11 @@ def get_cmake_dir() -> str:
     return str(_PACKAGE / "cmake")
 
 
+def get_pkgconfig_dir() -> str:
+    """The folder of fastbp.pc: ``PKG_CONFIG_PATH=$(python -m fastbp --pkgconfigdir) pkg-config --libs fastbp``."""
+    return str(_PACKAGE / "lib" / "pkgconfig")
+
+
 def get_library_dir() -> str:
     """The folder that holds libfastbp.so."""
     return str(_PACKAGE / "lib")

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     paths = parser.add_mutually_exclusive_group()
     for option, text, what in (
         ("--cmakedir", _paths.get_cmake_dir(), "print the folder for cmake -Dfastbp_DIR="),
+        ("--pkgconfigdir", _paths.get_pkgconfig_dir(), "print the folder for PKG_CONFIG_PATH="),
         ("--includes", f"-I{include}", "print the compiler's flags"),
         ("--libs", f"-L{library} -Wl,-rpath,{library} -lfastbp", "print the linker's flags"),
     ):

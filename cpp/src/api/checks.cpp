@@ -76,24 +76,22 @@ bool row_counts(const RowSource& c, Index row) {
     return c.empty();
 }
 
-// Checks every target that counts. `fits(value)` is the rule, `expected` its words.
-template <class Fits>
-void check_values(const fastbp_data& data, Fits fits, const char* expected) {
+// Checks every target that counts. `fits(value)` is the rule, `expected` its words, put together where one fails.
+template <class Fits, class... Words>
+void check_values(const fastbp_data& data, Fits fits, const Words&... expected) {
     const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
     for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
         if (!fits(value) && (y.cols == c.cols ? weight(c, i, j) != 0 : row_counts(c, i)))
             refuse("y[", i, data.y.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value, ", expected ",
-                   expected);
+                   expected...);
     });
 }
 
 void check_classes(const Model& model, const fastbp_data& data) {
     const double classes = double(model.outputs());
-    std::ostringstream expected;
-    expected << "a class number from 0 to " << model.outputs() - 1
-             << "; for other labels use numpy.unique(y, return_inverse=True)";
     check_values(
-        data, [=](double v) { return v >= 0 && v < classes && v == double(Index(v)); }, expected.str().c_str());
+        data, [=](double v) { return v >= 0 && v < classes && v == double(Index(v)); }, "a class number from 0 to ",
+        model.outputs() - 1, "; for other labels use numpy.unique(y, return_inverse=True)");
 }
 
 void check_probabilities(const fastbp_data& data) {

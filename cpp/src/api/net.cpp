@@ -1,7 +1,10 @@
 #include "api/net.hpp"
 
+#include <array>
 #include <cmath>
 #include <limits>
+#include <memory_resource>
+#include <span>
 
 #include "api/checks.hpp"
 #include "backend/make_backend.hpp"
@@ -39,6 +42,24 @@ Index most_kept(const RowSource& compressed) {
     return most;
 }
 
+// The layers' places in the caller's memory, for one call: a list on the stack, but for very deep nets.
+template <class Real>
+class LayerList {
+  public:
+    template <class Make>
+    LayerList(std::size_t layers, Make make) : list_(&resource_) {
+        list_.reserve(layers);
+        for (std::size_t k = 0; k < layers; ++k) list_.push_back(make(k));
+    }
+    LayerValues<Real>& back() { return list_.back(); }
+    std::span<const LayerValues<Real>> span() const { return list_; }
+
+  private:
+    alignas(LayerValues<Real>) std::array<std::byte, 32 * sizeof(LayerValues<Real>)> memory_;
+    std::pmr::monotonic_buffer_resource resource_{memory_.data(), memory_.size()};
+    std::pmr::vector<LayerValues<Real>> list_;
+};
+
 template <class Real>
 class NetOf final : public fastbp_net {
   public:
@@ -48,9 +69,9 @@ class NetOf final : public fastbp_net {
         check_rows(model, data);
         Poll poll(data.poll, data.poll_context);
         Job<Real> job = job_of(params, data, poll);
-        std::vector<LayerValues<Real>> layers = kept_values(static_cast<Real*>(kept), job.rows.count);
+        LayerList<Real> layers = kept_values(static_cast<Real*>(kept), job.rows.count);
         if (out != nullptr) layers.back().x = dense(static_cast<Real*>(out), job.rows.count, model.outputs());
-        job.kept = layers;
+        job.kept = layers.span();
         run(job);
         // The pullback finds x(L) among the kept values, the caller in out.
         if (out != nullptr && kept != nullptr) {
@@ -67,8 +88,8 @@ class NetOf final : public fastbp_net {
         const double weight = weight_of(job.weights, job.rows);
         job.scale = results.sum != 0 ? 1.0 : 1.0 / weight;
         seed_by_loss(job, data);
-        std::vector<LayerValues<Real>> layers = wanted_values(results, job.rows.count);
-        job.kept = layers;
+        LayerList<Real> layers = wanted_values(results, job.rows.count);
+        job.kept = layers.span();
         ask_for(job, results);
         results.loss = run(job);
         results.value = results.loss;
@@ -84,9 +105,8 @@ class NetOf final : public fastbp_net {
         job.seed = Seed::cotangent;
         job.cotangent = row_source(cotangent);
         // Kept values are only read here: forward_done.
-        std::vector<LayerValues<Real>> layers =
-            kept_values(static_cast<Real*>(const_cast<void*>(kept)), job.rows.count);
-        job.kept = layers;
+        LayerList<Real> layers = kept_values(static_cast<Real*>(const_cast<void*>(kept)), job.rows.count);
+        job.kept = layers.span();
         job.forward_done = true;
         ask_for(job, results);
         run(job);
@@ -131,8 +151,11 @@ class NetOf final : public fastbp_net {
         job.max_example_norm = epoch.max_example_norm;
         Epoch<Real> state;
         state.rule = step_rule(epoch.rule);
-        for (int k = 0; k < moment_count(state.rule); ++k)
-            state.moments.push_back({static_cast<Real*>(epoch.moments[k]), model.parameter_count});
+        std::array<Vector<Real>, most_moments> moments;
+        const auto moments_kept = std::size_t(moment_count(state.rule));
+        for (std::size_t k = 0; k < moments_kept; ++k)
+            moments[k] = {static_cast<Real*>(epoch.moments[k]), model.parameter_count};
+        state.moments = {moments.data(), moments_kept};
         epoch.steps_done = 0;
         state.steps_done = &epoch.steps_done;
         if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;  // no whole mini-batch
@@ -195,31 +218,29 @@ class NetOf final : public fastbp_net {
     }
 
     // The layers' places in a kept forward pass: x(l), then s(l) where g' needs it. Without memory: empty views.
-    std::vector<LayerValues<Real>> kept_values(Real* kept, Index n) const {
-        std::vector<LayerValues<Real>> layers;
-        for (const LayerShape& layer : model.layers) {
-            const auto take = [&] {
-                if (kept == nullptr) return Matrix<Real>{};
-                Real* piece = kept;
-                kept += n * layer.outputs;
-                return dense(piece, n, layer.outputs);
-            };
-            const Matrix<Real> x = take();
-            layers.push_back({derivative_needs_s(layer.g) ? take() : Matrix<Real>{}, x, {}, {}});
-        }
-        return layers;
+    LayerList<Real> kept_values(Real* kept, Index n) const {
+        return {model.layers.size(), [&, kept](std::size_t k) mutable -> LayerValues<Real> {
+                    const LayerShape& layer = model.layers[k];
+                    const auto take = [&] {
+                        if (kept == nullptr) return Matrix<Real>{};
+                        Real* piece = kept;
+                        kept += n * layer.outputs;
+                        return dense(piece, n, layer.outputs);
+                    };
+                    const Matrix<Real> x = take();
+                    return {derivative_needs_s(layer.g) ? take() : Matrix<Real>{}, x, {}, {}};
+                }};
     }
 
-    std::vector<LayerValues<Real>> wanted_values(const fastbp_results& results, Index n) const {
-        std::vector<LayerValues<Real>> layers;
-        for (std::size_t k = 0; k < model.layers.size(); ++k) {
-            const auto at = [&](void* const* list) {
-                void* data = list == nullptr ? nullptr : list[k];
-                return data == nullptr ? Matrix<Real>{} : dense(static_cast<Real*>(data), n, model.layers[k].outputs);
-            };
-            layers.push_back({at(results.s), at(results.x), at(results.deltas), {}});
-        }
-        return layers;
+    LayerList<Real> wanted_values(const fastbp_results& results, Index n) const {
+        return {model.layers.size(), [&](std::size_t k) -> LayerValues<Real> {
+                    const auto at = [&](void* const* list) {
+                        void* data = list == nullptr ? nullptr : list[k];
+                        return data == nullptr ? Matrix<Real>{}
+                                               : dense(static_cast<Real*>(data), n, model.layers[k].outputs);
+                    };
+                    return {at(results.s), at(results.x), at(results.deltas), {}};
+                }};
     }
 
     void add_penalties_to(fastbp_results& results, const Real* params) const {

@@ -1,7 +1,7 @@
 // One epoch over a given row order and given learning rates: gather, forward, delta, gradients, update.
 #pragma once
 
-#include <vector>
+#include <span>
 
 #include "execution/carry_out.hpp"
 
@@ -10,7 +10,7 @@ namespace fastbp {
 template <class Real>
 struct Epoch {
     StepRule rule;
-    std::vector<Vector<Real>> moments;  // as moment_count(rule) says, each of the parameters' size
+    std::span<const Vector<Real>> moments;  // as moment_count(rule) says, each of the parameters' size
     Index batch_size = 1;
     bool drop_last = false;
     bool penalties_by_weight = false;  // l2 and l1 are divided by each mini-batch's sum of weights

@@ -26,12 +26,14 @@ std::string folder_of(const void* address) {
     return slash == std::string::npos ? "." : file.substr(0, slash);
 }
 
-// Our own copy, bound to itself even where another OpenBLAS is loaded with global symbols. AddressSanitizer forbids
-// that flag.
+// Our own copy, bound to itself even where another OpenBLAS is loaded with global symbols. The sanitizers end a process
+// that asks for that, and the process may be someone else's, whose sanitizer we were not compiled for.
 void* open_library(const std::string& path) {
     int flags = RTLD_NOW | RTLD_LOCAL;
-#if defined(RTLD_DEEPBIND) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    flags |= RTLD_DEEPBIND;
+#if defined(RTLD_DEEPBIND)
+    const bool sanitized =
+        dlsym(RTLD_DEFAULT, "__asan_init") != nullptr || dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr;
+    if (!sanitized) flags |= RTLD_DEEPBIND;
 #endif
     return dlopen(path.c_str(), flags);
 }
