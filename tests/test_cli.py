@@ -146,6 +146,12 @@ def test_cmakedir():
     assert folder.is_dir()
 
 
+def test_pkgconfigdir():
+    done = run("--pkgconfigdir")
+    assert done.returncode == 0
+    assert Path(done.stdout.strip()).parts[-2:] == ("lib", "pkgconfig")
+
+
 def test_compiler_and_linker_flags():
     assert run("--includes").stdout.startswith("-I")
     libs = run("--libs").stdout

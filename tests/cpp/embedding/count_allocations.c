@@ -37,6 +37,8 @@ int posix_memalign(void** to, size_t alignment, size_t size) {
     return *to == NULL ? ENOMEM : 0;
 }
 
+long allocations_so_far(void) { return allocations; }
+
 static fastbp_status after(const char* name, fastbp_status status) {
     char line[100];
     const int length = snprintf(line, sizeof line, "%s %ld\n", name, (long)allocations);
