@@ -7,10 +7,12 @@
 //     std::vector<float> params = ..., grad(net.parameter_count());
 //     double value = net.value_and_grad(params.data(), fastbp::rows(X, n, 64), fastbp::labels(y, n), grad.data());
 //
-// Every array is the caller's and is only pointed to. Nothing is allocated here, and nothing in the library once a net
-// has met each kind of call and its largest number of rows. Shapes are those of NOTATION.md: n rows, P =
-// parameter_count(). Outputs are row-major without gaps and overlap no input. Every function throws StatusError where
-// its C function fails, and has then written nothing, unless it says otherwise.
+// Every array is the caller's and is only pointed to. Outputs are row-major without gaps and overlap no input. Shapes
+// are those of NOTATION.md: n rows, P = parameter_count(). Every function throws StatusError where its C function
+// fails; a refused call has written nothing.
+//
+// Nothing is allocated here, and nothing in the library once a net of at most 32 layers has met its calls and their
+// numbers of rows, as long as these are few: it keeps the memory of the last four kinds.
 #pragma once
 
 #include <cstdint>
