@@ -78,9 +78,8 @@ class PyNet {
             const Shape shape{batch.data.x.rows, widths_.back()};
             const Output result =
                 out.is_none() ? Output(dtype_, shape) : Output(out, "out", dtype_, shape, batch.extents(p));
-            run(batch, py::none(), [&, to = result.data()] {
-                return fastbp_forward(net_.get(), p.flat(), &batch.data, to, nullptr);
-            });
+            run(batch, py::none(),
+                [&, to = result.data()] { return fastbp_forward(net_.get(), p.flat(), &batch.data, to, nullptr); });
             return result.given();
         });
     }
