@@ -1,0 +1,62 @@
+"""What a module's tensors may be; told before the core sees them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float64)
+DEVICES = ("cpu", "meta")
+
+
+def check_dtype(name: str, dtype: object) -> None:
+    if dtype not in DTYPES:
+        raise TypeError(f"{name} is {dtype}, expected torch.float32 or torch.float64")
+
+
+def check_device(name: str, tensor: Tensor) -> None:
+    if tensor.device.type not in DEVICES:
+        raise ValueError(
+            f"{name} is on {tensor.device}, expected the CPU: fastbp has no backend for {tensor.device.type} yet"
+        )
+
+
+def check_parameters(parameters: Sequence[Tensor | None], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuses parameters that are not the module's own in form: they may have been replaced."""
+    first = parameters[0]
+    found = [None if p is None else p.shape for p in parameters]
+    if found != shapes:
+        raise ValueError(f"the parameters have the shapes {_shapes(found)}, expected {_shapes(shapes)}")
+    assert first is not None  # it has a shape
+    check_dtype("the parameters' dtype", first.dtype)
+    check_device("parameter 0.weight", first)
+    for p in parameters:
+        if p.dtype != first.dtype or p.device != first.device:  # type: ignore[union-attr]  # they have shapes
+            raise TypeError(f"a parameter is {_kind(p)}, expected {_kind(first)} as 0.weight is")
+
+
+def check_input(method: str, x: Any, weight: Tensor, inputs: int) -> Tensor:
+    """x, if it fits the first weight; under autocast in its dtype."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"[{method}] x is {type(x).__name__}, expected a Tensor")
+    if x.dim() == 0 or x.shape[-1] != inputs:
+        raise ValueError(f"[{method}] x has shape {tuple(x.shape)}, expected (.., {inputs})")
+    if x.dtype != weight.dtype and x.is_floating_point() and torch.is_autocast_enabled(x.device.type):
+        x = x.to(weight.dtype)
+    if x.dtype != weight.dtype:
+        raise TypeError(f"[{method}] x has dtype {x.dtype}, expected {weight.dtype} as the parameters have")
+    if x.device != weight.device:
+        check_device(f"[{method}] x", x)
+        raise ValueError(f"[{method}] x is on {x.device}, expected {weight.device} as the parameters are")
+    if x.layout != torch.strided:
+        raise TypeError(f"[{method}] x has the layout {x.layout}, expected torch.strided: write x.to_dense()")
+    return x
+
+
+def _shapes(shapes: Sequence[Any]) -> str:
+    return ", ".join("None" if shape is None else str(tuple(shape)) for shape in shapes)
+
+
+def _kind(tensor: Any) -> str:
+    return f"{tensor.dtype} on {tensor.device}"

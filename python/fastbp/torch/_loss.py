@@ -1,0 +1,65 @@
+"""The fused loss: the core's value and gradient in one call, added to `.grad` without autograd."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._arguments import is_sum
+from .._functions import Huber, Pinball, loss_number, output_activation
+from ._checks import check_device
+from ._derivatives import views
+from ._nets import core_of, describe, functions_of, sizes_of, widths
+from ._operators import array
+
+
+def add_gradients(
+    architecture: str, parameters: Sequence[Tensor], X: Tensor, y: Tensor, loss: Any, sample_weight: Any, reduction: Any
+) -> float:
+    """The value of the loss; its gradient is added to those parameters that require one."""
+    if not isinstance(loss, (str, Huber, Pinball)):
+        raise TypeError(f"[loss] loss is {loss!r}, expected a name, fb.Huber(..) or fb.Pinball(..)")
+    number, settings = loss_number(loss, widths(architecture)[1])
+    core = core_of(_behind(architecture, str(loss)), X.dtype, (number, None if settings is None else tuple(settings)))
+    wants_grad = torch.is_grad_enabled() and any([p.requires_grad for p in parameters])
+    if wants_grad and not all([p.is_leaf for p in parameters]):
+        raise ValueError("[loss] a parameter is itself computed, and .grad is for leaves: take forward and backward")
+    value, grad = core.evaluate(
+        "loss", [array(p) for p in parameters], array(X), _numbers("y", y),
+        None if sample_weight is None else _numbers("sample_weight", sample_weight),
+        is_sum("loss", reduction), None, None, wants_grad, False, 0.0,
+    )  # fmt: skip
+    if wants_grad:
+        _add(views(torch.from_numpy(grad), parameters), parameters)
+    return value
+
+
+@torch.no_grad()
+def _add(parts: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    for p, part in zip(parameters, parts, strict=True):
+        if not p.requires_grad:
+            continue
+        if p.grad is None:
+            p.grad = part
+        else:
+            p.grad += part
+
+
+@lru_cache(maxsize=256)
+def _behind(architecture: str, loss: str) -> str:
+    """The architecture with the activation that belongs to the loss, where the module's own output has none."""
+    sizes, functions = sizes_of(architecture), functions_of(architecture)
+    if functions[-1][0] == "identity":
+        functions[-1] = output_activation("auto", loss, sizes[-1])
+    return describe(sizes, functions)
+
+
+def _numbers(name: str, tensor: Any) -> Any:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"[loss] {name} is {type(tensor).__name__}, expected a Tensor")
+    check_device(f"[loss] {name}", tensor)
+    if tensor.dtype == torch.bfloat16:
+        raise TypeError(f"[loss] {name} has dtype {tensor.dtype}, which NumPy does not know: write {name}.float()")
+    return array(tensor)
