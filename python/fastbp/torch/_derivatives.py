@@ -6,24 +6,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import _operators
 
 
 class _Reverse(torch.autograd.Function):
-    """What the orders share."""
+    """What the orders share. Without a method jvp, so torch refuses forward mode, of which there is none."""
 
     def __init_subclass__(cls) -> None:
         # apply asks for the signature with each call; found here it takes a third of the time
         cls.forward.__signature__ = inspect.signature(cls.forward)  # type: ignore[attr-defined]
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        """Refuses: without this torch would ask for something that the caller cannot write."""
-        raise NotImplementedError(
-            "fastbp.torch.MLP has no forward mode: use torch.func.vjp, grad or jacrev in place of jvp, jacfwd and "
-            "hessian (jacrev of jacrev), or fastbp.MLP.jvp"
-        )
 
 
 class Forward(_Reverse):
@@ -46,29 +39,33 @@ class Forward(_Reverse):
         if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
         x, kept, *parameters = ctx.saved_tensors
-        wants_grad = any(ctx.needs_input_grad[3:])
-        grad, input_grad = PullBack.apply(ctx.architecture, wants_grad, x, cotangent, kept, *parameters)
-        return None, None, input_grad, *(views(grad, parameters) if wants_grad else (None,) * len(parameters))
+        wants_grads = any(ctx.needs_input_grad[3:])
+        if torch.is_grad_enabled() or forward_ad.unpack_dual(cotangent).tangent is not None:
+            input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
+        else:  # no second derivatives: without a node of the graph it takes half the time
+            input_grad, grads = _operators.pull_back(x, cotangent, kept, parameters, ctx.architecture, wants_grads)
+        return None, None, input_grad, *(grads or [None] * len(parameters))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], architecture: str, keep: bool, x: Tensor, *parameters: Tensor) -> Any:
         """Batches of x alone are one large batch; what it keeps belongs to none of its members."""
         _, _, of_x, *of_parameters = in_dims
         if any(dim is not None for dim in of_parameters):
-            return _each(Forward, info.batch_size, in_dims, (architecture, keep, x, *parameters))
+            return _each(Forward.apply, info, in_dims, (architecture, keep, x, *parameters))
         rows = x.movedim(of_x, 0)
         out, kept = Forward.apply(architecture, keep, rows.flatten(0, 1), *parameters)
         return (out.unflatten(0, rows.shape[:2]), kept), (0, None)
 
 
 class PullBack(_Reverse):
-    """The gradient by the parameters, flat, and by x, equations (3) to (7)."""
+    """The gradients by x and by the parameters, equations (3) to (7)."""
 
     @staticmethod
     def forward(
-        architecture: str, wants_grad: bool, x: Tensor, cotangent: Tensor, kept: Tensor, *parameters: Tensor
+        architecture: str, wants_grads: bool, x: Tensor, cotangent: Tensor, kept: Tensor, *parameters: Tensor
     ) -> Any:
-        return _operators.pull_back(x, cotangent, kept, parameters, architecture, wants_grad)
+        input_grad, grads = _operators.pull_back(x, cotangent, kept, parameters, architecture, wants_grads)
+        return input_grad, *grads
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -78,43 +75,62 @@ class PullBack(_Reverse):
         ctx.save_for_backward(x, cotangent, *parameters)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor | None, u: Tensor | None) -> Any:
-        """Second derivatives of sum(cotangent * x(L)) are symmetric: along (v, u) they are what (v, u) pulls back."""
-        v = None if v is None or v.numel() == 0 else v
-        if v is None and u is None:
+    def backward(ctx: Any, u: Tensor | None, *v: Tensor | None) -> Any:
+        """Second derivatives of sum(cotangent * x(L)) are symmetric: along (u, v) they are what (u, v) pulls back."""
+        if u is None and all(direction is None for direction in v):
             return (None,) * len(ctx.needs_input_grad)
         x, cotangent, *parameters = ctx.saved_tensors
-        grad_dot, input_grad_dot, output_dot = PushForward.apply(ctx.architecture, x, cotangent, v, u, *parameters)
-        return None, None, input_grad_dot, output_dot, None, *views(grad_dot, parameters)
+        directions = v or [None] * len(parameters)
+        output_dot, input_grad_dot, *grad_dots = PushForward.apply(
+            ctx.architecture, x, cotangent, u, *directions, *parameters
+        )
+        return None, None, input_grad_dot, output_dot, None, *grad_dots
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], architecture: str, wants_grad: bool, x: Tensor, cotangent: Tensor,
-        kept: Tensor, *parameters: Tensor,
-    ) -> Any:  # fmt: skip
-        """Rows alone are one large batch, as they were on the way forward; else each member has its own gradient."""
-        _, _, of_x, of_cotangent, of_kept, *of_parameters = in_dims
-        shared = all(dim is None for dim in of_parameters)
-        if shared and not wants_grad and of_x is not None and of_kept is None:
-            x, cotangent = (_batched(t, dim, info) for t, dim in ((x, of_x), (cotangent, of_cotangent)))
-            grad, input_grad = PullBack.apply(
-                architecture, False, x.flatten(0, 1), cotangent.flatten(0, 1), kept, *parameters
-            )
-            return (grad, input_grad.unflatten(0, x.shape[:2])), (None, 0)
-        if of_kept is None and not (shared and of_x is None):
-            kept = kept.new_empty(0)  # it is of the large batch
-        arguments = (architecture, wants_grad, x, cotangent, kept, *parameters)
-        return _each(PullBack, info.batch_size, in_dims, arguments)
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        return _pull_back_members(PullBack.apply, info, in_dims, *arguments)
+
+
+def _pull_back_members(
+    call: Any, info: Any, in_dims: tuple[Any, ...], architecture: str, wants_grads: bool, x: Tensor, cotangent: Tensor,
+    kept: Tensor, *parameters: Tensor,
+) -> Any:  # fmt: skip
+    """Rows alone are one large batch, as they were on the way forward; else each member has its own gradients."""
+    _, _, of_x, of_cotangent, of_kept, *of_parameters = in_dims
+    shared = all(dim is None for dim in of_parameters)
+    if shared and not wants_grads and of_x is not None and of_kept is None:
+        x, cotangent = (_batched(t, dim, info) for t, dim in ((x, of_x), (cotangent, of_cotangent)))
+        rows = x.flatten(0, 1), cotangent.flatten(0, 1)
+        (input_grad,) = call(architecture, False, *rows, kept, *parameters)
+        return (input_grad.unflatten(0, x.shape[:2]),), (0,)
+    if of_kept is None and not (shared and of_x is None):
+        kept = kept.new_empty(0)  # it is of the large batch
+    return _each(call, info, in_dims, (architecture, wants_grads, x, cotangent, kept, *parameters))
+
+
+@torch.library.register_vmap("fastbp::pull_back")
+def _(
+    info: Any, in_dims: tuple[Any, ...], x: Tensor, cotangent: Tensor, kept: Tensor, parameters: Sequence[Tensor],
+    architecture: str, wants_grads: bool,
+) -> Any:  # fmt: skip
+    """For Forward.backward, which calls the operator where it can."""
+    *of_rows, of_parameters, _, _ = in_dims
+    dims = (None, None, *of_rows, *(of_parameters or [None] * len(parameters)))
+    (input_grad, *grads), _ = _pull_back_members(
+        PullBack.forward, info, dims, architecture, wants_grads, x, cotangent, kept, *parameters
+    )
+    return (input_grad, grads), (0, [0] * len(grads))
 
 
 class PushForward(_Reverse):
     """The change of pull_back's results along a direction, equations (8) to (11)."""
 
     @staticmethod
-    def forward(
-        architecture: str, x: Tensor, cotangent: Tensor, v: Tensor | None, u: Tensor | None, *parameters: Tensor
-    ) -> Any:
-        return _operators.push_forward(x, cotangent, v, u, parameters, architecture)
+    def forward(architecture: str, x: Tensor, cotangent: Tensor, u: Tensor | None, *v_and_parameters: Any) -> Any:
+        count = len(v_and_parameters) // 2
+        v, parameters = v_and_parameters[:count], v_and_parameters[count:]
+        output_dot, input_grad_dot, grad_dots = _operators.push_forward(x, cotangent, u, v, parameters, architecture)
+        return output_dot, input_grad_dot, *grad_dots
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -129,24 +145,18 @@ class PushForward(_Reverse):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
-        return _each(PushForward, info.batch_size, in_dims, arguments)
-
-
-def views(flat: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """w(1), b(1), .. of a flat gradient."""
-    parts = flat.split_with_sizes([p.numel() for p in parameters])
-    return [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
+        return _each(PushForward.apply, info, in_dims, arguments)
 
 
 def _batched(tensor: Tensor, dim: int | None, info: Any) -> Tensor:
     return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _each(function: Any, batch_size: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+def _each(call: Any, info: Any, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
     """vmap member by member."""
     results = [
-        function.apply(*(a if dim is None else a.select(dim, k) for a, dim in zip(arguments, in_dims, strict=True)))
-        for k in range(batch_size)
+        call(*(a if dim is None else a.select(dim, k) for a, dim in zip(arguments, in_dims, strict=True)))
+        for k in range(info.batch_size)
     ]
     stacked = tuple(torch.stack(members) for members in zip(*results, strict=True))
     return stacked, (0,) * len(stacked)

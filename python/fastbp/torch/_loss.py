@@ -10,9 +10,8 @@ from torch import Tensor
 from .._arguments import is_sum
 from .._functions import Huber, Pinball, loss_number, output_activation
 from ._checks import check_device
-from ._derivatives import views
-from ._nets import core_of, describe, functions_of, sizes_of, widths
-from ._operators import array
+from ._nets import core_of, describe, functions_of, layout_of, sizes_of
+from ._operators import array, parts
 
 
 def add_gradients(
@@ -21,7 +20,7 @@ def add_gradients(
     """The value of the loss; its gradient is added to those parameters that require one."""
     if not isinstance(loss, (str, Huber, Pinball)):
         raise TypeError(f"[loss] loss is {loss!r}, expected a name, fb.Huber(..) or fb.Pinball(..)")
-    number, settings = loss_number(loss, widths(architecture)[1])
+    number, settings = loss_number(loss, layout_of(architecture).outputs)
     core = core_of(_behind(architecture, str(loss)), X.dtype, (number, None if settings is None else tuple(settings)))
     wants_grad = torch.is_grad_enabled() and any([p.requires_grad for p in parameters])
     if wants_grad and not all([p.is_leaf for p in parameters]):
@@ -32,19 +31,19 @@ def add_gradients(
         is_sum("loss", reduction), None, None, wants_grad, False, 0.0,
     )  # fmt: skip
     if wants_grad:
-        _add(views(torch.from_numpy(grad), parameters), parameters)
+        _add(parts(grad, architecture), parameters)
     return value
 
 
 @torch.no_grad()
-def _add(parts: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
-    for p, part in zip(parameters, parts, strict=True):
+def _add(grads: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    for p, grad in zip(parameters, grads, strict=True):
         if not p.requires_grad:
             continue
         if p.grad is None:
-            p.grad = part
+            p.grad = grad
         else:
-            p.grad += part
+            p.grad += grad
 
 
 @lru_cache(maxsize=256)

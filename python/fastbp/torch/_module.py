@@ -13,7 +13,7 @@ from .._functions import output_activation as output_activation_of
 from ._checks import check_dtype, check_input, check_parameters
 from ._derivatives import Forward
 from ._loss import add_gradients
-from ._nets import describe, functions_of
+from ._nets import describe, functions_of, shapes_of
 
 
 class MLP(nn.Module):
@@ -70,7 +70,7 @@ class MLP(nn.Module):
         check_dtype("dtype", torch.get_default_dtype() if dtype is None else dtype)
         self.layer_sizes = sizes
         self._architecture = describe(sizes, functions)
-        self._shapes = [shape for inputs, outputs in pairwise(sizes) for shape in ((outputs, inputs), (outputs,))]
+        self._shapes = shapes_of(sizes)
         for k, (inputs, outputs) in enumerate(pairwise(sizes)):
             self.add_module(str(2 * k), nn.Linear(inputs, outputs, dtype=dtype, device=device))
 

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -43,10 +46,26 @@ def core_of(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How many outputs, what `forward_kept` keeps of a row, and where each parameter lies in a flat gradient."""
+
+    outputs: int
+    kept_per_row: int
+    parts: tuple[tuple[slice, tuple[int, ...]], ...]
+
+
 @lru_cache(maxsize=256)
-def widths(architecture: str) -> tuple[int, int, int, int]:
-    """d(0), d(L), the number of parameters, and how many numbers `forward_kept` keeps of a row."""
+def layout_of(architecture: str) -> Layout:
+    """It is asked of the core: a row is passed through a net of zeros."""
     core, sizes = core_of(architecture, torch.float32), sizes_of(architecture)
-    no_parameters: Any = np.zeros(core.parameter_count, np.float32)
-    kept = core.forward_kept(no_parameters, np.zeros((1, sizes[0]), np.float32))[1]
-    return sizes[0], sizes[-1], core.parameter_count, kept.size
+    row: Any = np.zeros((1, sizes[0]), np.float32)
+    kept = core.forward_kept(np.zeros(core.parameter_count, np.float32), row)[1]
+    shapes = shapes_of(sizes)
+    ends = list(accumulate(map(prod, shapes), initial=0))
+    return Layout(sizes[-1], kept.size, tuple(zip(map(slice, ends, ends[1:]), shapes, strict=False)))
+
+
+def shapes_of(sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Those of w(1), b(1), .. in torch's layout."""
+    return [shape for inputs, outputs in pairwise(sizes) for shape in ((outputs, inputs), (outputs,))]
