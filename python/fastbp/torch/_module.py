@@ -11,7 +11,7 @@ from .._arguments import sizes_of
 from .._functions import Huber, Pinball, hidden_activations
 from .._functions import output_activation as output_activation_of
 from ._checks import check_dtype, check_input, check_parameters
-from ._derivatives import Forward
+from ._eager import output
 from ._loss import add_gradients
 from ._nets import describe, functions_of, shapes_of
 
@@ -94,11 +94,9 @@ class MLP(nn.Module):
         parameters = self._tensors()
         check_parameters(parameters, self._shapes)
         x = check_input("forward", x, parameters[0], self.layer_sizes[0])
-        keep = torch.is_grad_enabled() and (x.requires_grad or any([p.requires_grad for p in parameters]))
         if x.dim() == 2:
-            out: Tensor = Forward.apply(self._architecture, keep, x, *parameters)[0]
-            return out
-        rows = Forward.apply(self._architecture, keep, x.reshape(-1, x.shape[-1]), *parameters)[0]
+            return output(self._architecture, x, parameters)
+        rows = output(self._architecture, x.reshape(-1, x.shape[-1]), parameters)
         return rows.view(*x.shape[:-1], rows.shape[-1])
 
     def loss(

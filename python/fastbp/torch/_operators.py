@@ -1,10 +1,9 @@
 """The core's methods as operators of torch, on the tensors' own memory: fastbp::forward, pull_back, push_forward.
 
-They come with fake kernels and without derivatives: those are the autograd functions'. torch.library.custom_op is the
-same in more words and takes three times as long to call.
+They come with fake kernels, for torch.compile, and without derivatives: those are the autograd functions'.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,6 @@ import torch
 from torch import Tensor
 
 from ._nets import core_of, layout_of
-
-Some = Tensor | None
-SCHEMAS = {
-    "forward": "(Tensor x, Tensor[] parameters, str architecture, bool keep) -> (Tensor, Tensor)",
-    "pull_back": "(Tensor x, Tensor cotangent, Tensor kept, Tensor[] parameters, str architecture, bool wants_grads)"
-    " -> (Tensor, Tensor[])",
-    "push_forward": "(Tensor x, Tensor cotangent, Tensor? u, Tensor?[] v, Tensor[] parameters, str architecture)"
-    " -> (Tensor, Tensor, Tensor[])",
-}
 
 
 def array(tensor: Tensor) -> Any:
@@ -33,7 +23,8 @@ def parts(flat: Any, architecture: str) -> list[Tensor]:
     return [torch.from_numpy(flat[part].reshape(shape)) for part, shape in layout_of(architecture).parts]
 
 
-def forward_kernel(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op("fastbp::forward", mutates_args=(), device_types="cpu")
+def forward(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
     """x(L), and what a pull_back needs, nothing unless `keep`."""
     core, given = core_of(architecture, x.dtype), [array(p) for p in parameters]
     if not keep:
@@ -42,7 +33,8 @@ def forward_kernel(x: Tensor, parameters: Sequence[Tensor], architecture: str, k
     return torch.from_numpy(out), torch.from_numpy(kept)
 
 
-def pull_back_kernel(
+@torch.library.custom_op("fastbp::pull_back", mutates_args=(), device_types="cpu")
+def pull_back(
     x: Tensor, cotangent: Tensor, kept: Tensor, parameters: Sequence[Tensor], architecture: str, wants_grads: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients by x and by each parameter, none unless wanted; where nothing was kept after a forward pass."""
@@ -52,9 +44,11 @@ def pull_back_kernel(
     return torch.from_numpy(input_grad), parts(grad, architecture) if wants_grads else []
 
 
-def push_forward_kernel(
-    x: Tensor, cotangent: Tensor, u: Some, v: Sequence[Some], parameters: Sequence[Tensor], architecture: str
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+@torch.library.custom_op("fastbp::push_forward", mutates_args=(), device_types="cpu")
+def push_forward(
+    x: Tensor, cotangent: Tensor, u: Tensor | None, v: Sequence[Tensor | None], parameters: Sequence[Tensor],
+    architecture: str,
+) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
     """How x(L), and the results of pull_back, change along u in x and v in the parameters; None does not move."""
     core, names = core_of(architecture, x.dtype), ["output_dot", "input_grad_dot", "grad_dot"]
     dots = core.push_forward(
@@ -65,38 +59,29 @@ def push_forward_kernel(
     return torch.from_numpy(output_dot), torch.from_numpy(input_grad_dot), parts(grad_dot, architecture)
 
 
-def _flat(directions: Sequence[Some], parameters: Sequence[Tensor]) -> Any:
+def _flat(directions: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Any:
     if all(v is None for v in directions):
         return None
     given = (torch.zeros_like(p) if v is None else v for v, p in zip(directions, parameters, strict=True))
     return np.concatenate([array(v).ravel() for v in given])
 
 
-def forward_fake(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
-    """Memory of the right forms, as torch.compile asks for it; so for the others."""
+@forward.register_fake
+def _(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
     rows, layout = x.shape[0], layout_of(architecture)
     return x.new_empty(rows, layout.outputs), x.new_empty(rows * layout.kept_per_row if keep else 0)
 
 
-def pull_back_fake(
+@pull_back.register_fake
+def _(
     x: Tensor, cotangent: Tensor, kept: Tensor, parameters: Sequence[Tensor], architecture: str, wants_grads: bool
 ) -> tuple[Tensor, list[Tensor]]:
     return x.new_empty(x.shape), [p.new_empty(p.shape) for p in parameters] if wants_grads else []
 
 
-def push_forward_fake(
-    x: Tensor, cotangent: Tensor, u: Some, v: Sequence[Some], parameters: Sequence[Tensor], architecture: str
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+@push_forward.register_fake
+def _(
+    x: Tensor, cotangent: Tensor, u: Tensor | None, v: Sequence[Tensor | None], parameters: Sequence[Tensor],
+    architecture: str,
+) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
     return cotangent.new_empty(cotangent.shape), x.new_empty(x.shape), [p.new_empty(p.shape) for p in parameters]
-
-
-def _operator(name: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    torch.library.define(f"fastbp::{name}", SCHEMAS[name])
-    torch.library.impl(f"fastbp::{name}", "cpu", kernel)
-    torch.library.register_fake(f"fastbp::{name}", fake)
-    return getattr(torch.ops.fastbp, name).default
-
-
-forward = _operator("forward", forward_kernel, forward_fake)
-pull_back = _operator("pull_back", pull_back_kernel, pull_back_fake)
-push_forward = _operator("push_forward", push_forward_kernel, push_forward_fake)
