@@ -30,7 +30,7 @@ modes_are_active = getattr(torch._C, "_len_torch_dispatch_stack", _always)
 def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """x(L) of rows x, differentiable."""
     keep = torch.is_grad_enabled() and (x.requires_grad or any([p.requires_grad for p in parameters]))
-    if not torch.compiler.is_compiling() and _alone(x, *parameters):
+    if not torch.compiler.is_compiling() and x.is_cpu and _alone(x, *parameters):
         out: Tensor = Plain.apply(architecture, keep, x, *parameters)
         return out
     out, _ = Forward.apply(architecture, keep, x, *parameters)

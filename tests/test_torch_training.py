@@ -1,0 +1,185 @@
+"""Training with fastbp.torch.MLP: torch.optim's steps, the fused loss, and memory that is not copied."""
+
+import numpy as np
+import pytest
+from helpers import require
+
+import fastbp as fb
+
+pytestmark = pytest.mark.frameworks
+torch, MLP = require("torch"), require("fastbp.torch").MLP
+nn, F = torch.nn, require("torch.nn.functional")
+
+
+def pair(dtype=torch.float32, outputs=3):
+    ours = MLP((6, 12, outputs), "tanh", dtype=dtype)
+    theirs = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, outputs)).to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def data(rows, dtype=torch.float32, outputs=3):
+    rng = np.random.default_rng(5)
+    X = torch.tensor(rng.standard_normal((rows, 6)), dtype=dtype)
+    return X, torch.tensor(rng.integers(0, outputs, rows)), torch.tensor(rng.standard_normal((rows, outputs)), dtype=dtype)
+
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.05, "momentum": 0.9}, "Adam": {"lr": 0.01}, "LBFGS": {"lr": 0.1, "max_iter": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_100_steps_are_those_of_a_sequential(name, fused):
+    torch.manual_seed(0)
+    whole = name == "LBFGS"  # on mini-batches it diverges, here as there
+    dtype = torch.float64 if whole else torch.float32
+    ours, theirs = pair(dtype)
+    X, y, _ = data(800, dtype)
+    for model in (ours, theirs):
+        optimizer = getattr(torch.optim, name)(model.parameters(), **OPTIMIZERS[name])
+        for k in range(100):
+            part = slice(0, 200) if whole else slice(8 * k, 8 * k + 8)
+
+            def closure(model=model, part=part, optimizer=optimizer):
+                optimizer.zero_grad()
+                if fused and model is ours:
+                    return model.loss(X[part], y[part])
+                value = F.cross_entropy(model(X[part]), y[part])
+                value.backward()
+                return value.detach()
+
+            if whole:
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-5)
+
+
+def weighted(e, c):
+    return (c * e).sum() / c.sum()
+
+
+LOSSES = {
+    "cross_entropy": (3, lambda x, y, t, c: weighted(F.cross_entropy(x, y, reduction="none"), c)),
+    "cross_entropy, one output": (
+        1, lambda x, y, t, c: weighted(F.binary_cross_entropy_with_logits(x[:, 0], y.double(), reduction="none"), c)
+    ),
+    "squared_error": (3, lambda x, y, t, c: weighted(F.mse_loss(x, t, reduction="none").mean(1), c) * 3 / 2),
+    "huber": (3, lambda x, y, t, c: weighted(F.huber_loss(x, t, reduction="none").sum(1), c)),
+    "poisson": (
+        3, lambda x, y, t, c: weighted((F.poisson_nll_loss(x, t.abs(), reduction="none") + t.abs() * (t.abs().log() - 1)).sum(1), c)
+    ),
+    "absolute_error": (3, lambda x, y, t, c: weighted(F.l1_loss(x, t, reduction="none").sum(1), c)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_fused_loss_is_autograds(name, weights):
+    outputs, expected = LOSSES[name]
+    ours, theirs = pair(torch.float64, outputs)
+    X, y, t = data(20, torch.float64, outputs)
+    y = y if outputs > 1 else y % 2
+    targets = {"cross_entropy": y, "cross_entropy, one output": y, "poisson": t.abs()}.get(name, t)
+    c = torch.linspace(0, 2, 20, dtype=torch.float64) if weights else torch.ones(20, dtype=torch.float64)
+    for _ in range(2):  # the second time it is added
+        value = ours.loss(X, targets, name.partition(",")[0], c if weights else None)
+        reference = expected(theirs(X), y, t, c)
+        reference.backward()
+        assert value == pytest.approx(reference.item(), rel=1e-12)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_the_fused_loss_in_sums_probabilities_and_quantiles():
+    ours, theirs = pair(torch.float64)
+    X, y, t = data(20, torch.float64)
+    assert isinstance(ours.loss(X, y), float)
+    assert ours.loss(X, y, reduction="sum") == pytest.approx(F.cross_entropy(theirs(X), y, reduction="sum").item())
+    soft = t.softmax(1)
+    assert ours.loss(X, soft) == pytest.approx(F.cross_entropy(theirs(X), soft).item() + (soft * 0).sum().item())
+    r = theirs(X) - t
+    assert ours.loss(X, t, fb.Pinball([0.2, 0.5, 0.8])) == pytest.approx(
+        torch.maximum(-torch.tensor([0.2, 0.5, 0.8]) * r, torch.tensor([0.8, 0.5, 0.2]) * r).sum(1).mean().item()
+    )
+
+
+def test_the_fused_loss_leaves_alone_what_asks_for_no_gradient():
+    ours, _ = pair()
+    X, y, _ = data(8)
+    ours.get_submodule("0").requires_grad_(False)
+    ours.loss(X, y)
+    assert [p.grad is None for p in ours.parameters()] == [True, True, False, False]
+    ours.zero_grad()
+    with torch.no_grad():
+        assert ours.loss(X, y) > 0
+    assert all(p.grad is None for p in ours.parameters())
+    nn.utils.parametrizations.weight_norm(ours.get_submodule("2"))
+    with pytest.raises(ValueError, match="a parameter is itself computed"):
+        ours.loss(X, y)
+
+
+def test_gradients_of_two_steps_are_apart():
+    ours, _ = pair()
+    X, y, _ = data(8)
+    for step in (lambda: ours.loss(X, y), lambda: F.cross_entropy(ours(X), y).backward()):
+        ours.zero_grad()
+        step()
+        kept = [(p.grad, p.grad.clone()) for p in ours.parameters()]
+        ours.zero_grad()
+        ours.loss(2 * X, y)
+        assert all(torch.equal(grad, copy) for grad, copy in kept)
+
+
+class Spy:
+    """A core whose calls are written down."""
+
+    def __init__(self, core, calls):
+        self._core, self._calls = core, calls
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            results = getattr(self._core, name)(*arguments)
+            self._calls.append((name, arguments, results))
+            return results
+
+        return call
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("way", ["autograd", "operators", "loss"])
+def test_nothing_is_copied(monkeypatch, way):
+    from fastbp.torch import _eager, _loss, _operators
+
+    calls, ours = [], pair()[0]
+    for module in (_eager, _loss, _operators):
+        core_of = module.core_of
+        monkeypatch.setattr(module, "core_of", lambda *key, core_of=core_of: Spy(core_of(*key), calls))
+    X, y, _ = data(8)
+    if way == "loss":
+        ours.loss(X, y)
+    elif way == "operators":
+        out = torch.func.vjp(ours, X)[1](torch.ones(8, 3))
+        out, _ = torch.func.vjp(ours, X)
+    else:
+        out = ours(X)
+        F.cross_entropy(out, y).backward()
+    assert [name for name, _, _ in calls][-2:] == {
+        "loss": ["evaluate"], "operators": ["pull_back", "forward_kept"], "autograd": ["forward_kept", "pull_back"],
+    }[way]  # fmt: skip
+    for name, arguments, _ in calls:
+        params, x = arguments[1:3] if name == "evaluate" else arguments[:2]
+        assert [address(p) for p in params] == [p.data_ptr() for p in ours.parameters()]
+        assert address(x) == X.data_ptr()
+    if way == "autograd":
+        (_, _, (found, kept)), (_, arguments, (grad, _)) = calls
+        assert out.data_ptr() == address(found)
+        assert address(arguments[2]) == address(kept)
+        assert ours.get_parameter("0.weight").grad.data_ptr() == address(grad)
