@@ -11,20 +11,22 @@ from helpers import ROOT, require
 
 import fastbp as fb
 
-FOR_SCIKIT_LEARN = [
-    f"fastbp.sklearn.{m.name}" for m in pkgutil.iter_modules([str(ROOT / "python" / "fastbp" / "sklearn")])
-]
+FOR_A_FRAMEWORK = {
+    f"fastbp.{framework}.{m.name}": framework
+    for framework in ("sklearn", "torch")
+    for m in pkgutil.iter_modules([str(ROOT / "python" / "fastbp" / framework)])
+}
 MODULES = ["fastbp"] + [
     m.name
     for m in pkgutil.walk_packages(fb.__path__, "fastbp.")
-    if not m.name.startswith(("fastbp._core", "fastbp.__main__", "fastbp.sklearn"))
+    if not m.name.startswith(("fastbp._core", "fastbp.__main__", "fastbp.sklearn", "fastbp.torch"))
 ]
 
 
-@pytest.mark.parametrize("name", [*MODULES, *(pytest.param(m, marks=pytest.mark.frameworks) for m in FOR_SCIKIT_LEARN)])
+@pytest.mark.parametrize("name", [*MODULES, *(pytest.param(m, marks=pytest.mark.frameworks) for m in FOR_A_FRAMEWORK)])
 def test_docstrings(name):
-    if name in FOR_SCIKIT_LEARN:
-        require("sklearn")
+    if name in FOR_A_FRAMEWORK:
+        require(FOR_A_FRAMEWORK[name])
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
@@ -58,6 +60,15 @@ def test_the_estimators_are_documented():
         assert ">>> " in thing.__doc__
         public = [method for key, method in vars(thing).items() if not key.startswith("_") and callable(method)]
         assert all(method.__doc__ for method in public)
+
+
+@pytest.mark.frameworks
+def test_the_page_on_torch(capsys):
+    require("torch")
+    text = (ROOT / "docs" / "torch.md").read_text()
+    for code, printed in re.findall(r"```python\n(.*?)```\s+```text\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, "docs/torch.md", "exec"), {})
+        assert capsys.readouterr().out == printed
 
 
 def test_readme_example(capsys):

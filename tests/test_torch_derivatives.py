@@ -42,7 +42,9 @@ def as_function(model):
     return lambda x, *given: func.functional_call(model, dict(zip(names, given, strict=True)), (x,)), arguments
 
 
-@pytest.mark.parametrize("activation, output", [(a, "identity") for a in MODULES] + [("sine", "softmax"), ("elu", "exp")])
+@pytest.mark.parametrize(
+    "activation, output", [(a, "identity") for a in MODULES] + [("sine", "softmax"), ("elu", "exp")]
+)
 def test_gradcheck_and_gradgradcheck(activation, output):
     torch.manual_seed(1)
     function, arguments = as_function(MLP((3, 5, 2), activation, output, dtype=torch.float64))
@@ -88,9 +90,9 @@ def transforms():
         "grad of vmap": lambda m, p, x: func.grad(
             lambda p: func.vmap(lambda row: func.functional_call(m, p, (row,)))(x).pow(2).sum()
         )(p),
-        "vmap of vmap of grad": lambda m, p, x: func.vmap(func.vmap(func.grad(value(m), argnums=1), (None, 0)), (None, 0))(
-            p, torch.stack([x, 2 * x, -x])
-        ),
+        "vmap of vmap of grad": lambda m, p, x: func.vmap(
+            func.vmap(func.grad(value(m), argnums=1), (None, 0)), (None, 0)
+        )(p, torch.stack([x, 2 * x, -x])),
         "jacrev": lambda m, p, x: func.jacrev(m)(x),
         "jacrev by parameters": lambda m, p, x: func.jacrev(lambda p: func.functional_call(m, p, (x,)))(p),
         "jacrev of single rows": lambda m, p, x: func.vmap(func.jacrev(m))(x),
@@ -212,3 +214,17 @@ def test_third_derivatives_raise():
     (second,) = torch.autograd.grad(slopes.pow(2).sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="first and second derivatives only"):
         second.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["grad of a frozen net", "vmap", "jvp"])
+def test_what_compile_cannot_see_into_raises(name):
+    ours, _ = pair()
+    ours.requires_grad_(name != "grad of a frozen net")
+    function = {
+        "grad of a frozen net": lambda x: func.grad(lambda x: ours(x).sum())(x),
+        "vmap": lambda x: func.vmap(ours)(x),
+        "jvp": lambda x: func.jvp(ours, (x,), (x,)),
+    }[name]
+    with pytest.raises(Exception, match=r"fastbp|forward"):
+        compiled(function, "aot_eager")(rows(6, 3))

@@ -18,7 +18,9 @@ nn = torch.nn
 
 
 def sequential(sizes, activation=nn.ReLU, **options):
-    layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b, **options), activation())]
+    layers = [
+        part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b, **options), activation())
+    ]
     return nn.Sequential(*layers[:-1])
 
 
@@ -81,7 +83,7 @@ def test_gaps_in_memory_change_nothing():
     ours, theirs = pair()
     for x in (torch.randn(5, 6).T, torch.randn(6, 10)[:, ::2], torch.randn(1, 5).expand(6, 5)):
         same(ours(x), theirs(x))
-    turned = {name: p.detach().T.contiguous().T for name, p in theirs.named_parameters()}
+    turned = {name: p.detach().t().contiguous().t() for name, p in theirs.named_parameters()}
     same(torch.func.functional_call(ours, turned, (x,)), theirs(x))
     ours(x).sum().backward()  # a cotangent of stride 0
     theirs(x).sum().backward()
@@ -154,8 +156,8 @@ REFUSED = [
     (lambda m: m(np.zeros((2, 5), "f4")), TypeError, r"\[forward\] x is ndarray, expected a Tensor"),
     (lambda m: m(torch.zeros(2, 4)), ValueError, r"\[forward\] x has shape \(2, 4\), expected \(.., 5\)"),
     (lambda m: m(torch.tensor(1.0)), ValueError, r"x has shape \(\), expected \(.., 5\)"),
-    (lambda m: m(torch.zeros(2, 5, dtype=torch.float64)), TypeError, "x has dtype torch.float64, expected torch.float32"),
-    (lambda m: m(torch.zeros(2, 5, dtype=torch.bfloat16)), TypeError, "x has dtype torch.bfloat16, expected torch.float32"),
+    (lambda m: m(torch.zeros(2, 5, dtype=torch.float64)), TypeError, r"dtype torch.float64, expected torch.float32"),
+    (lambda m: m(torch.zeros(2, 5, dtype=torch.bfloat16)), TypeError, r"dtype torch.bfloat16, expected torch.fl"),
     (lambda m: m(torch.zeros(2, 5, dtype=torch.int64)), TypeError, "x has dtype torch.int64, expected torch.float32"),
     (lambda m: m(torch.zeros(2, 5, device="meta")), ValueError, "x is on meta, expected cpu"),
     (lambda m: m(torch.zeros(2, 5).to_sparse()), TypeError, "layout torch.sparse_coo, expected torch.strided"),
@@ -192,10 +194,10 @@ def test_replaced_parameters_that_do_not_fit_are_refused():
     ours, _ = pair((4, 4, 2))
     x = torch.zeros(1, 4)
     ours.get_submodule("2").weight = nn.Parameter(torch.zeros(4, 2))  # as many numbers, but turned
-    with pytest.raises(ValueError, match=r"shapes \(4, 4\), \(4,\), \(4, 2\), \(2,\), expected \(4, 4\), \(4,\), \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"shapes \(4, 4\), \(4,\), \(4, 2\), \(2,\), expected \(4, 4\), \(4,\), \(2"):
         ours(x)
     ours.get_submodule("2").weight = nn.Parameter(torch.zeros(2, 4, dtype=torch.float64))
-    with pytest.raises(TypeError, match="a parameter is torch.float64 on cpu, expected torch.float32 on cpu"):
+    with pytest.raises(TypeError, match=r"a parameter is torch.float64 on cpu, expected torch.float32 on cpu"):
         ours(x)
     ours.get_submodule("2").bias = None
     with pytest.raises(ValueError, match=r"\(2, 4\), None, expected"):
@@ -230,7 +232,8 @@ def test_outputs_that_are_no_activation_of_torchs():
     net = fb.MLP((3, 6, 2), activation="sine", seed=0, dtype="float64")
     ours = MLP((3, 6, 2), "sine", dtype=torch.float64)
     with torch.no_grad():
-        for p, part in zip(ours.parameters(), (net.weights[0].T, net.biases[0], net.weights[1].T, net.biases[1]), strict=True):
+        parts = (net.weights[0].T, net.biases[0], net.weights[1].T, net.biases[1])
+        for p, part in zip(ours.parameters(), parts, strict=True):
             p.copy_(torch.from_numpy(part))
     x = np.random.default_rng(0).standard_normal((5, 3))
     np.testing.assert_allclose(ours(torch.from_numpy(x)).detach(), net.forward(x), rtol=1e-12)

@@ -21,7 +21,8 @@ def pair(dtype=torch.float32, outputs=3):
 def data(rows, dtype=torch.float32, outputs=3):
     rng = np.random.default_rng(5)
     X = torch.tensor(rng.standard_normal((rows, 6)), dtype=dtype)
-    return X, torch.tensor(rng.integers(0, outputs, rows)), torch.tensor(rng.standard_normal((rows, outputs)), dtype=dtype)
+    y = torch.tensor(rng.integers(0, outputs, rows))
+    return X, y, torch.tensor(rng.standard_normal((rows, outputs)), dtype=dtype)
 
 
 OPTIMIZERS = {
@@ -70,9 +71,7 @@ LOSSES = {
     ),
     "squared_error": (3, lambda x, y, t, c: weighted(F.mse_loss(x, t, reduction="none").mean(1), c) * 3 / 2),
     "huber": (3, lambda x, y, t, c: weighted(F.huber_loss(x, t, reduction="none").sum(1), c)),
-    "poisson": (
-        3, lambda x, y, t, c: weighted((F.poisson_nll_loss(x, t.abs(), reduction="none") + t.abs() * (t.abs().log() - 1)).sum(1), c)
-    ),
+    "poisson": (3, lambda x, y, t, c: weighted((x.exp() - t.abs() * (x + 1 - t.abs().log())).sum(1), c)),
     "absolute_error": (3, lambda x, y, t, c: weighted(F.l1_loss(x, t, reduction="none").sum(1), c)),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from . import _operators
 from ._derivatives import Forward, PullBack
 from ._nets import core_of
 from ._operators import array, parts
@@ -33,7 +34,10 @@ def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor
     if not torch.compiler.is_compiling() and x.is_cpu and _alone(x, *parameters):
         out: Tensor = Plain.apply(architecture, keep, x, *parameters)
         return out
-    out, _ = Forward.apply(architecture, keep, x, *parameters)
+    if torch.compiler.is_compiling() and not keep:  # Dynamo would call forward with a context too many
+        out, _ = _operators.forward(x, parameters, architecture, False)
+    else:
+        out, _ = Forward.apply(architecture, keep, x, *parameters)
     return out
 
 

@@ -162,4 +162,4 @@ class MLP(nn.Module):
 
     def _tensors(self) -> list[Tensor]:
         """w(1), b(1), .. as they are now: replaced, parametrised, or lent by functional_call."""
-        return [tensor for layer in self._modules.values() for tensor in (layer.weight, layer.bias)]  # type: ignore[union-attr, misc]
+        return [tensor for layer in self._modules.values() for tensor in (layer.weight, layer.bias)]

@@ -14,7 +14,7 @@ import torch
 from .. import _core
 from .._functions import OUTPUT_ACTIVATIONS
 
-NUMPY_DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+NUMPY_DTYPES: dict[Any, Any] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 NO_LOSS: tuple[int, None] = (0, None)
 
 
@@ -33,9 +33,7 @@ def functions_of(architecture: str) -> list[tuple[str, float]]:
 
 
 @lru_cache(maxsize=256)
-def core_of(
-    architecture: str, dtype: torch.dtype, loss: tuple[int, tuple[float, ...] | None] = NO_LOSS
-) -> "_core.Net":
+def core_of(architecture: str, dtype: torch.dtype, loss: tuple[int, tuple[float, ...] | None] = NO_LOSS) -> "_core.Net":
     """The net, whose parameters are a list w(1), b(1), .. with w as (d(l), d(l-1)), torch's way."""
     sizes, functions = json.loads(architecture)
     number, parameters = loss

@@ -1,0 +1,165 @@
+"""A training step (forward, loss, backward, SGD) with fastbp.torch.MLP beside nn.Sequential, in PyTorch.
+
+Relu, cross entropy with class numbers, float32, plain SGD of torch.optim. The answers first: parameters after four steps
+agree to 1e-5. Times in interleaved rounds, in turns of who is first; a ratio is the median of the rounds' own ratios to
+nn.Sequential. Exit status 1 where an answer is wrong, or where one of the first two nets is slower than nn.Sequential.
+"""
+
+import argparse
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+import environment
+
+CASES = (((4, 64, 64, 2), 32), ((64, 100, 10), 200), ((784, 128, 10), 32), ((784, 256, 256, 10), 128))
+CHECKED_STEPS, TOLERANCE, RATE = 4, 1e-5, 0.05
+ROUND_SECONDS, SMALL = 0.01, 2
+EAGER, COMPILED, OURS, FUSED = "nn.Sequential", "compiled", "fastbp", "fastbp, loss"
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, metavar="N", help="for both; default: fastbp.get_num_threads()")
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which needs a C++ compiler")
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+def sequential(sizes):
+    from torch import nn
+
+    layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def training(kind, sizes, X, y):
+    """A model from the same seed as all others, and a function that makes one step."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from fastbp.torch import MLP
+
+    torch.manual_seed(0)
+    model = MLP(sizes) if kind in (OURS, FUSED) else sequential(sizes)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    value = (
+        torch.compile(lambda: cross_entropy(model(X), y)) if kind == COMPILED else lambda: cross_entropy(model(X), y)
+    )
+
+    def step():
+        optimizer.zero_grad()
+        value().backward()
+        optimizer.step()
+
+    def fused_step():
+        optimizer.zero_grad()
+        model.loss(X, y)
+        optimizer.step()
+
+    return model, fused_step if kind == FUSED else step
+
+
+def data(sizes, batch):
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, sizes[0], generator=generator), torch.randint(sizes[-1], (batch,), generator=generator)
+
+
+def error(found, expected):
+    """The largest deviation of the parameters beside their largest."""
+    pairs = list(zip(found.parameters(), expected.parameters(), strict=True))
+    return max(float((p - q).detach().abs().max() / q.detach().abs().max()) for p, q in pairs)
+
+
+def measure(steps, rounds):
+    """Seconds (rounds, steps) of one step each."""
+    import numpy as np
+
+    once = min(seconds(steps[0], 1) for _ in range(20))
+    count, found = max(1, round(ROUND_SECONDS / once)), np.empty((rounds, len(steps)))
+    gc.collect()
+    gc.disable()
+    try:
+        for i, row in enumerate(found):
+            for k in range(len(steps))[:: 1 if i % 2 == 0 else -1]:
+                steps[k]()
+                row[k] = seconds(steps[k], count) / count
+    finally:
+        gc.enable()
+    return found
+
+
+def seconds(step, count):
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    return time.perf_counter() - start
+
+
+def result(sizes, batch, kinds, rounds):
+    import numpy as np
+
+    X, y = data(sizes, batch)
+    models, steps = zip(*(training(kind, sizes, X, y) for kind in kinds), strict=True)
+    for step in steps:
+        for _ in range(CHECKED_STEPS):
+            step()
+    errors = {kind: error(model, models[0]) for kind, model in zip(kinds, models, strict=True)}
+    found = {"widths": sizes, "batch": batch, "errors": errors, "right": max(errors.values()) <= TOLERANCE}
+    if found["right"]:
+        times = measure(steps, rounds)
+        ratios = times / times[:, :1]
+        found["times"] = {
+            kind: {
+                "seconds": float(np.median(times[:, k])),
+                "ratio": float(np.median(ratios[:, k])),
+                "quartiles": np.percentile(ratios[:, k], (25, 75)).tolist(),
+            }
+            for k, kind in enumerate(kinds)
+        }
+    return found
+
+
+def show(found):
+    print(f"\n{'-'.join(map(str, found['widths']))}, batch {found['batch']}")
+    if not found["right"]:
+        print(f"  WRONG, not timed: {found['errors']}")
+        return
+    for kind, entry in found["times"].items():
+        low, high = entry["quartiles"]
+        print(
+            f"  {kind:16}{entry['seconds'] * 1e6:10.1f} us{entry['ratio']:8.2f}   {low:.2f} .. {high:.2f}", flush=True
+        )
+
+
+def main():
+    options = arguments()
+    if absent := environment.missing(["torch"]):
+        print(f"to be installed first: {', '.join(absent)}", file=sys.stderr)
+        return 2
+    threads, facts = environment.start(options.threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    environment.print_environment(facts)
+    kinds = [EAGER, *([] if options.no_compile else [COMPILED]), OURS, FUSED]
+    found = []
+    for sizes, batch in CASES:
+        found.append(result(sizes, batch, kinds, options.rounds))
+        show(found[-1])
+    facts["load_after"] = environment.load()
+    if options.json:
+        Path(options.json).write_text(json.dumps({"environment": facts, "steps": found}, indent=2) + "\n")
+    if not all(entry["right"] for entry in found):
+        return 1
+    slower = [entry for entry in found[:SMALL] for kind in (OURS, FUSED) if entry["times"][kind]["ratio"] > 1]
+    return 1 if slower else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
