@@ -1,8 +1,8 @@
 """A training step (forward, loss, backward, SGD) with fastbp.torch.MLP beside nn.Sequential, in PyTorch.
 
-Relu, cross entropy with class numbers, float32, plain SGD of torch.optim. The answers first: parameters after four steps
-agree to 1e-5. Times in interleaved rounds, in turns of who is first; a ratio is the median of the rounds' own ratios to
-nn.Sequential. Exit status 1 where an answer is wrong, or where one of the first two nets is slower than nn.Sequential.
+Relu, cross entropy with class numbers, float32, plain SGD of torch.optim. The answers first: parameters after four
+steps agree to 1e-5. Times in interleaved rounds, in turns of who is first; a ratio is the median of the rounds' own
+ratios to nn.Sequential. Exit status 1 where an answer is wrong, or where one of the first two nets is slower than that.
 """
 
 import argparse

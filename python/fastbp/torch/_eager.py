@@ -51,22 +51,21 @@ class Plain(torch.autograd.Function):
             return torch.from_numpy(core.forward(given, array(x), None))
         out, kept = core.forward_kept(given, array(x))
         ctx.architecture, ctx.arrays = architecture, given
-        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, torch.from_numpy(kept), *parameters)
         return torch.from_numpy(out)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> Any:
-        if cotangent is None:
-            return (None,) * len(ctx.needs_input_grad)
+    def backward(ctx: Any, cotangent: Tensor) -> Any:
         x, kept, *parameters = ctx.saved_tensors  # torch refuses what has been written since
-        wants_grads = any(ctx.needs_input_grad[3:])
+        _, _, wants_input_grad, *wanted = ctx.needs_input_grad
+        wants_grads = True in wanted
         if torch.is_grad_enabled() or forward_ad.unpack_dual(cotangent).tangent is not None or not _alone(cotangent):
             input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         else:
             core = core_of(ctx.architecture, x.dtype)
             grad, rows_grad = core.pull_back(ctx.arrays, array(x), array(kept), array(cotangent))
-            input_grad, grads = torch.from_numpy(rows_grad), parts(grad, ctx.architecture) if wants_grads else []
+            input_grad = torch.from_numpy(rows_grad) if wants_input_grad else None
+            grads = parts(grad, ctx.architecture) if wants_grads else []
         return None, None, input_grad, *(grads or [None] * len(parameters))
 
 

@@ -35,15 +35,13 @@ def add_gradients(
     return value
 
 
-@torch.no_grad()
 def _add(grads: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
     for p, grad in zip(parameters, grads, strict=True):
-        if not p.requires_grad:
-            continue
-        if p.grad is None:
+        if p.grad is not None and p.requires_grad:
+            with torch.no_grad():
+                p.grad += grad
+        elif p.requires_grad:
             p.grad = grad
-        else:
-            p.grad += grad
 
 
 @lru_cache(maxsize=256)
