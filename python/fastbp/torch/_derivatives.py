@@ -128,6 +128,8 @@ def _batched(tensor: Tensor, dim: int | None, info: Any) -> Tensor:
 
 def _each(function: Any, info: Any, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
     """vmap member by member."""
+    if info.batch_size == 0:
+        raise ValueError("vmap over 0 sets of parameters or gradients, expected at least one")
     results = [
         function.apply(*(a if dim is None else a.select(dim, k) for a, dim in zip(arguments, in_dims, strict=True)))
         for k in range(info.batch_size)
