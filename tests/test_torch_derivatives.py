@@ -126,11 +126,11 @@ def test_torch_func(name):
 
 
 def test_vmap_over_nothing():
-    ours, _ = pair()
-    assert func.vmap(ours)(rows(0, 4, 3)).shape == (0, 4, 2)
+    (ours, _), x = pair(), rows(4, 3)
+    assert func.vmap(ours)(x.new_empty(0, 4, 3)).shape == (0, 4, 2)
     nobody = {name: torch.zeros(0, *p.shape, dtype=p.dtype) for name, p in parameters(ours).items()}
     with pytest.raises(ValueError, match="vmap over 0 sets of parameters"):
-        func.vmap(lambda p: func.functional_call(ours, p, (rows(4, 3),)))(nobody)
+        func.vmap(lambda p: func.functional_call(ours, p, (x,)))(nobody)
 
 
 def compiled(function, backend):
