@@ -80,7 +80,7 @@ class Examples(Tangents):
             cotangent = np.zeros_like(x)
             cotangent[:, j] = 1
             if wrt == "inputs":
-                jacobian[:, j] = self._core.pull_back(self.params, X, kept, cotangent)[1]
+                jacobian[:, j] = self._core.pull_back(self.params, X, kept, cotangent, False)[1]
             else:
                 self._write_example_grads(self._pulled(cotangent), X, None, jacobian[:, j])
         return jacobian

@@ -69,6 +69,7 @@ class PyNet {
     }
 
     std::int64_t parameter_count() const { return fastbp_parameter_count(net_.get()); }
+    std::int64_t kept_size(std::int64_t n) const { return fastbp_kept_size(net_.get(), n); }
 
     py::object forward(py::handle params, py::handle X, py::handle out) const {
         return named("forward", [&] {
@@ -169,17 +170,23 @@ class PyNet {
         });
     }
 
-    py::tuple pull_back(py::handle params, py::handle X, const py::array& kept, py::handle cotangent) const {
+    // The gradient and the input gradient, each None where it is not wanted.
+    py::tuple pull_back(py::handle params, py::handle X, const py::array& kept, py::handle cotangent, bool wants_grad,
+                        bool wants_input_grad) const {
         return named("pullback", [&] {
             Batch batch(X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Input c(cotangent, "cotangent");
-            const py::array grad(dtype_, Shape{parameter_count()});
-            const py::array input_grad(dtype_, Shape{batch.data.x.rows, widths_.front()});
             fastbp_results results = results_for();
-            results.grad = const_cast<void*>(grad.data());
-            results.input_grad = const_cast<void*>(input_grad.data());
+            py::object grad = py::none(), input_grad = py::none();
+            const auto wanted = [&](py::object& to, const Shape& shape) {
+                const py::array array(dtype_, shape);
+                to = array;
+                return const_cast<void*>(array.data());
+            };
+            if (wants_grad) results.grad = wanted(grad, {parameter_count()});
+            if (wants_input_grad) results.input_grad = wanted(input_grad, {batch.data.x.rows, widths_.front()});
             run(batch, py::none(),
                 [&] { return fastbp_pull_back(net_.get(), p.flat(), &batch.data, kept.data(), &c.view(), &results); });
             return py::make_tuple(grad, input_grad);
@@ -324,6 +331,7 @@ void register_net(py::module_& m) {
              py::arg("loss_parameters"), py::arg("dropout"), py::arg("dtype"), py::arg("l2"), py::arg("l1"),
              py::arg("deterministic"), py::arg("device"), py::arg("weights_by_outputs") = false)
         .def_property_readonly("parameter_count", &PyNet::parameter_count)
+        .def("kept_size", &PyNet::kept_size, py::arg("n"))
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))
         .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))
         .def("evaluate", &PyNet::evaluate, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
@@ -331,7 +339,8 @@ void register_net(py::module_& m) {
              py::arg("accumulate"), py::arg("max_example_norm"))
         .def("backward", &PyNet::backward, py::arg("params"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
              py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
-        .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"))
+        .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"),
+             py::arg("wants_grad") = true, py::arg("wants_input_grad") = true)
         .def("push_forward", &PyNet::push_forward, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("v"), py::arg("u"),
              py::arg("cotangent"), py::arg("gauss_newton"), py::arg("out"), py::arg("wanted"))

@@ -63,7 +63,9 @@ class Plain(torch.autograd.Function):
             input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         else:
             core = core_of(ctx.architecture, x.dtype)
-            grad, rows_grad = core.pull_back(ctx.arrays, array(x), array(kept), array(cotangent))
+            grad, rows_grad = core.pull_back(
+                ctx.arrays, array(x), array(kept), array(cotangent), wants_grads, wants_input_grad
+            )
             input_grad = torch.from_numpy(rows_grad) if wants_input_grad else None
             grads = parts(grad, ctx.architecture) if wants_grads else []
         return None, None, input_grad, *(grads or [None] * len(parameters))

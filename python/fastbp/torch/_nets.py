@@ -55,13 +55,10 @@ class Layout:
 
 @lru_cache(maxsize=256)
 def layout_of(architecture: str) -> Layout:
-    """It is asked of the core: a row is passed through a net of zeros."""
     core, sizes = core_of(architecture, torch.float32), sizes_of(architecture)
-    row: Any = np.zeros((1, sizes[0]), np.float32)
-    kept = core.forward_kept(np.zeros(core.parameter_count, np.float32), row)[1]
     shapes = shapes_of(sizes)
     ends = list(accumulate(map(prod, shapes), initial=0))
-    return Layout(sizes[-1], kept.size, tuple(zip(map(slice, ends, ends[1:]), shapes, strict=False)))
+    return Layout(sizes[-1], core.kept_size(1), tuple(zip(map(slice, ends, ends[1:]), shapes, strict=False)))
 
 
 def shapes_of(sizes: Sequence[int]) -> list[tuple[int, ...]]:
