@@ -1,0 +1,52 @@
+"""What a net is, as static data of a JAX trace."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from .._functions import OUTPUT_ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The widths d(0) .. d(L), (name, parameter) of each layer's activation, and the way to the core."""
+
+    widths: tuple[int, ...]
+    activations: tuple[tuple[str, float], ...]
+    way: str
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Of w(1) .. w(L)."""
+        return list(zip(self.widths, self.widths[1:], strict=False))
+
+    @property
+    def parameter_count(self) -> int:
+        return sum((rows + 1) * cols for rows, cols in self.shapes)
+
+    @property
+    def activation_numbers(self) -> list[int]:
+        return [OUTPUT_ACTIVATIONS[name] for name, _ in self.activations]
+
+    @property
+    def activation_parameters(self) -> list[float]:
+        return [parameter for _, parameter in self.activations]
+
+
+@lru_cache(maxsize=None)
+def core_net(net: Architecture, dtype: np.dtype[Any]) -> _core.Net:
+    return _core.Net(
+        list(net.widths), net.activation_numbers, net.activation_parameters, 0, None, [0.0] * len(net.activations),
+        dtype, 0.0, 0.0, False, "cpu",
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=None)
+def kept_per_row(net: Architecture) -> int:
+    """How many numbers a forward pass keeps for each row, as the core says."""
+    dtype = np.dtype(np.float32)
+    params, x = np.zeros(net.parameter_count, dtype), np.zeros((1, net.widths[0]), dtype)
+    return core_net(net, dtype).forward_kept(params, x)[1].size
