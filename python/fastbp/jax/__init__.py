@@ -1,8 +1,8 @@
 """fastbp.jax: fully connected networks as JAX functions, computed by fastbp.
 
-`mlp` makes a pair (init, apply) as JAX's own libraries do. ``apply(params, x)`` stands under ``jit``, ``grad``, ``vmap``
-and reverse mode of reverse mode; `jvp` and `hvp` take derivatives along a direction, in place of forward mode, which
-``jax.custom_vjp`` does not have.
+`mlp` makes a pair (init, apply) as JAX's own libraries do. ``apply(params, x)`` stands under ``jit``, ``grad``,
+``vmap`` and reverse mode of reverse mode; `jvp` and `hvp` take derivatives along a direction, in place of forward mode,
+which ``jax.custom_vjp`` does not have.
 """
 
 try:

@@ -16,8 +16,7 @@ class Apply:
     """``apply(params, x)``: the output of the net that `mlp` described.
 
     `mlp` makes it; two of equal nets are equal. It may be differentiated twice in reverse mode, by params and by x;
-    `jvp` and `hvp` differentiate along a direction. Where relu and leaky_relu jump, at 0, their derivatives are those of
-    fastbp: 0 and the smaller slope.
+    `jvp` and `hvp` differentiate along a direction.
 
     Examples
     --------

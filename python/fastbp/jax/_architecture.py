@@ -1,9 +1,10 @@
 """What a net is, as static data of a JAX trace."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
+import jax
 import numpy as np
 
 from .. import _core
@@ -36,7 +37,7 @@ class Architecture:
         return [parameter for _, parameter in self.activations]
 
 
-@lru_cache(maxsize=None)
+@cache
 def core_net(net: Architecture, dtype: np.dtype[Any]) -> _core.Net:
     return _core.Net(
         list(net.widths), net.activation_numbers, net.activation_parameters, 0, None, [0.0] * len(net.activations),
@@ -44,9 +45,13 @@ def core_net(net: Architecture, dtype: np.dtype[Any]) -> _core.Net:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def kept_per_row(net: Architecture) -> int:
     """How many numbers a forward pass keeps for each row, as the core says."""
     dtype = np.dtype(np.float32)
     params, x = np.zeros(net.parameter_count, dtype), np.zeros((1, net.widths[0]), dtype)
     return core_net(net, dtype).forward_kept(params, x)[1].size
+
+
+def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]

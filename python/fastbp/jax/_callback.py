@@ -1,7 +1,7 @@
 """By Python: `jax.pure_callback`, and the core as fastbp itself calls it."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ def call(net: Architecture, name: str, operands: Sequence[Any], results: Sequenc
     return [next(found) if want else None for want in wanted]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _host(net: Architecture, name: str, given: tuple[bool, ...], wanted: tuple[bool, ...]) -> Any:
     """The function that JAX calls; one and the same object for a call, by which JAX knows it again."""
 
@@ -43,10 +43,10 @@ def _part(array: Array | None, problem: int) -> Array | None:
 
 def _one_problem(net: Architecture, name: str, operands: list[Any], wanted: tuple[bool, ...]) -> list[Array]:
     params, x, *rest = operands
+    found: tuple[Array, ...]
     core = core_net(net, params.dtype)
     if name == "forward":
-        out, kept = core.forward_kept(params, x) if wanted[1] else (core.forward(params, x, None), None)
-        found = (out, kept)
+        found = core.forward_kept(params, x) if wanted[1] else (core.forward(params, x, None),)
     elif name == "pull_back":
         found = core.pull_back(params, x, *rest)
     else:
@@ -57,4 +57,4 @@ def _one_problem(net: Architecture, name: str, operands: list[Any], wanted: tupl
             [quantity for quantity, want in zip(names, wanted, strict=True) if want],
         )  # fmt: skip
         return list(dots.values())
-    return [array for array, want in zip(found, wanted, strict=True) if want]
+    return [array for array, want in zip(found, wanted, strict=False) if want]

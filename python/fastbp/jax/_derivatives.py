@@ -1,8 +1,8 @@
 """The operations with their derivatives, each of which is the next operation: equations (1) to (11).
 
-The derivative of the forward pass is the pullback; that of the pullback, along a direction in what it gives back, is the
-R-operator, by the symmetry of second derivatives of the sum of cotangent * x(L). Where the derivative by an argument is
-not asked for, which the trace knows, it is not computed.
+The derivative of the forward pass is the pullback; that of the pullback, along a direction in what it gives back, is
+the R-operator, by the symmetry of second derivatives of the sum of cotangent * x(L). Where the derivative by an
+argument is not asked for, which the trace knows, it is not computed.
 """
 
 from functools import partial

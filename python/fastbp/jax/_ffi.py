@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._paths import get_library_dir
-from ._architecture import Architecture
+from ._architecture import Architecture, shape_of
 
 NAMES = ("forward", "pull_back", "push_forward")
 
 
-@lru_cache(maxsize=None)
+@cache
 def available() -> bool:
     """Registers the handlers with XLA, where they were compiled."""
     path = Path(get_library_dir()) / "libfastbp_jax.so"
@@ -25,14 +25,15 @@ def available() -> bool:
     library = ctypes.CDLL(str(path))
     for name in NAMES:
         handler = getattr(library, f"fastbp_jax_{name}")
-        jax.ffi.register_ffi_target(f"fastbp_{name}", jax.ffi.pycapsule(handler), platform="cpu")
+        capsule = jax.ffi.pycapsule(handler)  # type: ignore[no-untyped-call]
+        jax.ffi.register_ffi_target(f"fastbp_{name}", capsule, platform="cpu")
     return True
 
 
 def call(net: Architecture, name: str, operands: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """The operation on arrays (None: not given), for results of these shapes (None: not wanted, and so given back)."""
     dtype = operands[0].dtype
-    shapes = [jax.ShapeDtypeStruct((1, 0), dtype) if shape is None else shape for shape in results]
+    shapes = [shape_of((1, 0), dtype) if shape is None else shape for shape in results]
     arrays = [jnp.zeros((1, 0), dtype) if array is None else array for array in operands]
     found = jax.ffi.ffi_call(f"fastbp_{name}", shapes)(
         *arrays,

@@ -1,19 +1,18 @@
 """The three operations of the core on JAX arrays, and what `jax.vmap` makes of them.
 
-All arrays begin with an axis of problems: independent passes of equal shape that one call runs through. `vmap` adds its
-axis to the rows where all of them are passed through the same net to results of their own, which is one large pass; else
-to the problems.
+All arrays begin with an axis of problems: independent passes of equal shape that one call runs through. `vmap` adds
+its axis to the rows where all of them are passed through the same net to results of their own, which is one large
+pass; else to the problems.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from ._architecture import Architecture, kept_per_row
+from ._architecture import Architecture, kept_per_row, shape_of
 from ._ways import CALLS
 
 # What the operands and results are: rows (E, N, d) that the net passes on one by one, or of a whole problem (E, size).
@@ -32,7 +31,7 @@ def operate(net: Architecture, name: str, wanted: Sequence[bool], *operands: Any
     return list(_operation(net, name, tuple(wanted))(*operands))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _operation(net: Architecture, name: str, wanted: tuple[bool, ...]) -> Any:
     operation = custom_vmap(lambda *operands: _call(net, name, wanted, operands))
 
@@ -60,13 +59,13 @@ def _result_shapes(net: Architecture, name: str, wanted: tuple[bool, ...], opera
     count, kept = (net.parameter_count,), (n * kept_per_row(net),)
     shapes = {"forward": (outputs, kept), "pull_back": (count, inputs), "push_forward": (outputs, count, inputs)}[name]
     return [
-        jax.ShapeDtypeStruct((problems, *shape), params.dtype) if want else None
+        shape_of((problems, *shape), params.dtype) if want else None
         for shape, want in zip(shapes, wanted, strict=True)
     ]
 
 
 def _problems(arrays: Sequence[Any]) -> int:
-    return max(array.shape[0] for array in arrays if array is not None)
+    return max(int(array.shape[0]) for array in arrays if array is not None)
 
 
 def _rows_alone(name: str, wanted: tuple[bool, ...], batched: list[Any]) -> bool:

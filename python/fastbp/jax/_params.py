@@ -21,7 +21,7 @@ def flat(net: Architecture, method: str, argument: str, params: Any) -> Any:
             raise TypeError(f"[{method}] {argument}[{k}] is {got}, expected a dict of 'w' and 'b'")
         for name, shape in (("w", (rows, cols)), ("b", (cols,))):
             pieces.append(_piece(f"[{method}] {argument}[{k}]['{name}']", layer[name], shape))
-    return jnp.concatenate(pieces)[None]
+    return jnp.concatenate(pieces, axis=1)  # along rows (1, size), which XLA copies as blocks; vectors it does not
 
 
 def _piece(who: str, given: Any, shape: tuple[int, ...]) -> Any:
@@ -30,7 +30,7 @@ def _piece(who: str, given: Any, shape: tuple[int, ...]) -> Any:
         raise TypeError(f"{who} has dtype {array.dtype}, expected float32 or float64")
     if array.shape != shape:
         raise ValueError(f"{who} has shape {array.shape}, expected {shape}")
-    return array.ravel()
+    return array.reshape(1, -1)
 
 
 def layers(net: Architecture, vector: Any) -> list[dict[str, Any]]:
