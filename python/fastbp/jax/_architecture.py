@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import jax
 import numpy as np
 
 from .. import _core
@@ -51,7 +50,3 @@ def kept_per_row(net: Architecture) -> int:
     dtype = np.dtype(np.float32)
     params, x = np.zeros(net.parameter_count, dtype), np.zeros((1, net.widths[0]), dtype)
     return core_net(net, dtype).forward_kept(params, x)[1].size
-
-
-def shape_of(shape: tuple[int, ...], dtype: Any) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]

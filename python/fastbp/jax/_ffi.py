@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._paths import get_library_dir
-from ._architecture import Architecture, shape_of
+from ._architecture import Architecture
 
 NAMES = ("forward", "pull_back", "push_forward")
 
@@ -25,15 +25,14 @@ def available() -> bool:
     library = ctypes.CDLL(str(path))
     for name in NAMES:
         handler = getattr(library, f"fastbp_jax_{name}")
-        capsule = jax.ffi.pycapsule(handler)  # type: ignore[no-untyped-call]
-        jax.ffi.register_ffi_target(f"fastbp_{name}", capsule, platform="cpu")
+        jax.ffi.register_ffi_target(f"fastbp_{name}", jax.ffi.pycapsule(handler), platform="cpu")
     return True
 
 
 def call(net: Architecture, name: str, operands: Sequence[Any], results: Sequence[Any]) -> list[Any]:
     """The operation on arrays (None: not given), for results of these shapes (None: not wanted, and so given back)."""
     dtype = operands[0].dtype
-    shapes = [shape_of((1, 0), dtype) if shape is None else shape for shape in results]
+    shapes = [jax.ShapeDtypeStruct((1, 0), dtype) if shape is None else shape for shape in results]
     arrays = [jnp.zeros((1, 0), dtype) if array is None else array for array in operands]
     found = jax.ffi.ffi_call(f"fastbp_{name}", shapes)(
         *arrays,

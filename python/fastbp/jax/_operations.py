@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from ._architecture import Architecture, kept_per_row, shape_of
+from ._architecture import Architecture, kept_per_row
 from ._ways import CALLS
 
 # What the operands and results are: rows (E, N, d) that the net passes on one by one, or of a whole problem (E, size).
@@ -59,13 +60,13 @@ def _result_shapes(net: Architecture, name: str, wanted: tuple[bool, ...], opera
     count, kept = (net.parameter_count,), (n * kept_per_row(net),)
     shapes = {"forward": (outputs, kept), "pull_back": (count, inputs), "push_forward": (outputs, count, inputs)}[name]
     return [
-        shape_of((problems, *shape), params.dtype) if want else None
+        jax.ShapeDtypeStruct((problems, *shape), params.dtype) if want else None
         for shape, want in zip(shapes, wanted, strict=True)
     ]
 
 
 def _problems(arrays: Sequence[Any]) -> int:
-    return max(int(array.shape[0]) for array in arrays if array is not None)
+    return max(array.shape[0] for array in arrays if array is not None)
 
 
 def _rows_alone(name: str, wanted: tuple[bool, ...], batched: list[Any]) -> bool:
