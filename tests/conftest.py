@@ -45,3 +45,22 @@ def seam(test_build):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(params=["ffi", "callback"])
+def way(request):
+    """The ways of fastbp.jax to the core."""
+    from jax_nets import require_handlers
+
+    if request.param == "ffi":
+        require_handlers()
+    return request.param
+
+
+@pytest.fixture
+def x64():
+    """JAX in double precision, for one test."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield

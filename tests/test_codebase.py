@@ -85,7 +85,7 @@ def test_the_reference_knows_numpy_alone():
 
 
 FRAMEWORKS = {"torch", "jax", "sklearn", "scipy", "pandas", "matplotlib", "safetensors", "tqdm", "threadpoolctl"}
-FOR_A_FRAMEWORK = [PYTHON / "sklearn", PYTHON / "torch"]  # imported by its users alone
+FOR_A_FRAMEWORK = [PYTHON / "sklearn", PYTHON / "torch", PYTHON / "jax"]  # imported by its users alone
 
 
 @pytest.mark.parametrize(

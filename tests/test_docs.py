@@ -13,13 +13,13 @@ import fastbp as fb
 
 FOR_A_FRAMEWORK = {
     f"fastbp.{framework}.{m.name}": framework
-    for framework in ("sklearn", "torch")
+    for framework in ("jax", "sklearn", "torch")
     for m in pkgutil.iter_modules([str(ROOT / "python" / "fastbp" / framework)])
 }
 MODULES = ["fastbp"] + [
     m.name
     for m in pkgutil.walk_packages(fb.__path__, "fastbp.")
-    if not m.name.startswith(("fastbp._core", "fastbp.__main__", "fastbp.sklearn", "fastbp.torch"))
+    if not m.name.startswith(("fastbp._core", "fastbp.__main__", "fastbp.jax", "fastbp.sklearn", "fastbp.torch"))
 ]
 
 
@@ -51,12 +51,12 @@ def test_public_names_are_documented(thing):
 
 
 @pytest.mark.frameworks
-def test_the_estimators_are_documented():
-    require("sklearn")
-    import fastbp.sklearn
-
-    for name in fastbp.sklearn.__all__:
-        thing = getattr(fastbp.sklearn, name)
+@pytest.mark.parametrize("framework", ["jax", "sklearn"])
+def test_what_is_for_a_framework_is_documented(framework):
+    require(framework)
+    module = importlib.import_module(f"fastbp.{framework}")
+    for name in module.__all__:
+        thing = getattr(module, name)
         assert ">>> " in thing.__doc__
         public = [method for key, method in vars(thing).items() if not key.startswith("_") and callable(method)]
         assert all(method.__doc__ for method in public)
