@@ -8,6 +8,7 @@ from helpers import require
 
 jax = require("jax")
 import jax.numpy as jnp  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402, F401
 
 import fastbp.jax as fj  # noqa: E402
 

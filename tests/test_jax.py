@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from jax.test_util import check_grads
-from jax_nets import SIZES, assert_close, data, direction, fj, jax, jnp, loss_of, nets, several
+from jax_nets import SIZES, assert_close, check_grads, data, direction, fj, jax, jnp, loss_of, nets, several
 
 import fastbp as fb
 

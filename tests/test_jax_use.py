@@ -174,6 +174,16 @@ def test_errors_say_what_came_and_what_was_expected(name):
     assert message in str(error.value)
 
 
+def test_what_the_core_refuses_is_an_error_of_jax(way):
+    """As a defect in the checks before it would show."""
+    from fastbp.jax._operations import operate
+
+    net = nets(way)[0].net
+    params, x = jnp.zeros((1, net.parameter_count)), jnp.zeros((1, 4, 6))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="X has 6 columns"):
+        jax.block_until_ready(operate(net, "forward", (True, False), params, x))
+
+
 def test_without_handlers(monkeypatch):
     from fastbp.jax import _ffi
 
