@@ -59,6 +59,12 @@ TRANSFORMATIONS = {
     "vmap over both": lambda f, p, x: jax.vmap(f)(several(p), jnp.stack([x, 2 * x])),
     "vmap of vmap": lambda f, p, x: jax.vmap(jax.vmap(f, (None, 0)), (0, None))(several(p), jnp.stack([x, 2 * x, -x])),
     "vmap of vmap, params inside": lambda f, p, x: jax.vmap(jax.vmap(f, (0, None)), (None, 0))(several(p), x),
+    "vmap of vmap over both": lambda f, p, x: jax.vmap(jax.vmap(f), (None, 0))(
+        several(p), jnp.stack([jnp.stack([a * x, x + a]) for a in (1, 2, 3)])
+    ),
+    "gradients of an ensemble on several batches": lambda f, p, x: jax.vmap(
+        jax.vmap(jax.grad(lambda p, x: loss_of(f(p, x))), (0, None)), (None, 0)
+    )(several(p), jnp.stack([x, 2 * x, -x])),
     "gradients of an ensemble": lambda f, p, x: jax.vmap(jax.grad(lambda p, x: loss_of(f(p, x))), (0, None))(
         several(p), x
     ),
@@ -67,6 +73,9 @@ TRANSFORMATIONS = {
     "a loss on input gradients": lambda f, p, x: jax.grad(
         lambda p: jnp.sum(jax.vmap(jax.grad(lambda x: loss_of(f(p, x))))(x) ** 2)
     )(p),
+    "a loss on parameter gradients, by x": lambda f, p, x: jax.grad(
+        lambda x: sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(lambda p: loss_of(f(p, x)))(p)))
+    )(x),
     "gradient of vmap": lambda f, p, x: jax.grad(lambda p: loss_of(jax.vmap(f, (None, 0))(p, x)))(p),
     "jacrev by params": lambda f, p, x: jax.jacrev(f)(p, x),
     "jacrev by x": lambda f, p, x: jax.jacrev(f, 1)(p, x),

@@ -39,7 +39,7 @@ class Apply:
         Parameters
         ----------
         params : list of {"w": (d(l-1), d(l)), "b": (d(l),)}
-            All float32 or all float64: the type of the computation, to which x is converted.
+            float32 or float64: the type of the computation, to which x is converted.
         x : array_like (.., d(0))
             Rows, in any number of leading dimensions, which make one batch.
 
