@@ -8,7 +8,8 @@ import time
 import pytest
 
 PROGRAM = """
-import sys, time, numpy as np, fastbp as fb
+import signal, sys, time, numpy as np, fastbp as fb
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a program in the background starts without
 rng = np.random.default_rng(0)
 net = fb.MLP((300, 500, 500, 10), loss="cross_entropy", seed=0)
 X, y = rng.standard_normal((20000, 300)).astype("f"), rng.integers(0, 10, 20000)

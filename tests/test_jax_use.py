@@ -1,17 +1,14 @@
 """What fastbp.jax asks of the core, what it accepts and what it refuses."""
 
-import re
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from helpers import ROOT
 from jax_nets import assert_close, data, fj, jax, jnp, loss_of, nets, require_handlers, several
 
 pytestmark = pytest.mark.frameworks
-PAGE = ROOT / "docs" / "jax.md"
 
 
 @pytest.fixture
@@ -198,10 +195,3 @@ def test_without_jax():
     program = "import sys; sys.modules['jax'] = None; import fastbp.jax"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "ImportError: fastbp.jax needs JAX 0.10 or newer, which is missing: pip install 'fastbp[jax]'" in done.stderr
-
-
-def test_the_page(capsys):
-    """docs/jax.md prints what it says."""
-    code, printed = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", PAGE.read_text(), re.DOTALL).groups()
-    exec(compile(code, "docs/jax.md", "exec"), {})
-    assert capsys.readouterr().out == printed

@@ -1,5 +1,7 @@
 """The pages of docs/: their code prints and draws what they say, and their links lead somewhere."""
 
+import re
+
 import pages
 import pytest
 from helpers import ROOT, require
@@ -16,6 +18,8 @@ def by_page(test):
 def test_a_page_prints_and_draws_what_it_says(page, tmp_path):
     require("matplotlib").use("Agg")
     require("scipy")
+    for package in re.findall(r"^(?:import|from) (torch|jax|sklearn)\b", page.read_text(), re.MULTILINE):
+        require(package)
     try:
         for block in pages.run(page, tmp_path):
             assert block.printed == block.expected, block.where
