@@ -114,3 +114,36 @@ def test_bad_input():
         check_gradient(3, [1.0], jac=slope_of_wave)
     with pytest.raises(ValueError, match=r"\[check_adjoint\] jvp\(v\) has shape \(3,\), expected \(2,\)"):
         check_adjoint(lambda v: v, lambda c: c, 3, 2)
+
+
+def test_functions_may_write_what_they_get():
+    def doubled(x):
+        x *= 2
+        return (x**2).sum()
+
+    assert check_gradient(doubled, [1.0, 2.0], jac=lambda x: 8 * x) < 1e-12
+    fb.testing.taylor_test(doubled, [1.0, 2.0], jac=lambda x: x.__imul__(8), hessp=lambda x, v: v.__imul__(8))
+    with pytest.raises(AssertionError, match=r"c . jvp\(v\) ="):
+        check_adjoint(lambda v: v.__imul__(2), lambda c: c.__imul__(3), 3, 3)
+
+
+def test_what_is_not_real_or_not_finite_does_not_pass():
+    x = np.array([1.0, 2.0])
+    with pytest.raises(TypeError, match="the gradient has dtype complex128, expected real numbers"):
+        check_gradient(wave, x, jac=lambda x: slope_of_wave(x) + 5j)
+    with pytest.raises(ValueError, match=r"x has shape \(0,\), expected at least one number"):
+        check_gradient(wave, [], jac=slope_of_wave)
+    with pytest.raises(TypeError, match=r"jvp\(v\) has dtype complex128"):
+        check_adjoint(lambda v: 1j * v, lambda c: 1j * c, 3, 3)
+    with pytest.raises(AssertionError, match="too large, or not finite"):
+        check_adjoint(lambda v: 1e200 * v, lambda c: -1e200 * c, 3, 3)
+    with pytest.raises(ValueError, match="trials is 0, expected at least 1"):
+        check_adjoint(lambda v: v, lambda c: -c, 3, 3, trials=0)
+    for wrong in ({"jac": lambda x: x * np.nan}, {"jac": slope_of_wave, "hessp": lambda x, v: v * np.nan}):
+        with pytest.raises(AssertionError, match="is not finite"):
+            fb.testing.taylor_test(wave, x, **wrong)
+    with pytest.raises(AssertionError, match="fun is not finite"):
+        fb.testing.taylor_test(lambda x: np.nan, x, jac=slope_of_wave)
+    with pytest.raises(ValueError, match="direction has shape"):
+        fb.testing.taylor_test(wave, x, jac=slope_of_wave, direction=[0.0, 0.0])
+    assert check_gradient(wave, x, jac=lambda x: slope_of_wave(x).astype("f2")) < 1e-3

@@ -138,3 +138,14 @@ def test_plot():
     axes = fb.diagnose(fb.MLP((4, 8, 3), loss="cross_entropy", seed=0), X, LABELS).plot()
     assert [patch.get_height() > 0 for patch in axes[0].patches] == [True, True]
     assert len(axes[2].lines[0].get_xdata()) == 31
+
+
+def test_large_targets_are_no_stationary_point():
+    d = fb.diagnose(fb.MLP((4, 5, 1), loss="squared_error", seed=0), X, 1e9 * (1 + X[:, 0]))
+    assert not finding(d, "the gradient is 0")
+
+
+@pytest.mark.parametrize("wrong", [None, "abc", np.array(5.0)])
+def test_inputs_that_are_none(wrong):
+    with pytest.raises((TypeError, ValueError), match=r"\[diagnose\] X"):
+        fb.diagnose(fb.MLP((4, 3), loss="cross_entropy"), wrong, LABELS)

@@ -148,3 +148,22 @@ def test_limits_are_checked(limit):
     for call in (net.value_and_grad, net.fit):
         with pytest.raises((TypeError, ValueError), match=r"max_example_norm is .* expected a finite number > 0"):
             call([[1.0, 2.0]], [1.0], max_example_norm=limit)
+
+
+def test_a_norm_that_overflows_leaves_the_row_out():
+    net = fb.MLP((1, 1, 1), loss="squared_error", activation="tanh", dtype="float64", init="zeros")
+    net.weights[0] = [[1.0]]
+    net.biases[1] = [100.0]
+    X = np.array([[1e200], [0.5]])
+    with np.errstate(all="ignore"):
+        grad = net.value_and_grad(X, [0.0, 0.0], reduction="sum", max_example_norm=1.0)[1]
+    alone = net.value_and_grad(X[1:], [0.0], reduction="sum", max_example_norm=1.0)[1]
+    np.testing.assert_array_equal(grad, alone)
+
+
+def test_out_may_not_lie_in_an_input():
+    net = fb.MLP((4, 2), loss="squared_error", seed=0)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match=r"\[example_grads\] out overlaps the parameters in memory"):
+        net.example_grads(np.ones((1, 4)), np.ones((1, 2)), out=net.params.reshape(1, -1))
+    np.testing.assert_array_equal(net.params, before)

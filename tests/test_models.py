@@ -277,3 +277,9 @@ def test_a_file_without_a_state(path):
     fb.save(fb.MLP((3, 4, 2)), path)
     with pytest.raises(ValueError, match=r"\[load\] '.*net.safetensors' holds no state: it was saved without"):
         fb.load(path, with_state=True)
+
+
+def test_only_regular_files_are_read():
+    for path in ("/dev/zero", "/"):
+        with pytest.raises(ValueError, match=r"\[load\] .* is no regular file"):
+            fb.load(path)

@@ -162,3 +162,18 @@ def test_contours():
 def test_steps_are_checked(step):
     with pytest.raises(ValueError, match=r"\[gradient_descent\] step is .*, expected a finite number > 0"):
         optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=step)
+
+
+def test_the_callers_arrays_are_copied():
+    buffer = np.zeros(2)
+
+    def jac(x):
+        np.copyto(buffer, 4 * x**3 + 2 * x)
+        return buffer
+
+    found = optimize.gradient_descent(lambda x: (x**4).sum() + x @ x, [1.0, 2.0], jac=jac, step="wolfe")
+    np.testing.assert_allclose(found.x, 0, atol=1e-6)
+    plain = optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=0.1, maxiter=5)
+    spoil = lambda x: x.fill(9)  # noqa: E731
+    spoilt = optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=0.1, maxiter=5, callback=spoil)
+    np.testing.assert_array_equal(spoilt.path, plain.path)

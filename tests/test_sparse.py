@@ -182,3 +182,44 @@ def test_only_x_may_be_sparse():
     overlapping.data = whole[:4]
     with pytest.raises(ValueError, match="out overlaps X in memory"):
         net.forward(overlapping, out=whole.reshape(ROWS, 3))
+
+
+def test_places_are_the_calls_own():
+    """What a callback, or an output, does to the caller's index arrays is not seen by the call."""
+    matrix = X.copy()
+
+    def loss(y, x):
+        matrix.indices[:] = 2**30
+        matrix.indptr[:] = 2**30
+        return x[:, 0] ** 2, np.pad(2 * x[:, :1], ((0, 0), (0, CLASSES - 1)))
+
+    net = net_of(loss=loss)
+    value = net.value_and_grad(matrix, np.zeros(ROWS))[0]
+    assert value == pytest.approx(float((net.forward(DENSE)[:, 0] ** 2).mean()) + net._penalty(), rel=1e-12)
+    with pytest.raises(ValueError, match="indptr, indices and data do not fit"):
+        net.forward(matrix)
+
+
+@pytest.mark.parametrize("name, array, words", [
+    ("data", np.ones((X.nnz, 0)), "indptr, indices and data do not fit"),
+    ("data", np.ones((X.nnz, 2)), "indptr, indices and data do not fit"),
+    ("indices", X.indices.astype("i8") + 2**32, "a number in column 42949"),
+    ("indices", X.indices.astype(float), "whose indices are not integers"),
+    ("indptr", np.where(np.arange(ROWS + 1) == 3, 10**8, X.indptr), "starts at 100000000 and ends at"),
+    ("indptr", np.where(np.arange(ROWS + 1) == ROWS, -1, X.indptr), "starts at"),
+])  # fmt: skip
+def test_places_are_looked_at_before_scipy_orders_them(name, array, words):
+    matrix = X.copy()
+    setattr(matrix, name, array)
+    with pytest.raises(ValueError, match=words):
+        net_of().forward(matrix)
+
+
+def test_duplicates_are_found_whatever_scipy_remembers():
+    matrix = sp.csr_array([[1.0, 1, 0], [0, 0, 1]])
+    assert matrix.has_canonical_format
+    matrix.indices[1] = 0
+    net = fb.MLP((3, 4, 2), loss="cross_entropy", seed=0, dtype="float64")
+    found, expected = (net.backward(some, [0, 1], returns="example_grad_norm") for some in (matrix, matrix.toarray()))
+    close(found.example_grad_norm, expected.example_grad_norm)
+    assert matrix.nnz == 3

@@ -164,7 +164,10 @@ def diagnose(
     if not isinstance(net, MLP):
         raise TypeError(f"[diagnose] net is {type(net).__name__}, expected an fb.MLP")
     rate = limit_of("diagnose", "lr", lr)
-    X, y, sample_weight = _drawn(X, y, sample_weight, count("diagnose", "rows", rows, 1), seed)
+    rows, seed = count("diagnose", "rows", rows, 1), count("diagnose", "seed", seed, 0)
+    X = as_rows("diagnose", X)
+    Objective(net, X, y, sample_weight, method="diagnose")  # what does not fit is refused before rows are drawn
+    X, y, sample_weight = _drawn(X, y, sample_weight, rows, seed)
     objective = Objective(net, X, y, sample_weight, method="diagnose")
     shadow = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
     r = shadow.backward(X, y, sample_weight, returns=("s", "x", "weight_grads", "bias_grads", "grad"))
@@ -195,9 +198,9 @@ def _is_convex(net: MLP) -> bool:
 
 
 def _drawn(X: Any, y: Any, c: Any, rows: int, seed: int) -> tuple[Any, Any, Any]:
-    X, y, c = as_rows("diagnose", X), as_array("diagnose", "y", y), as_array("diagnose", "sample_weight", c)
+    y, c = as_array("diagnose", "y", y), as_array("diagnose", "sample_weight", c)
     n = X.shape[0]
-    if n <= rows or len(y) != n:  # what does not fit is refused by the objective
+    if n <= rows:
         return X, y, c
     order = np.sort(np.random.default_rng(seed).permutation(n)[:rows])
     return X[order], y[order], None if c is None else c[order]
@@ -238,7 +241,8 @@ def _findings(net: MLP, d: Diagnosis, X: Any, lr: float) -> list[str]:
         found.append(f"lr = {lr:g} is above 2 / L = {2 * d.safe_step:.3g}: plain gradient descent overshoots")
     if d.grad_norm and abs(d.slope - d.measured_slope) > 0.01 * abs(d.slope) + 1e-9 * abs(d.value):
         found.append("the slope measured is not the gradient's: a kink is near, or the loss function's dx is wrong")
-    if d.grad_norm < 1e-8 * max(1.0, abs(d.value)):
+    size = float(np.linalg.norm(net.params))
+    if d.grad_norm == 0 or d.grad_norm * d.safe_step < 1e-8 * max(1.0, size):  # next to nowhere to go
         kind = "a saddle or maximum: add noise or start elsewhere" if low < -1e-6 * max(high, -low) else "a minimum"
         found.append(f"the gradient is 0: this is {kind}")
     return found

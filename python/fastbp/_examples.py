@@ -48,6 +48,9 @@ class Examples(Tangents):
         shape = (rows.shape[0], self.params.size)
         grads: Any = np.empty(shape, dtype=self.dtype) if out is None else out
         array = _core.as_output("example_grads", "out", grads, self.dtype, shape)
+        for name, other in (("X", rows), ("y", targets), ("the parameters", self.params)):
+            if isinstance(other, np.ndarray) and np.may_share_memory(array, other):
+                raise ValueError(f"[example_grads] out overlaps {name} in memory, expected memory of its own")
         self._write_example_grads(self._core_backward, rows, targets, array)
         return cast(Array, grads)
 

@@ -153,7 +153,7 @@ class MLP(Examples):
             As for `value`.
         max_example_norm : float, optional
             Each row's own gradient, of e_n before weights and mean, is scaled down to this norm where its own is larger
-            (Abadi et al. 2016): grad is sum c_n clipped_n / sum c_n plus penalties. The value is not clipped.
+            (Abadi et al. 2016), to 0 where that overflows: grad is sum c_n clipped_n / sum c_n plus penalties.
         out : ndarray (P,), or another exporter of DLPack, optional
             Where the gradient goes; returned.
         accumulate : bool

@@ -115,6 +115,8 @@ def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainS
     """
     file = path_of("load", "path", path)
     name = f"'{file}'"
+    if file.exists() and not file.is_file():
+        raise ValueError(f"[load] {name} is no regular file")
     description, tensors = unpacked(file.read_bytes(), name)
     try:
         net, state = _blank(description, sum(tensor.size for tensor in tensors.values()))

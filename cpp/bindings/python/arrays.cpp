@@ -173,39 +173,6 @@ Input Input::rows(py::handle object, const char* name) {
     return input;
 }
 
-// SciPy sees to it that the arrays of a matrix in its canonical form fit each other, unless they are written to: what
-// must hold is checked by the core.
-void Input::take_compressed(py::handle object, const char* name) {
-    py::object matrix = object.attr("tocsr")();
-    if (!py::cast<bool>(matrix.attr("has_canonical_format"))) {
-        matrix = matrix.attr("copy")();
-        matrix.attr("sum_duplicates")();
-    }
-    const py::object asarray = py::module_::import("numpy").attr("ascontiguousarray");
-    const Input values(asarray(matrix.attr("data")), name);
-    const py::array starts = asarray(matrix.attr("indptr"));
-    const py::array columns = asarray(matrix.attr("indices"), starts.dtype());
-    const auto shape = py::cast<std::vector<std::int64_t>>(matrix.attr("shape"));
-    const std::string who = name;
-    if (shape.size() != 2)
-        throw Refusal(FASTBP_VALUE_ERROR,
-                      who + " is sparse with shape " + text(matrix.attr("shape")) + ", expected 2 dimensions");
-    if (starts.ndim() != 1 || starts.size() != shape[0] + 1 || columns.ndim() != 1 ||
-        columns.size() != values.view().rows || py::cast<std::int64_t>(starts.attr("item")(shape[0])) > columns.size())
-        throw Refusal(FASTBP_VALUE_ERROR,
-                      who + " is a sparse matrix whose indptr, indices and data do not fit each other");
-    view_ = values.view();
-    view_.dimensions = 2;
-    view_.rows = shape[0];
-    view_.cols = shape[1];
-    view_.col_stride = view_.row_stride;
-    view_.index_type = type_of(starts.dtype().num());
-    view_.columns = columns.data();
-    view_.starts = starts.data();
-    kept_ = columns.size();
-    array_ = py::make_tuple(values.array_, columns, starts);
-}
-
 Extent extent_of(const Input& input, const char* name) {
     const fastbp_array& view = input.view();
     const char* data = static_cast<const char*>(view.data);

@@ -79,8 +79,8 @@ class Backend {
     virtual void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept = 0;
     // squares[n] = (|x_n|^2 + 1) |delta_n|^2 (+ squares[n] where accumulate).
     virtual void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept = 0;
-    // norm[n] = sqrt(squares[n]) / abs(scale c[n]), 0 where c[n] = 0; factor[n] = limit / norm[n], at most 1. c may be
-    // empty: all 1. Either result may be empty, and be squares itself.
+    // norm[n] = sqrt(squares[n]) / abs(scale c[n]), 0 where c[n] = 0; factor[n] = limit / norm[n], at most 1, and 0
+    // where the norm is too large to be told. c may be empty: all 1. Either result may be empty, and be squares itself.
     virtual void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
                                Vector<double> norm, Vector<double> factor) noexcept = 0;
     // row n of m *= factor[n].

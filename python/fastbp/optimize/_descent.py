@@ -124,7 +124,7 @@ def gradient_descent(
         value, grad = problem.both(x)
         try:
             if callback is not None:
-                callback(x)
+                callback(x.copy())
         except StopIteration:
             message = "the callback stopped it"
             break
@@ -145,7 +145,7 @@ class _Counted:
 
     def value(self, x: Vector) -> float:
         self.nfev += 1
-        found = self._fun(x, *self._args)
+        found = self._fun(x.copy(), *self._args)  # a function may write what it gets
         return float(found[0] if self._jac is True else found)
 
     def gradient(self, x: Vector) -> Vector:
@@ -155,10 +155,10 @@ class _Counted:
         self.njev += 1
         if self._jac is True:
             self.nfev += 1
-            value, grad = self._fun(x, *self._args)
+            value, grad = self._fun(x.copy(), *self._args)
         else:
-            value, grad = self.value(x), self._jac(x, *self._args)
-        g = np.asarray(grad, dtype=np.float64)
+            value, grad = self.value(x), self._jac(x.copy(), *self._args)
+        g = np.array(grad, dtype=np.float64)  # and give the same array each time
         if g.shape != x.shape:
             raise ValueError(f"[gradient_descent] the gradient has shape {g.shape}, expected {x.shape}, as x0")
         return float(value), g

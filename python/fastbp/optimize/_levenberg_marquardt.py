@@ -78,8 +78,8 @@ def levenberg_marquardt(
     growth, nit, message, status = 2.0, 0, "the number of steps is used up", 1
     matrix = problem.gauss_newton_matrix(x)
     while True:
-        if not np.isfinite(value):
-            message = "the value is not finite"
+        if not (np.isfinite(value) and np.isfinite(grad).all()):
+            message = "the value or its gradient is not finite"
             break
         if float(np.abs(grad).max()) <= tol:
             message, status = "the gradient is smaller than tol", 0

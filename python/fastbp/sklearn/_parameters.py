@@ -29,7 +29,7 @@ def _number(expected: str, fits: Fits) -> tuple[Fits, str]:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, WHOLE) and bool(value >= 1)
+    return isinstance(value, WHOLE) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def _is_flag(value: Any) -> bool:

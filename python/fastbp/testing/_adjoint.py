@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._numbers import count
+
 Linear = Callable[[Any], ArrayLike]
 
 
@@ -50,16 +52,22 @@ def check_adjoint(
     >>> fb.testing.check_adjoint(lambda v: net.jvp(X, v), lambda c: pullback(c)[0], net.params.shape, (3, 2)) < 1e-12
     True
     """
+    trials = count("check_adjoint", "trials", trials, 1)
     rng = np.random.default_rng(seed)
     largest = 0.0
     for _ in range(trials):
         v, c = rng.standard_normal(v_shape), rng.standard_normal(c_shape)
-        forward, backward = np.asarray(jvp(v)), np.asarray(vjp(c))
+        forward, backward = np.asarray(jvp(v.copy())), np.asarray(vjp(c.copy()))
         for name, found, expected in (("jvp(v)", forward, c.shape), ("vjp(c)", backward, v.shape)):
             if found.shape != expected:
                 raise ValueError(f"[check_adjoint] {name} has shape {found.shape}, expected {expected}")
-        left, right = float(np.vdot(c, forward)), float(np.vdot(v, backward))
-        size = float(np.linalg.norm(c) * np.linalg.norm(forward) + np.linalg.norm(v) * np.linalg.norm(backward))
+            if found.dtype.kind not in "fiub":
+                raise TypeError(f"[check_adjoint] {name} has dtype {found.dtype}, expected real numbers")
+        with np.errstate(over="ignore", invalid="ignore"):
+            left, right = float(np.vdot(c, forward)), float(np.vdot(v, backward))
+            size = float(np.linalg.norm(c) * np.linalg.norm(forward) + np.linalg.norm(v) * np.linalg.norm(backward))
+        if not np.isfinite(size):
+            raise AssertionError(f"[check_adjoint] jvp(v) or vjp(c) is too large, or not finite: c . jvp(v) = {left}")
         error = abs(left - right) / size if size else 0.0
         if not error <= 100 * max(_eps(forward), _eps(backward)):
             raise AssertionError(f"[check_adjoint] c . jvp(v) = {left:.9g}, v . vjp(c) = {right:.9g}")

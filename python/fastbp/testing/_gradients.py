@@ -103,16 +103,19 @@ def _of_function(fun: Callable[[Array], Any], x: Any, jac: Any, seed: int) -> fl
         raise TypeError(f"[check_gradient] jac is {jac!r}, expected the gradient as a function, or True")
     at = np.array(x, dtype=np.float64)
     given = np.asarray(fun(at.copy())[1] if jac is True else jac(at.copy()))
+    if at.size == 0:
+        raise ValueError(f"[check_gradient] x has shape {at.shape}, expected at least one number")
     if given.shape != at.shape:
         raise ValueError(f"[check_gradient] the gradient has shape {given.shape}, expected {at.shape}, as x")
 
     def value(p: Array) -> Any:
-        found = fun(p.reshape(at.shape))
+        found = fun(p.reshape(at.shape).copy())
         return found[0] if jac is True else found
 
     differences = Differences(value, at.ravel())
     slopes = ComplexSteps.where_allowed(value, differences)
-    tolerance = 1e-4 if given.dtype.itemsize < 8 else 1e-6 if slopes is differences else 1e-10
+    exact = 1e-6 if slopes is differences else 1e-10
+    tolerance = {2: 1e-2, 4: 1e-4}.get(given.dtype.itemsize, exact)
 
     def name(i: int) -> str:
         return f"x{[int(k) for k in np.unravel_index(i, at.shape)]}"
@@ -121,6 +124,8 @@ def _of_function(fun: Callable[[Array], Any], x: Any, jac: Any, seed: int) -> fl
 
 
 def _compare(slopes: Slopes, grad: Array, tolerance: float, name: Callable[[int], str], seed: int) -> float:
+    if grad.dtype.kind not in "fiub":
+        raise TypeError(f"[check_gradient] the gradient has dtype {grad.dtype}, expected real numbers")
     if not np.isfinite(grad).all():
         at = int(np.flatnonzero(~np.isfinite(grad))[0])
         raise AssertionError(f"the gradient is {grad[at]} at {name(at)}")

@@ -94,21 +94,30 @@ def taylor_test(
     x = np.array(x, dtype=np.float64)
 
     def value(p: Vector) -> float:
-        return float(fun(p)[0] if jac is True else fun(p))
+        return float(fun(p.copy())[0] if jac is True else fun(p.copy()))
 
-    gradient = np.asarray(jac(x) if callable(jac) else fun(x)[1], dtype=np.float64)
+    if not (jac is True or callable(jac)):
+        raise TypeError(f"[taylor_test] jac is {jac!r}, expected the gradient as a function, or True")
+    gradient = _real("the gradient", jac(x.copy()) if callable(jac) else fun(x.copy())[1])
     if gradient.shape != x.shape:
         raise ValueError(f"[taylor_test] the gradient has shape {gradient.shape}, expected {x.shape}, as x")
     if direction is None:
         direction = np.random.default_rng(seed).standard_normal(x.shape)
         direction /= np.linalg.norm(direction)
-    d = np.asarray(direction, dtype=np.float64)
+    d = _real("direction", direction)
+    if d.shape != x.shape or not d.any():
+        raise ValueError(f"[taylor_test] direction has shape {d.shape}, expected {x.shape}, as x, and not 0")
     polynomials = {"value": np.zeros_like(STEPS), "gradient": STEPS * float(np.vdot(gradient, d))}
     if hessp is not None:
-        curvature = float(np.vdot(np.asarray(hessp(x, d), dtype=np.float64), d))
+        product = _real("hessp(x, v)", hessp(x.copy(), d.copy()))
+        if product.shape != x.shape:
+            raise ValueError(f"[taylor_test] hessp(x, v) has shape {product.shape}, expected {x.shape}, as x")
+        curvature = float(np.vdot(product, d))
         polynomials["hessian"] = polynomials["gradient"] + 0.5 * STEPS**2 * curvature
     at_x = value(x)
     values = np.array([value(x + h * d) for h in STEPS])
+    if not np.isfinite([at_x, *values]).all():
+        raise AssertionError(f"[taylor_test] fun is not finite along the direction: {at_x} at x")
     remainders = {name: np.abs(values - at_x - polynomial) for name, polynomial in polynomials.items()}
     noise = EPS * max(abs(at_x), float(np.abs(values).max()))
     result = Taylor(STEPS, remainders, {name: _order(r, noise) for name, r in remainders.items()})
@@ -121,6 +130,15 @@ def taylor_test(
             error.taylor = result  # type: ignore[attr-defined]  # documented: to be plotted
             raise error
     return result
+
+
+def _real(name: str, given: Any) -> Vector:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"[taylor_test] {name} has dtype {array.dtype}, expected real numbers")
+    if not np.isfinite(array).all():
+        raise AssertionError(f"[taylor_test] {name} is not finite: {array}")
+    return array.astype(np.float64)
 
 
 def _order(remainder: Vector, noise: float) -> float:

@@ -90,7 +90,8 @@ inline void example_norms(Vector<const double> squares, Vector<const double> c, 
         const double weight = std::abs(c.empty() ? scale : scale * c.data[n]);
         const double length = weight == 0 ? 0.0 : std::sqrt(squares.data[n]) / weight;
         if (!norm.empty()) norm.data[n] = length;
-        if (!factor.empty()) factor.data[n] = length > limit ? limit / length : 1.0;
+        if (factor.empty()) continue;
+        factor.data[n] = length <= limit ? 1.0 : length < HUGE_VAL ? limit / length : 0.0;  // nan and inf: left out
     }
 }
 
