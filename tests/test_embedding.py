@@ -19,13 +19,15 @@ DRIVERS = ROOT / "tests" / "cpp" / "embedding"
 CMAKE_LINES, PKG_CONFIG_LINES = re.findall("```bash\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL)
 ROWS, SIZES, BATCH, EPOCHS = 256, (2, 16, 2), 32, 20
 
-pytestmark = pytest.mark.skipif(
-    not (PACKAGE / "lib" / "libfastbp.so").exists(), reason="a development tree: libfastbp.so is not installed"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (PACKAGE / "lib" / "libfastbp.so").exists(), reason="a development tree: libfastbp.so is not installed"
+    ),
+    pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the whole suite is in the way of other programs"),
+]
 needs_pkg_config = pytest.mark.skipif(
     shutil.which("pkg-config") is None and os.environ.get("FASTBP_REQUIRE") != "all", reason="there is no pkg-config"
 )
-not_sanitized = pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the whole suite is in the way")
 
 
 def shell(lines, folder):
@@ -141,7 +143,6 @@ def test_an_error_is_told_by_its_status(by_cmake):
 
 
 @needs_pkg_config
-@not_sanitized
 def test_a_moved_package_is_found_where_it_is(tmp_path):
     moved = tmp_path / "elsewhere"
     for part in ("lib", "include"):
@@ -152,7 +153,6 @@ def test_a_moved_package_is_found_where_it_is(tmp_path):
 
 
 @needs_pkg_config
-@not_sanitized
 @pytest.mark.parametrize(
     "compiler, source, expected",
     [("cc", "trainer.c", as_trainer_c), ("c++", "trainer.cpp", as_trainer_cpp)],
@@ -184,7 +184,6 @@ def counted(tmp_path):
 
 
 @needs_pkg_config
-@not_sanitized
 def test_nothing_is_allocated_after_the_first_calls(counted):
     """By nobody in the process: neither the library nor the trainers, up to their last call."""
     first_calls = {
@@ -201,7 +200,6 @@ def test_nothing_is_allocated_after_the_first_calls(counted):
 
 
 @needs_pkg_config
-@not_sanitized
 def test_every_call_of_the_cpp_header(counted):
     said, _ = counted("c++", DRIVERS / "every_call.cpp", "-std=c++17")
     first, then = map(int, re.fullmatch(r"(\d+) allocations, then (\d+)\n", said).groups())
