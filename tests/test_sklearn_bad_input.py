@@ -199,3 +199,25 @@ def test_verbose_prints_what_scikit_learn_prints(capsys):
             module.MLPClassifier(verbose=True, n_iter_no_change=2, random_state=0, **options).fit(X, Y)
             printed.append(capsys.readouterr().out.splitlines())
         assert [re.sub(r"\d", "#", line) for line in printed[1]] == [re.sub(r"\d", "#", line) for line in printed[0]]
+
+
+@pytest.mark.parametrize("refused", [
+    {"validation_data": "short"}, {"class_weight": {9: 1}}, {"class_weight": {0: -1.0, 1: 1.0}}, {"device": "gpu"},
+    {"n_threads": True}, {"hidden_layer_sizes": (10**12,)},
+])  # fmt: skip
+def test_a_refused_fit_leaves_the_estimator_as_it_was(refused):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 4)), np.arange(60) % 2
+    model = ours.MLPClassifier((5,), max_iter=3000, tol=1e-2, random_state=0).fit(X, y)
+    fitted = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    expected, options = model.predict_proba(X), {}
+    if "validation_data" in refused:
+        options = {"validation_data": (X, y[:3])}
+    else:
+        model.set_params(**refused)
+    with pytest.raises((ValueError, TypeError, RuntimeError, MemoryError)):
+        model.fit(X, np.arange(60) % 3, **options)
+    assert {name: value for name, value in vars(model).items() if name.endswith("_")}.keys() == fitted.keys()
+    model.set_params(n_threads=None)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    assert len(model.classes_) == 2

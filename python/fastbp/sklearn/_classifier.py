@@ -303,6 +303,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         if incremental and isinstance(self.class_weight, str):
             raise ValueError("[partial_fit] class_weight is 'balanced', expected a dict: other rows are still to come")
         factors = compute_sample_weight(self.class_weight, y)
+        if (factors < 0).any():
+            raise ValueError("[fit] class_weight has negative numbers, expected numbers >= 0")
         return factors if weight is None else factors * weight
 
     def _outputs(self, y: Array) -> tuple[int, str, Any]:

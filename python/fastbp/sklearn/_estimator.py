@@ -58,6 +58,26 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         return weight
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool = False) -> Self:
+        before = self.__dict__.copy()
+        try:
+            net, problem, random = self._begun(X, y, sample_weight, validation_data, incremental)
+        except BaseException:  # what is refused changes nothing
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, **problem.given)
+        with self._threads(), Rounds(self, net, problem, context) as rounds:
+            self._solve(net, problem, rounds, random, incremental)
+        if not np.isfinite(net.params).all():
+            raise ValueError(DIVERGED)
+        context.call_on_fit_task_end(estimator=self, **problem.given, reconstruction_attributes={})
+        return self
+
+    def _begun(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool
+    ) -> tuple[MLP, Problem, Any]:
+        """The net to train, what on, and the random stream; the attributes are those of a fit that begins."""
         check_parameters(self)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -78,14 +98,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
             self.__dict__.pop("validation_loss_curve_", None)
         if problem.validation is not None:
             self.validation_loss_curve_ = getattr(self, "validation_loss_curve_", [])
-        context = self._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=self, **given)
-        with self._threads(), Rounds(self, net, problem, context) as rounds:
-            self._solve(net, problem, rounds, random, incremental)
-        if not np.isfinite(net.params).all():
-            raise ValueError(DIVERGED)
-        context.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes={})
-        return self
+        return net, problem, random
 
     def _solve(self, net: MLP, problem: Problem, rounds: Rounds, random: Any, incremental: bool) -> None:
         if self.solver == "lbfgs":
