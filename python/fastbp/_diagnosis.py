@@ -165,8 +165,9 @@ def diagnose(
         raise TypeError(f"[diagnose] net is {type(net).__name__}, expected an fb.MLP")
     rate = limit_of("diagnose", "lr", lr)
     rows, seed = count("diagnose", "rows", rows, 1), count("diagnose", "seed", seed, 0)
-    X = as_rows("diagnose", X)
-    Objective(net, X, y, sample_weight, method="diagnose")  # what does not fit is refused before rows are drawn
+    X, y = as_rows("diagnose", X), as_array("diagnose", "y", y)
+    sample_weight = as_array("diagnose", "sample_weight", sample_weight)
+    net._core.check("diagnose", X, y, sample_weight, False, net._row_loss("diagnose", X, y))  # before rows are drawn
     X, y, sample_weight = _drawn(X, y, sample_weight, rows, seed)
     objective = Objective(net, X, y, sample_weight, method="diagnose")
     shadow = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
@@ -198,7 +199,6 @@ def _is_convex(net: MLP) -> bool:
 
 
 def _drawn(X: Any, y: Any, c: Any, rows: int, seed: int) -> tuple[Any, Any, Any]:
-    y, c = as_array("diagnose", "y", y), as_array("diagnose", "sample_weight", c)
     n = X.shape[0]
     if n <= rows:
         return X, y, c
