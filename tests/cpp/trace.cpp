@@ -110,6 +110,12 @@ class Trace final : public B {
     }
     void sum_of_squares(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_squares(w, out); }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_magnitudes(w, out); }
+    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
+        note('k'), on_.clip_factor(squares, limit, factor);
+    }
+    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
+        note('n'), on_.note_loss(loss, ledger, now);
+    }
     void update(const StepRule& rule, const StepScalars* now, Partials g, VectorOut p,
                 std::span<const VectorOut> m) noexcept override {
         note('x'), on_.update(rule, now, g, p, m);

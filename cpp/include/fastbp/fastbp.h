@@ -94,6 +94,8 @@ typedef struct fastbp_array {
     int64_t row_stride, col_stride;
     const void* columns;
     const void* starts; /* rows + 1 */
+    int32_t on_device;  /* not 0: all of it lies in the memory of the net's device; strides are not negative then */
+    int32_t reserved;
 } fastbp_array;
 
 /* ---- the library --------------------------------------------------------------------------------------------- */

@@ -165,6 +165,7 @@ RowSource row_source(const fastbp_array& array) {
             array.cols,
             array.row_stride,
             array.col_stride,
+            array.on_device != 0,
             static_cast<const std::byte*>(array.columns),
             static_cast<const std::byte*>(array.starts),
             NumberType(array.index_type)};

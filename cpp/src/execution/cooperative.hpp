@@ -52,12 +52,11 @@ class Cooperative final : public Backend<Real> {
     const char* name() const noexcept override { return one_.name(); }
     void* allocate(std::size_t bytes) noexcept override { return one_.allocate(bytes); }
     void release(void* memory) noexcept override { one_.release(memory); }
-    void upload(const void* from, void* to, std::size_t bytes) noexcept override {
-        alone([&] { one_.upload(from, to, bytes); });
-    }
-    void download(const void* from, void* to, std::size_t bytes) noexcept override {
-        alone([&] { one_.download(from, to, bytes); });
-    }
+    // Slots are each member's own, here and below.
+    void upload(const void* from, void* to, std::size_t bytes) noexcept override { one_.upload(from, to, bytes); }
+    void download(const void* from, void* to, std::size_t bytes) noexcept override { one_.download(from, to, bytes); }
+    bool asynchronous() const noexcept override { return one_.asynchronous(); }
+    bool keeps_rows_compressed() const noexcept override { return one_.keeps_rows_compressed(); }
 
     // Wide rows are cut by columns: those that this member's part of (1) and (5) reads.
     void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
@@ -182,6 +181,12 @@ class Cooperative final : public Backend<Real> {
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override {
         summed(Way::columns, w.size, out,
                [&](Index p, Index q, double* sum) { one_.sum_of_magnitudes(w.block(p, q), sum); });
+    }
+    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
+        one_.clip_factor(squares, limit, factor);
+    }
+    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
+        one_.note_loss(loss, ledger, now);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

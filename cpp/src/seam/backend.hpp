@@ -3,7 +3,8 @@
 //
 // Contract of every operation (allocate apart): it throws nothing, allocates nothing and returns nothing; results go
 // to views or slots in the backend's own memory. It works on any block of its output and skips an empty view.
-// Views must not overlap except where the line says so. Threads, streams and recorded graphs rely on this.
+// Views must not overlap except where the line says so. Threads, streams and recorded graphs rely on this: an
+// asynchronous backend only enqueues, in the order of the calls.
 #pragma once
 
 #include <span>
@@ -12,8 +13,16 @@
 
 namespace fastbp {
 
-// One step of an epoch, for `replay`. `recording` belongs to the backend that made it.
+// What a net asks of its backend.
+struct BackendOptions {
+    Precision precision = Precision::full;
+    bool deterministic = false;  // the same bits in every run on this device
+};
+
+// A step that is run again and again on the same views, for `replay`: all that changes is read from slots when its
+// operations run. `runs` and `recording` belong to the backend.
 struct Step {
+    int runs = 0;
     void* recording = nullptr;
     virtual void run() noexcept = 0;
 
@@ -37,16 +46,29 @@ class Backend {
     // Memory aligned to 64 bytes, or nullptr. The only operation that allocates; never called inside a pass.
     virtual void* allocate(std::size_t bytes) noexcept = 0;
     virtual void release(void* memory) noexcept = 0;
+    // From and to the process's memory. `from` may be changed when upload returns; what download brings is there when
+    // it returns.
     virtual void upload(const void* from, void* to, std::size_t bytes) noexcept = 0;
     virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
+    // Whether operations may still be under way when they return; results are there after `synchronize`.
+    virtual bool asynchronous() const noexcept { return false; }
+    // Whether compressed rows stay so (load_csr); else load_rows takes them too, into a dense tile.
+    virtual bool keeps_rows_compressed() const noexcept { return true; }
+    // Around all operations of a call: they follow what the caller has enqueued on this stream of its device, and
+    // operations of other threads wait.
+    virtual void begin_call(void* stream) noexcept { static_cast<void>(stream); }
+    virtual void end_call() noexcept {}
+    // What went wrong since begin_call, or nullptr; waits for nothing.
+    virtual const char* failure() const noexcept { return nullptr; }
     // tile(i, j) = source row rows[i], column j, converted to the tile's type.
     virtual void load_rows(const RowSource&, RowRange rows, Out tile) noexcept = 0;
     // The same of compressed rows, which stay so.
     virtual void load_csr(const RowSource&, RowRange rows, CsrTile<Real> tile) noexcept = 0;
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
-    // Runs the step. A backend that records may run a recording of an earlier call instead.
+    // Runs the step. A backend that records may run a recording of an earlier call instead, until `forget`.
     virtual void replay(Step& step) noexcept { step.run(); }
+    virtual void forget(Step& step) noexcept { static_cast<void>(step); }
     // A barrier where several threads share the pass; elsewhere nothing.
     virtual void meet() noexcept {}
     virtual void synchronize() noexcept {}
@@ -95,7 +117,13 @@ class Backend {
     // *out += sum w^2, and *out += sum |w|.
     virtual void sum_of_squares(VectorIn w, double* out) noexcept = 0;
     virtual void sum_of_magnitudes(VectorIn w, double* out) noexcept = 0;
-    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says.
+    // *factor = limit / (sqrt(*squares) + 1e-6), at most 1: what clips a gradient, as torch's clip_grad_norm_.
+    virtual void clip_factor(const double* squares, double limit, double* factor) noexcept = 0;
+    // Notes *loss as the ledger's next. Where it is not finite, or one before it was not, it is not counted, and now->step
+    // becomes 0.
+    virtual void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept = 0;
+    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says. Nothing where
+    // now->step is 0.
     virtual void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                         std::span<const VectorOut> moments) noexcept = 0;
 

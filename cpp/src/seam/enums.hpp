@@ -21,6 +21,9 @@ enum class Activation : std::int32_t {
     softmax = 11,
 };
 
+// Of products in float32, where a backend offers it: with the mantissa of TF32, or on numbers rounded to bfloat16.
+enum class Precision : std::int32_t { full = 0, tf32 = 1, bf16 = 2 };
+
 enum class Loss : std::int32_t {
     none = 0,
     squared_error = 1,

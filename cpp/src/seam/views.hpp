@@ -84,6 +84,8 @@ struct RowSource {
     Index rows = 0, cols = 0;
     Index row_stride = 0, col_stride = 0;
 
+    bool on_device = false;  // all of it lies in the backend's own memory, which the process cannot read
+
     const std::byte* columns = nullptr;  // of compressed rows, like starts
     const std::byte* starts = nullptr;
     NumberType index_type = NumberType::int64;
@@ -114,13 +116,18 @@ struct CsrTile {
     Real* values = nullptr;
 };
 
-// Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`.
+// Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`; with both
+// moved on by a number that is read when the operation runs.
 struct RowRange {
     const Index* order = nullptr;
     Index first = 0, count = 0;
+    const Index* moved = nullptr;
 
-    Index operator[](Index i) const { return order ? order[first + i] : first + i; }
-    RowRange block(Index begin, Index end) const { return {order, first + begin, end - begin}; }
+    Index operator[](Index i) const {
+        const Index at = first + i + (moved ? *moved : 0);
+        return order ? order[at] : at;
+    }
+    RowRange block(Index begin, Index end) const { return {order, first + begin, end - begin, moved}; }
 };
 
 }  // namespace fastbp

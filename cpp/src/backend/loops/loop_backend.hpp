@@ -2,6 +2,7 @@
 // puts BLAS in the place of gemm.
 #pragma once
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -101,9 +102,20 @@ class LoopBackend : public Backend<Real> {
     }
     void sum_of_squares(VectorIn w, double* out) noexcept override { loops_.sum_of_squares(w, out); }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { loops_.sum_of_magnitudes(w, out); }
+    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
+        *factor = std::fmin(limit / (std::sqrt(*squares) + 1e-6), 1.0);
+    }
+    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
+        if (ledger->stopped == 0 && std::isfinite(*loss)) {
+            ledger->losses[ledger->count++] = *loss;
+        } else {
+            ledger->stopped = 1;
+            now->step = 0;
+        }
+    }
     void update(const StepRule& rule, const StepScalars* now, Partials<Real> gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {
-        if (!params.empty()) loops_.update(rule, *now, gradient, params, moments);
+        if (!params.empty() && now->step != 0) loops_.update(rule, *now, gradient, params, moments);
     }
 
   private:
