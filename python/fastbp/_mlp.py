@@ -217,7 +217,7 @@ class MLP(Examples):
         """
         names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
         asked, shadows = _asked(tuple(map(str, names)))
-        X, y, function = self._data("backward", as_rows("backward", X), y)
+        X, y, function = self._data("backward", as_rows("backward", X) if "x" in asked else X, y)
         found = self._core.backward(
             self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
         )
