@@ -29,7 +29,7 @@ struct Search {
             const std::string why_not = fill(place);
             found = why_not.empty();
             if (found) return;
-            tried += (tried.empty() ? "" : "; ") + place + " (" + why_not + ")";
+            tried += (tried.empty() ? "" : "; ") + why_not;
         }
     }
 
@@ -39,7 +39,7 @@ struct Search {
         void* file = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (file == nullptr) {
             const char* why = dlerror();
-            return why != nullptr ? why : "cannot be opened";
+            return why != nullptr ? why : place + ": cannot be opened";
         }
         const char* lacking = nullptr;
         const auto find = [&](const char* name, auto& function) {
@@ -60,9 +60,9 @@ struct Search {
         find("cublasLtMatmulPreferenceSetAttribute", table.matmul_preference_set_attribute);
         find("cublasLtMatmulAlgoGetHeuristic", table.matmul_algo_get_heuristic);
         find("cublasLtMatmul", table.matmul);
-        if (lacking != nullptr) return std::string("has no ") + lacking;
+        if (lacking != nullptr) return place + ": has no " + lacking;
         const std::size_t major = table.get_version() / 10000;
-        if (major != major_version) return "is version " + std::to_string(major) + ", expected 13";
+        if (major != major_version) return place + ": is version " + std::to_string(major) + ", expected 13";
         return {};
     }
 };
