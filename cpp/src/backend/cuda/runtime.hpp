@@ -49,7 +49,12 @@ class OnDevice {
     bool changed_ = false;
 };
 
-// Where kernels go, one after the other. The scratch is for what two of them hand on, and free for the next two.
+// The blocks of a launch, and the threads of a block.
+struct Shape {
+    dim3 grid, block;
+};
+
+// Where kernels go, one after the other. The scratch holds what the two kernels of an operation hand on.
 struct Queue {
     static constexpr Index scratch_size = Index(1) << 16;
 
@@ -58,10 +63,10 @@ struct Queue {
     Failure failure;
 
     template <class... Parameters, class... Arguments>
-    void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Arguments... arguments) noexcept {
+    void launch(void (*kernel)(Parameters...), Shape shape, Arguments... arguments) noexcept {
         cudaLaunchConfig_t config{};
-        config.gridDim = grid;
-        config.blockDim = block;
+        config.gridDim = shape.grid;
+        config.blockDim = shape.block;
         config.stream = stream;
         failure.note(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "launching a kernel");
     }
