@@ -20,7 +20,7 @@ SOURCES = [
 # enums of the seam, which are plain data; a backend may use the loops that backends share.
 ALLOWED = {
     "seam": set(),
-    "formulas": {"seam/enums.hpp", "seam/views.hpp"},
+    "formulas": {"seam/enums.hpp", "seam/views.hpp", "seam/step_rule.hpp"},
     "algorithm": {"seam"},
     "backend/loops": {"seam", "formulas", "immintrin.h"},
     "backend/plain": {"seam", "formulas", "backend/loops"},

@@ -49,7 +49,7 @@ FASTBP_FORMULA void sgd_momentum_step(const SgdNumbers<Real>& k, Real g, Real& p
 template <class Real>
 struct AdamNumbers {
     Real beta2, fresh1, fresh2, weight_decay, keep, step_size, eps;  // fresh = 1 - beta, rounded once
-    Real least_square = vanishing_square(eps);
+    Real least_square;
 };
 
 template <class Real>
@@ -65,7 +65,7 @@ FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Real g, Real& p, Real&
 template <class Real>
 struct RmspropNumbers {
     Real lr, alpha, fresh, eps, weight_decay, momentum;  // fresh = 1 - alpha, rounded once
-    Real least_square = vanishing_square(eps);
+    Real least_square;
 };
 
 template <class Real>

@@ -1,49 +1,12 @@
 #include "seam/load_rows.hpp"
 
-#include <bit>
 #include <cstring>
-#include <limits>
 #include <type_traits>
+
+#include "seam/numbers.hpp"
 
 namespace fastbp {
 namespace {
-
-struct Half {
-    std::uint16_t bits;
-};
-
-// IEEE 754 binary16: 1 sign, 5 exponent, 10 fraction bits. A half is a normal float with the exponent moved, and a
-// subnormal half is a fraction of 2^-24.
-float number(Half half) {
-    const std::uint32_t sign = std::uint32_t(half.bits & 0x8000u) << 16;
-    const std::uint32_t exponent = (half.bits >> 10) & 31u, fraction = half.bits & 1023u;
-    if (exponent == 0) {
-        const float magnitude = float(fraction) * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    const std::uint32_t moved = exponent == 31 ? 255 : exponent + 112;
-    return std::bit_cast<float>(sign | (moved << 23) | (fraction << 13));
-}
-
-struct Boolean {
-    std::uint8_t byte;
-};
-
-int number(Boolean boolean) { return boolean.byte != 0 ? 1 : 0; }
-
-template <class T>
-T number(T value) {
-    return value;
-}
-
-// A real number as a class number: -1 where it is none that an int could hold.
-template <class To, class From>
-To convert(From value) {
-    if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>)
-        return value >= From(0) && value < From(std::numeric_limits<To>::max()) ? To(value) : To(-1);
-    else
-        return To(value);
-}
 
 template <class From>
 From read(const std::byte* at, bool swapped) {
@@ -80,21 +43,7 @@ void convert_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
 
 template <class To>
 void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
-    switch (source.type) {
-        case NumberType::float32: return convert_rows<float>(source, rows, tile);
-        case NumberType::float64: return convert_rows<double>(source, rows, tile);
-        case NumberType::float16: return convert_rows<Half>(source, rows, tile);
-        case NumberType::long_double: return convert_rows<long double>(source, rows, tile);
-        case NumberType::boolean: return convert_rows<Boolean>(source, rows, tile);
-        case NumberType::int8: return convert_rows<std::int8_t>(source, rows, tile);
-        case NumberType::int16: return convert_rows<std::int16_t>(source, rows, tile);
-        case NumberType::int32: return convert_rows<std::int32_t>(source, rows, tile);
-        case NumberType::int64: return convert_rows<std::int64_t>(source, rows, tile);
-        case NumberType::uint8: return convert_rows<std::uint8_t>(source, rows, tile);
-        case NumberType::uint16: return convert_rows<std::uint16_t>(source, rows, tile);
-        case NumberType::uint32: return convert_rows<std::uint32_t>(source, rows, tile);
-        case NumberType::uint64: return convert_rows<std::uint64_t>(source, rows, tile);
-    }
+    with_number(source.type, [&](auto from) { convert_rows<decltype(from)>(source, rows, tile); });
 }
 
 template <class Real>

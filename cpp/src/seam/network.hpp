@@ -5,6 +5,7 @@
 #include <span>
 
 #include "seam/enums.hpp"
+#include "seam/step_rule.hpp"
 #include "seam/views.hpp"
 
 namespace fastbp {
@@ -114,6 +115,8 @@ struct Target {
     Matrix<const double> c;
     const double* scale = nullptr;
 
+    constexpr Real value(Index r, Index j) const { return classes.empty() ? values(r, j) : Real(classes[r] == j); }
+    constexpr double weight(Index r, Index j) const { return c.empty() ? 1.0 : c(r, c.cols == 1 ? 0 : j); }
     Target row_block(Index begin, Index end) const {
         return {values.row_block(begin, end), classes.block(begin, end), c.row_block(begin, end), scale};
     }
@@ -145,44 +148,12 @@ struct LayerSink {
 template <class Real>
 using Sink = std::span<const LayerSink<Real>>;
 
-// An optimiser's rule (torch.optim's names) and the numbers of one step, read when the operation runs.
-enum class Optimizer : std::int32_t { sgd = 0, adam = 1, rmsprop = 2, adagrad = 3, adamw = 4, rprop = 5 };
-
-struct StepRule {
-    Optimizer kind = Optimizer::sgd;
-    bool nesterov = false, centered = false;
-    double momentum = 0, dampening = 0, weight_decay = 0;
-    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-    double alpha = 0.99, lr_decay = 0;
-    double eta_minus = 0.5, eta_plus = 1.2, step_size_min = 1e-6, step_size_max = 50;
-};
-
-struct StepScalars {
-    double lr = 0;
-    Index step = 1;  // counts from 1; 0: no step
-};
-
 // The losses of an epoch's steps, kept by the backend where nobody waits for each.
 struct Ledger {
     double* losses = nullptr;
     Index count = 0;
     Index stopped = 0;  // 1: the loss behind the last that counts was not finite
 };
-
-// How many arrays of the parameters' size a rule keeps between steps, and the most that any rule keeps.
-inline int moment_count(const StepRule& rule) {
-    const int buffer = rule.momentum != 0 ? 1 : 0;
-    switch (rule.kind) {
-        case Optimizer::sgd: return buffer;
-        case Optimizer::rmsprop: return 1 + (rule.centered ? 1 : 0) + buffer;
-        case Optimizer::adagrad: return 1;
-        case Optimizer::adam:
-        case Optimizer::adamw:
-        case Optimizer::rprop: break;
-    }
-    return 2;
-}
-constexpr int most_moments = 3;
 
 // One layer's parameters, and what a step on them needs besides their gradient.
 template <class Real>

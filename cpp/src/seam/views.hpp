@@ -1,4 +1,5 @@
-// Views: where numbers lie, never who owns them. Plain data, standard library only.
+// Views: where numbers lie, never who owns them. Plain data, standard library only; what is constexpr may be called on
+// a device.
 #pragma once
 
 #include <cassert>
@@ -17,16 +18,16 @@ struct Matrix {
     Index rows = 0, cols = 0;
     Index row_stride = 0, col_stride = 1;
 
-    T& operator()(Index r, Index c) const { return data[r * row_stride + c * col_stride]; }
-    bool empty() const { return data == nullptr; }
-    Matrix transposed() const { return {data, cols, rows, col_stride, row_stride}; }
-    Matrix row_block(Index begin, Index end) const {
+    constexpr T& operator()(Index r, Index c) const { return data[r * row_stride + c * col_stride]; }
+    constexpr bool empty() const { return data == nullptr; }
+    constexpr Matrix transposed() const { return {data, cols, rows, col_stride, row_stride}; }
+    constexpr Matrix row_block(Index begin, Index end) const {
         return empty() ? *this : Matrix{data + begin * row_stride, end - begin, cols, row_stride, col_stride};
     }
-    Matrix column_block(Index begin, Index end) const {
+    constexpr Matrix column_block(Index begin, Index end) const {
         return empty() ? *this : Matrix{data + begin * col_stride, rows, end - begin, row_stride, col_stride};
     }
-    operator Matrix<const T>() const { return {data, rows, cols, row_stride, col_stride}; }
+    constexpr operator Matrix<const T>() const { return {data, rows, cols, row_stride, col_stride}; }
 };
 
 // A row-major matrix without gaps.
@@ -40,10 +41,10 @@ struct Vector {
     T* data = nullptr;
     Index size = 0;
 
-    T& operator[](Index i) const { return data[i]; }
-    bool empty() const { return data == nullptr; }
+    constexpr T& operator[](Index i) const { return data[i]; }
+    constexpr bool empty() const { return data == nullptr; }
     Vector block(Index begin, Index end) const { return empty() ? *this : Vector{data + begin, end - begin}; }
-    operator Vector<const T>() const { return {data, size}; }
+    constexpr operator Vector<const T>() const { return {data, size}; }
 };
 
 // Compressed sparse rows: row r holds values[starts[r] .. starts[r + 1]) in columns of the same positions.
@@ -142,7 +143,7 @@ struct RowRange {
     Index first = 0, count = 0;
     const Index* moved = nullptr;
 
-    Index operator[](Index i) const {
+    constexpr Index operator[](Index i) const {
         const Index at = first + i + (moved ? *moved : 0);
         return order ? order[at] : at;
     }

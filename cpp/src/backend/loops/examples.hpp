@@ -2,11 +2,10 @@
 // product of (x, 1) and delta, so its norm needs no more than theirs.
 #pragma once
 
-#include <cmath>
-
 #include "backend/loops/activations.hpp"
 #include "backend/loops/table.hpp"
 #include "backend/loops/vectors.hpp"
+#include "formulas/norms.hpp"
 
 namespace fastbp::loops {
 namespace {
@@ -74,11 +73,9 @@ void gradient_squares(const Input<Real>& x, Matrix<const Real> delta, bool accum
 inline void example_norms(Vector<const double> squares, Vector<const double> c, double scale, double limit,
                           Vector<double> norm, Vector<double> factor) {
     for (Index n = 0; n < squares.size; ++n) {
-        const double weight = std::abs(c.empty() ? scale : scale * c.data[n]);
-        const double length = weight == 0 ? 0.0 : std::sqrt(squares.data[n]) / weight;
+        const double length = formulas::example_norm(squares.data[n], c.empty() ? scale : scale * c.data[n]);
         if (!norm.empty()) norm.data[n] = length;
-        if (factor.empty()) continue;
-        factor.data[n] = length <= limit ? 1.0 : length < HUGE_VAL ? limit / length : 0.0;  // nan and inf: left out
+        if (!factor.empty()) factor.data[n] = formulas::example_factor(length, limit);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "backend/loops/table.hpp"
+#include "formulas/norms.hpp"
 #include "seam/backend.hpp"
 #include "seam/load_rows.hpp"
 
@@ -103,7 +104,7 @@ class LoopBackend : public Backend<Real> {
     void sum_of_squares(VectorIn w, double* out) noexcept override { loops_.sum_of_squares(w, out); }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { loops_.sum_of_magnitudes(w, out); }
     void clip_factor(const double* squares, double limit, double* factor) noexcept override {
-        *factor = std::fmin(limit / (std::sqrt(*squares) + 1e-6), 1.0);
+        *factor = formulas::clip_factor(*squares, limit);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
         if (ledger->stopped == 0 && std::isfinite(*loss)) {

@@ -12,12 +12,8 @@ struct TargetRow {
     const Target<Real>& y;
     Index row;
 
-    Real value(Index j) const { return y.classes.data != nullptr ? Real(y.classes.data[row] == j) : y.values(row, j); }
-    double weight(Index j) const {
-        if (y.c.data == nullptr) return 1;
-        return y.c.data[row * y.c.row_stride + (y.c.cols == 1 ? 0 : j * y.c.col_stride)];
-    }
-    bool weighs_outputs() const { return y.c.data != nullptr && y.c.cols > 1; }
+    Real value(Index j) const { return y.value(row, j); }
+    double weight(Index j) const { return y.weight(row, j); }
 };
 
 struct RowLoss {

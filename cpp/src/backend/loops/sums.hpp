@@ -3,6 +3,7 @@
 
 #include "backend/loops/activations.hpp"
 #include "backend/loops/table.hpp"
+#include "formulas/norms.hpp"
 
 namespace fastbp::loops {
 namespace {
@@ -87,11 +88,7 @@ template <class Real>
 void add_penalty(double l2, double l1, Vector<const Real> w, Vector<Real> grad) {
     const Real square = Real(l2), magnitude = Real(l1);
     FASTBP_INDEPENDENT
-    for (Index i = 0; i < grad.size; ++i) {
-        const Real v = w.data[i];
-        const Real sign = v > 0 ? Real(1) : (v < 0 ? Real(-1) : v);
-        grad.data[i] += square * v + magnitude * sign;
-    }
+    for (Index i = 0; i < grad.size; ++i) grad.data[i] += formulas::penalty_slope(w.data[i], square, magnitude);
 }
 
 template <class Real>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "backend/loops/sums.hpp"
-#include "formulas/steps.hpp"
+#include "formulas/step_numbers.hpp"
 
 namespace fastbp::loops {
 namespace {
@@ -10,9 +10,7 @@ namespace {
 template <class Real>
 void sgd_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                 std::span<const Vector<Real>> moments) {
-    const formulas::SgdNumbers<Real> k{Real(now.lr), Real(rule.momentum),
-                                       now.step == 1 ? Real(1) : Real(1 - rule.dampening), Real(rule.weight_decay),
-                                       rule.nesterov};
+    const auto k = formulas::sgd_numbers<Real>(rule, now);
     Real* buffer = rule.momentum != 0 ? moments.data()[0].data : nullptr;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
         Real* p = params.data + begin;
@@ -30,16 +28,7 @@ void sgd_update(const StepRule& rule, const StepScalars& now, Partials<Real> gra
 template <class Real>
 void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                  std::span<const Vector<Real>> moments) {
-    const double step = double(now.step);
-    const double correction1 = 1 - ::pow(rule.beta1, step), root = __builtin_sqrt(1 - ::pow(rule.beta2, step));
-    const bool decoupled = rule.kind == Optimizer::adamw;
-    const formulas::AdamNumbers<Real> k{Real(rule.beta2),
-                                        Real(1 - rule.beta1),
-                                        Real(1 - rule.beta2),
-                                        Real(decoupled ? 0 : rule.weight_decay),
-                                        Real(decoupled ? 1 - now.lr * rule.weight_decay : 1),
-                                        Real(now.lr * root / correction1),
-                                        Real(rule.eps * root)};
+    const auto k = formulas::adam_numbers<Real>(rule, now);
     Real* m_all = moments.data()[0].data;
     Real* v_all = moments.data()[1].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
@@ -65,8 +54,7 @@ inline void rmsprop_descend(const formulas::RmspropNumbers<Real>& k, Index n, Re
 template <class Real>
 void rmsprop_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                     std::span<const Vector<Real>> moments) {
-    const formulas::RmspropNumbers<Real> k{Real(now.lr),   Real(rule.alpha),        Real(1 - rule.alpha),
-                                           Real(rule.eps), Real(rule.weight_decay), Real(rule.momentum)};
+    const auto k = formulas::rmsprop_numbers<Real>(rule, now);
     const Vector<Real>* next = moments.data();
     Real* square_all = next++->data;
     Real* mean_all = rule.centered ? next++->data : nullptr;
@@ -89,8 +77,7 @@ void rmsprop_update(const StepRule& rule, const StepScalars& now, Partials<Real>
 template <class Real>
 void adagrad_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                     std::span<const Vector<Real>> moments) {
-    const formulas::AdagradNumbers<Real> k{Real(now.lr / (1 + double(now.step - 1) * rule.lr_decay)), Real(rule.eps),
-                                           Real(rule.weight_decay)};
+    const auto k = formulas::adagrad_numbers<Real>(rule, now);
     Real* sum_all = moments.data()[0].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
         Real *p = params.data + begin, *sum = sum_all + begin;
@@ -102,8 +89,7 @@ void adagrad_update(const StepRule& rule, const StepScalars& now, Partials<Real>
 template <class Real>
 void rprop_update(const StepRule& rule, Partials<Real> gradient, Vector<Real> params,
                   std::span<const Vector<Real>> moments) {
-    const formulas::RpropNumbers<Real> k{Real(rule.eta_minus), Real(rule.eta_plus), Real(rule.step_size_min),
-                                         Real(rule.step_size_max)};
+    const auto k = formulas::rprop_numbers<Real>(rule);
     Real* previous_all = moments.data()[0].data;
     Real* size_all = moments.data()[1].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {

@@ -1,0 +1,85 @@
+// Equation (2), and g' of (3), (4) and (8).
+#pragma once
+
+#include "backend/cuda/kernels/grid.cuh"
+#include "formulas/activations.hpp"
+#include "formulas/dispatch.hpp"
+#include "seam/network.hpp"
+
+namespace fastbp::cuda {
+
+template <Activation kind, class Real>
+__global__ void activate_elements(Real a, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
+    each_element(x.rows, x.cols, [=](Index r, Index j) {
+        Real summed = s(r, j);
+        if (!b.empty()) {
+            summed += b[j];
+            if (s.data != x.data) s(r, j) = summed;
+        }
+        x(r, j) = formulas::g<kind>(summed, a);
+    });
+}
+
+// Each row shifted by its maximum. A lane reads in a later pass what it wrote itself, so that x may be s.
+template <class Real>
+__global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
+    each_row(x.rows, [=](Index r) {
+        if (!b.empty()) each_column(x.cols, [=](Index j) { s(r, j) += b[j]; });
+        __syncwarp();  // the first number of the row is another lane's
+        Real largest = s(r, 0);
+        each_column(x.cols, [&](Index j) { largest = s(r, j) > largest ? s(r, j) : largest; });
+        for (int distance = warp_size / 2; distance > 0; distance /= 2) {
+            const Real other = __shfl_xor_sync(whole_warp, largest, distance);
+            largest = other > largest ? other : largest;
+        }
+        Real sum = 0;
+        each_column(x.cols, [&](Index j) {
+            x(r, j) = formulas::exponential(s(r, j) - largest);
+            sum += x(r, j);
+        });
+        sum = warp_sum(sum);
+        each_column(x.cols, [=](Index j) { x(r, j) /= sum; });
+    });
+}
+
+template <class Real>
+void activate(Queue& queue, ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
+    if (g.kind == Activation::softmax) return queue.launch(softmax_rows<Real>, over_rows(x.rows), b, s, x);
+    if (b.empty()) straighten(x, s);
+    formulas::with_activation(g.kind, [&](auto tag) {
+        queue.launch(activate_elements<decltype(tag)::value, Real>, over_elements(x), g.a, b, s, x);
+    });
+}
+
+// to = g'(s) from. to may be from.
+template <Activation kind, class Real>
+__global__ void derivative_elements(Real a, Matrix<const Real> s, Matrix<const Real> x, Matrix<const Real> from,
+                                    Matrix<Real> to) {
+    each_element(to.rows, to.cols,
+                 [=](Index r, Index j) { to(r, j) = from(r, j) * formulas::g_prime<kind>(s(r, j), x(r, j), a); });
+}
+
+// The same where softmax mixes a row: to = x (from - sum_j from_j x_j).
+template <class Real>
+__global__ void softmax_derivative_rows(Matrix<const Real> x, Matrix<const Real> from, Matrix<Real> to) {
+    each_row(to.rows, [=](Index r) {
+        Real mean = 0;
+        each_column(to.cols, [&](Index j) { mean += from(r, j) * x(r, j); });
+        mean = warp_sum(mean);
+        each_column(to.cols, [=](Index j) { to(r, j) = x(r, j) * (from(r, j) - mean); });
+    });
+}
+
+template <class Real>
+void times_derivative(Queue& queue, ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
+                      Matrix<const Real> from, Matrix<Real> to) {
+    if (g.kind == Activation::softmax)
+        return queue.launch(softmax_derivative_rows<Real>, over_rows(to.rows), x, from, to);
+    if (!derivative_needs_s(g.kind)) s = x;
+    straighten(to, from, s, x);
+    formulas::with_activation(g.kind, [&](auto tag) {
+        queue.launch(derivative_elements<decltype(tag)::value, Real>, over_elements(to), g.a, s, x, from, to);
+    });
+}
+
+}  // namespace fastbp::cuda

@@ -1,0 +1,61 @@
+// Single examples between (4) and (5): the norms of their gradients, and scaling them. A row's gradient is the outer
+// product of (x, 1) and delta, so its norm needs no more than theirs.
+#pragma once
+
+#include "backend/cuda/kernels/grid.cuh"
+#include "formulas/norms.hpp"
+#include "seam/network.hpp"
+
+namespace fastbp::cuda {
+
+// Over the whole of a row, the same in all lanes.
+template <class Real>
+__device__ inline double row_squares(Matrix<const Real> m, Index r) {
+    double sum = 0;
+    each_column(m.cols, [&](Index j) { sum += double(m(r, j)) * double(m(r, j)); });
+    return warp_sum(sum);
+}
+
+template <class Real>
+__device__ inline double row_squares(const Csr<Real>& m, Index r) {
+    double sum = 0;
+    const Real* values = m.values + m.starts[r];
+    each_column(m.starts[r + 1] - m.starts[r], [&](Index k) { sum += double(values[k]) * double(values[k]); });
+    return warp_sum(sum);
+}
+
+// x: a matrix or compressed rows.
+template <class Rows, class Real>
+__global__ void gradient_squares_rows(Rows x, Matrix<const Real> delta, bool accumulate, Vector<double> squares) {
+    each_row(squares.size, [=](Index n) {
+        const double own = (row_squares(x, n) + 1) * row_squares(delta, n);
+        if (lane() == 0) squares[n] = accumulate ? squares[n] + own : own;
+    });
+}
+
+template <class Real>
+void gradient_squares(Queue& queue, const Input<Real>& x, Matrix<const Real> delta, bool accumulate,
+                      Vector<double> squares) {
+    const Shape rows = over_rows(squares.size);
+    if (x.csr == nullptr)
+        queue.launch(gradient_squares_rows<Matrix<const Real>, Real>, rows, x.dense, delta, accumulate, squares);
+    else
+        queue.launch(gradient_squares_rows<Csr<Real>, Real>, rows, *x.csr, delta, accumulate, squares);
+}
+
+// Either result may be empty, or be squares itself.
+__global__ static void example_norm_elements(Vector<const double> squares, Vector<const double> c, const double* scale,
+                                             double limit, Vector<double> norm, Vector<double> factor) {
+    each_number(squares.size, [=](Index n) {
+        const double length = formulas::example_norm(squares[n], c.empty() ? *scale : *scale * c[n]);
+        if (!norm.empty()) norm[n] = length;
+        if (!factor.empty()) factor[n] = formulas::example_factor(length, limit);
+    });
+}
+
+template <class Real>
+__global__ void scale_row_elements(Vector<const double> factor, Matrix<Real> m) {
+    each_element(m.rows, m.cols, [=](Index r, Index j) { m(r, j) = Real(double(m(r, j)) * factor[r]); });
+}
+
+}  // namespace fastbp::cuda

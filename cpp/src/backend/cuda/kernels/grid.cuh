@@ -1,0 +1,120 @@
+// How a kernel walks over views. A thread takes an element, or a warp a row, and then the ones that are a whole grid
+// further; a grid depends on sizes alone.
+#pragma once
+
+#include "backend/cuda/runtime.hpp"
+
+namespace fastbp::cuda {
+
+constexpr int warp_size = 32, warps_per_block = 8, block_size = warp_size * warps_per_block;
+constexpr unsigned whole_warp = 0xffffffffU;
+constexpr Index most_blocks = 2048;  // that run at a time on a large device
+
+constexpr Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
+constexpr Index between(Index low, Index n, Index high) { return n < low ? low : n > high ? high : n; }
+
+// ---- where a launch has its blocks ---------------------------------------------------------------------------
+
+inline Shape over_numbers(Index n) {
+    return {dim3(unsigned(between(1, parts(n, block_size), most_blocks))), dim3(block_size)};
+}
+
+// A warp for each row.
+inline Shape over_rows(Index rows) {
+    return {dim3(unsigned(between(1, parts(rows, warps_per_block), most_blocks))), dim3(warp_size, warps_per_block)};
+}
+
+// Threads beside each other take columns; where these are few a block has more rows.
+inline Shape over_elements(Index rows, Index cols) {
+    unsigned across = 1;
+    while (across < block_size && across < cols) across *= 2;
+    const Index x = between(1, parts(cols, across), most_blocks);
+    const Index y = between(1, parts(rows, block_size / across), most_blocks / x);
+    return {dim3(unsigned(x), unsigned(y)), dim3(across, block_size / across)};
+}
+
+template <class T>
+Shape over_elements(const Matrix<T>& m) {
+    return over_elements(m.rows, m.cols);
+}
+
+template <class T>
+bool without_gaps(const Matrix<T>& m) {
+    return m.empty() || (m.col_stride == 1 && (m.rows == 1 || m.row_stride == m.cols));
+}
+
+// Makes the views of an elementwise operation easy to walk: transposes them where rows have unit stride, and makes one
+// row of them where none has gaps.
+template <class First, class... Others>
+void straighten(Matrix<First>& m, Matrix<Others>&... others) {
+    if (m.col_stride != 1 && m.row_stride == 1) {
+        m = m.transposed();
+        ((others = others.transposed()), ...);
+    }
+    if (!(without_gaps(m) && (without_gaps(others) && ...))) return;
+    const Index n = m.rows * m.cols;
+    m = {m.data, 1, n, n, 1};
+    ((others = {others.data, 1, n, n, 1}), ...);
+}
+
+// ---- what a thread takes -------------------------------------------------------------------------------------
+
+// Calls body(i).
+template <class Body>
+__device__ inline void each_number(Index n, Body body) {
+    const Index threads = Index(gridDim.x) * blockDim.x;
+    for (Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += threads) body(i);
+}
+
+// Calls body(r, j).
+template <class Body>
+__device__ inline void each_element(Index rows, Index cols, Body body) {
+    const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
+    for (Index r = Index(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += down)
+        for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols; j += across) body(r, j);
+}
+
+// Calls body(r) in all lanes of a warp.
+template <class Body>
+__device__ inline void each_row(Index rows, Body body) {
+    const Index warps = Index(gridDim.x) * warps_per_block;
+    for (Index r = Index(blockIdx.x) * warps_per_block + threadIdx.y; r < rows; r += warps) body(r);
+}
+
+__device__ inline Index lane() { return threadIdx.x % warp_size; }
+
+// Calls body(j) for the lane's columns of its warp's row.
+template <class Body>
+__device__ inline void each_column(Index cols, Body body) {
+    for (Index j = lane(); j < cols; j += warp_size) body(j);
+}
+
+// ---- sums ----------------------------------------------------------------------------------------------------
+
+// The sum over the lanes, the same bits in each.
+template <class T>
+__device__ inline T warp_sum(T value) {
+    for (int distance = warp_size / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(whole_warp, value, distance);
+    return value;
+}
+
+// The sum over the threads of a whole block, in its first.
+__device__ inline double block_sum(double value) {
+    __shared__ double of_warp[warps_per_block];
+    const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+    value = warp_sum(value);
+    if (thread % warp_size == 0) of_warp[thread / warp_size] = value;
+    __syncthreads();
+    if (thread == 0)
+        for (int w = 1; w < warps_per_block; ++w) value += of_warp[w];
+    return value;
+}
+
+// beta old, without looking at it where beta is 0.
+template <class Real>
+__device__ inline Real kept(Real beta, const Real& old) {
+    return beta == 0 ? Real(0) : beta * old;
+}
+
+}  // namespace fastbp::cuda

@@ -1,0 +1,30 @@
+// What products need besides cuBLASLt: factors rounded to bfloat16, and beta c where there is nothing to sum.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "backend/cuda/kernels/grid.cuh"
+#include "seam/network.hpp"
+
+namespace fastbp::cuda {
+
+// To the nearest, ties to even. NaN stays NaN even where the half that is kept would be that of infinity.
+__device__ inline std::uint16_t rounded_to_bf16(float number) {
+    const auto bits = std::bit_cast<std::uint32_t>(number);
+    if ((bits & 0x7fffffffU) > 0x7f800000U) return std::uint16_t(bits >> 16 | 0x40U);
+    return std::uint16_t((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
+}
+
+__global__ void round_elements_to_bf16(Matrix<const float> from, Matrix<std::uint16_t> to) {
+    each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) = rounded_to_bf16(from(r, j)); });
+}
+
+// c = beta c, with beta from the blend where there is one.
+template <class Real>
+__global__ void scale_elements(Real beta, const Blend<Real>* blend, Matrix<Real> c) {
+    const Real factor = blend != nullptr ? blend->beta : beta;
+    each_element(c.rows, c.cols, [=](Index r, Index j) { c(r, j) = kept(factor, c(r, j)); });
+}
+
+}  // namespace fastbp::cuda

@@ -1,0 +1,163 @@
+// Equation (6), penalties, norms, and the sum of partial gradients. Sums have two stages, in a fixed order: blocks put
+// theirs into the scratch, in float64, and a small kernel adds these.
+#pragma once
+
+#include <span>
+
+#include "backend/cuda/kernels/grid.cuh"
+#include "formulas/norms.hpp"
+#include "seam/network.hpp"
+
+namespace fastbp::cuda {
+
+// A blend known to the host, or one that lies on the device and is read when the kernel runs.
+template <class Real>
+struct BlendArgument {
+    Blend<Real> value = {};
+    const Blend<Real>* on_device = nullptr;
+
+    __device__ Blend<Real> read() const { return on_device == nullptr ? value : *on_device; }
+};
+
+// ---- (6) -----------------------------------------------------------------------------------------------------
+
+// sums(chunk, j) = the sum of column j over the rows of a chunk. A block has a chunk of rows and 32 columns.
+template <class Real>
+__global__ void chunk_sums(Matrix<const Real> delta, Index chunk_rows, double* sums) {
+    __shared__ double of_warp[warps_per_block][warp_size];
+    const Index j = Index(blockIdx.x) * warp_size + threadIdx.x;
+    const Index begin = Index(blockIdx.y) * chunk_rows;
+    const Index end = begin + chunk_rows < delta.rows ? begin + chunk_rows : delta.rows;
+    double sum = 0;
+    if (j < delta.cols)
+        for (Index r = begin + threadIdx.y; r < end; r += warps_per_block) sum += double(delta(r, j));
+    of_warp[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y != 0 || j >= delta.cols) return;
+    for (int w = 1; w < warps_per_block; ++w) sum += of_warp[w][threadIdx.x];
+    sums[Index(blockIdx.y) * delta.cols + j] = sum;
+}
+
+template <class Real>
+__global__ void add_chunks(const double* sums, Index chunks, BlendArgument<Real> blend, Vector<Real> b) {
+    const Blend<Real> k = blend.read();
+    each_number(b.size, [=](Index j) {
+        double sum = 0;
+        for (Index chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * b.size + j];
+        b[j] = kept(k.beta, b[j]) + k.alpha * Real(sum);
+    });
+}
+
+constexpr Index least_chunk = 64;     // rows
+constexpr Index chunk_blocks = 1024;  // at most, so that the chunks of all columns fit into the scratch
+constexpr Index columns_at_a_time = chunk_blocks * warp_size;
+static_assert(columns_at_a_time <= Queue::scratch_size);
+
+template <class Real>
+void column_sums(Queue& queue, BlendArgument<Real> blend, Matrix<const Real> delta, Vector<Real> b) {
+    for (Index begin = 0; begin < b.size; begin += columns_at_a_time) {
+        const Index end = begin + columns_at_a_time < b.size ? begin + columns_at_a_time : b.size;
+        const Index across = parts(end - begin, warp_size);
+        const Index chunks = between(1, parts(delta.rows, least_chunk), chunk_blocks / across);
+        queue.launch(chunk_sums<Real>, {dim3(unsigned(across), unsigned(chunks)), dim3(warp_size, warps_per_block)},
+                     delta.column_block(begin, end), parts(delta.rows, chunks), queue.scratch);
+        queue.launch(add_chunks<Real>, over_numbers(end - begin), queue.scratch, chunks, blend, b.block(begin, end));
+    }
+}
+
+// ---- sums of everything --------------------------------------------------------------------------------------
+
+// *sum += scale (the numbers in the scratch); scale may be null: 1.
+__global__ static void add_blocks(const double* of_block, Index blocks, const double* scale, double* sum) {
+    double value = 0;
+    each_number(blocks, [&](Index i) { value += of_block[i]; });
+    value = block_sum(value);
+    if (threadIdx.x == 0) *sum += scale == nullptr ? value : *scale * value;
+}
+
+inline void add_scratch(Queue& queue, Index blocks, const double* scale, double* sum) {
+    queue.launch(add_blocks, {dim3(1), dim3(block_size)}, queue.scratch, blocks, scale, sum);
+}
+
+template <bool squares, class Real>
+__global__ void block_sums(Vector<const Real> w, double* of_block) {
+    double sum = 0;
+    each_number(w.size, [&](Index i) {
+        const double v = double(w[i]);
+        sum += squares ? v * v : formulas::magnitude(v);
+    });
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) of_block[blockIdx.x] = sum;
+}
+
+template <bool squares, class Real>
+void sum_of(Queue& queue, Vector<const Real> w, double* out) {
+    const Shape shape = over_numbers(w.size);
+    queue.launch(block_sums<squares, Real>, shape, w, queue.scratch);
+    add_scratch(queue, shape.grid.x, nullptr, out);
+}
+
+__global__ static void one_clip_factor(const double* squares, double limit, double* factor) {
+    *factor = formulas::clip_factor(*squares, limit);
+}
+
+// ---- elementwise ---------------------------------------------------------------------------------------------
+
+template <class Real>
+__global__ void copy_elements(Matrix<const Real> from, Matrix<Real> to) {
+    each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) = from(r, j); });
+}
+
+template <class Real>
+__global__ void add_elements(Matrix<const Real> from, Matrix<Real> to) {
+    each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) += from(r, j); });
+}
+
+template <class Real>
+__global__ void penalty_elements(Real l2, Real l1, Vector<const Real> w, Vector<Real> grad) {
+    each_number(grad.size, [=](Index i) { grad[i] += formulas::penalty_slope(w[i], l2, l1); });
+}
+
+// ---- partial gradients ---------------------------------------------------------------------------------------
+
+// As a kernel takes them, with the tree in which they are added, halves first: after partial k the last two sums are
+// joined joins[k] times.
+template <class Real>
+struct PartialPointers {
+    static constexpr int most = 64, most_halvings = 6;
+    const Real* of[most];
+    std::int8_t joins[most];
+    int count;
+
+    explicit PartialPointers(std::span<const Vector<const Real>> partials)
+        : of{}, joins{}, count(int(partials.size())) {
+        assert(count <= most);
+        for (int k = 0; k < count; ++k) of[k] = partials[std::size_t(k)].data;
+        plan(0, count);
+    }
+    __device__ Real sum(Index i) const {
+        if (count == 1) return of[0][i];
+        Real sums[most_halvings + 1];
+        int last = -1;
+        for (int k = 0; k < count; ++k) {
+            sums[++last] = of[k][i];
+            for (int join = 0; join < joins[k]; ++join, --last) sums[last - 1] += sums[last];
+        }
+        return sums[0];
+    }
+
+  private:
+    void plan(int first, int n) {
+        if (n < 2) return;
+        plan(first, n / 2);
+        plan(first + n / 2, n - n / 2);
+        ++joins[first + n - 1];
+    }
+};
+
+template <class Real>
+__global__ void reduce_elements(PartialPointers<Real> partials, Real beta, Vector<Real> out) {
+    each_number(out.size, [=](Index i) { out[i] = kept(beta, out[i]) + partials.sum(i); });
+}
+
+}  // namespace fastbp::cuda

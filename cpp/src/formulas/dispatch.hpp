@@ -1,0 +1,51 @@
+// From an activation or a loss known at run time to code that was compiled for it alone.
+#pragma once
+
+#include "seam/enums.hpp"
+
+namespace fastbp::formulas {
+
+template <Activation kind>
+struct ActivationTag {
+    static constexpr Activation value = kind;
+};
+
+// Calls body(tag) with the activation as a constant. Not for softmax.
+template <class Body>
+static inline void with_activation(Activation kind, Body body) {
+    switch (kind) {
+        case Activation::identity: return body(ActivationTag<Activation::identity>{});
+        case Activation::logistic: return body(ActivationTag<Activation::logistic>{});
+        case Activation::tanh: return body(ActivationTag<Activation::tanh>{});
+        case Activation::relu: return body(ActivationTag<Activation::relu>{});
+        case Activation::leaky_relu: return body(ActivationTag<Activation::leaky_relu>{});
+        case Activation::elu: return body(ActivationTag<Activation::elu>{});
+        case Activation::gelu: return body(ActivationTag<Activation::gelu>{});
+        case Activation::silu: return body(ActivationTag<Activation::silu>{});
+        case Activation::softplus: return body(ActivationTag<Activation::softplus>{});
+        case Activation::sine: return body(ActivationTag<Activation::sine>{});
+        case Activation::exp: return body(ActivationTag<Activation::exp>{});
+        case Activation::softmax: break;
+    }
+}
+
+template <Loss kind>
+struct LossTag {
+    static constexpr Loss value = kind;
+};
+
+// The losses that are a function of y and x alone.
+template <class Body>
+static inline void with_loss(Loss kind, Body body) {
+    switch (kind) {
+        case Loss::squared_error: return body(LossTag<Loss::squared_error>{});
+        case Loss::poisson: return body(LossTag<Loss::poisson>{});
+        case Loss::huber: return body(LossTag<Loss::huber>{});
+        case Loss::absolute_error: return body(LossTag<Loss::absolute_error>{});
+        case Loss::pinball: return body(LossTag<Loss::pinball>{});
+        case Loss::none:
+        case Loss::cross_entropy: break;
+    }
+}
+
+}  // namespace fastbp::formulas

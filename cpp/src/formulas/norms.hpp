@@ -1,0 +1,32 @@
+// Penalties, and the norms that gradients are held to.
+#pragma once
+
+#include <cmath>
+
+#include "formulas/steps.hpp"
+
+namespace fastbp::formulas {
+
+// d/dv of l2 v^2 / 2 + l1 abs(v); 0 at the kink.
+template <class Real>
+FASTBP_FORMULA Real penalty_slope(Real v, Real l2, Real l1) {
+    const Real sign = v > 0 ? Real(1) : (v < 0 ? Real(-1) : v);
+    return l2 * v + l1 * sign;
+}
+
+// The norm of one example's gradient, from its squares with the example's weight in them.
+FASTBP_FORMULA double example_norm(double squares, double weight) {
+    return weight == 0 ? 0.0 : square_root(squares) / magnitude(weight);
+}
+
+// What scales an example down to the limit; nan and inf are left out.
+FASTBP_FORMULA double example_factor(double norm, double limit) {
+    return norm <= limit ? 1.0 : norm < HUGE_VAL ? limit / norm : 0.0;
+}
+
+// What clips a whole gradient: as torch's clip_grad_norm_.
+FASTBP_FORMULA double clip_factor(double squares, double limit) {
+    return ::fmin(limit / (square_root(squares) + 1e-6), 1.0);
+}
+
+}  // namespace fastbp::formulas

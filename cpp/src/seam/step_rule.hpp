@@ -1,0 +1,40 @@
+// What a recipe of optimisation fixes, and the numbers of one step. Plain data.
+#pragma once
+
+#include "seam/views.hpp"
+
+namespace fastbp {
+
+// An optimiser's rule (torch.optim's names) and the numbers of one step, read when the operation runs.
+enum class Optimizer : std::int32_t { sgd = 0, adam = 1, rmsprop = 2, adagrad = 3, adamw = 4, rprop = 5 };
+
+struct StepRule {
+    Optimizer kind = Optimizer::sgd;
+    bool nesterov = false, centered = false;
+    double momentum = 0, dampening = 0, weight_decay = 0;
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+    double alpha = 0.99, lr_decay = 0;
+    double eta_minus = 0.5, eta_plus = 1.2, step_size_min = 1e-6, step_size_max = 50;
+};
+
+struct StepScalars {
+    double lr = 0;
+    Index step = 1;  // counts from 1; 0: no step
+};
+
+// How many arrays of the parameters' size a rule keeps between steps, and the most that any rule keeps.
+inline int moment_count(const StepRule& rule) {
+    const int buffer = rule.momentum != 0 ? 1 : 0;
+    switch (rule.kind) {
+        case Optimizer::sgd: return buffer;
+        case Optimizer::rmsprop: return 1 + (rule.centered ? 1 : 0) + buffer;
+        case Optimizer::adagrad: return 1;
+        case Optimizer::adam:
+        case Optimizer::adamw:
+        case Optimizer::rprop: break;
+    }
+    return 2;
+}
+constexpr int most_moments = 3;
+
+}  // namespace fastbp
