@@ -25,6 +25,7 @@ ALLOWED = {
     "backend/loops": {"seam", "formulas", "immintrin.h"},
     "backend/plain": {"seam", "formulas", "backend/loops"},
     "backend/cpu": {"seam", "formulas", "backend/loops", "dlfcn.h", "sys/mman.h"},
+    "backend/cuda": {"seam", "formulas", "cuda_runtime.h", "cublasLt.h", "dlfcn.h"},
     "backend": {"seam", "backend/cpu", "backend/plain"},
     "execution": {"seam", "algorithm", "backend/make_backend.hpp", "sched.h", "pthread.h"},
     "training": {"seam", "algorithm", "backend/make_backend.hpp", "execution"},

@@ -61,6 +61,7 @@ struct Queue {
     cudaStream_t stream = nullptr;
     double* scratch = nullptr;
     Failure failure;
+    bool met_host = false;  // something went to or came from the process's memory, which no recording has
 
     template <class... Parameters, class... Arguments>
     void launch(void (*kernel)(Parameters...), Shape shape, Arguments... arguments) noexcept {

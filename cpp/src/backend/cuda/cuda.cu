@@ -1,0 +1,289 @@
+#include "backend/cuda/cuda.hpp"
+
+#include <cstring>
+#include <mutex>
+#include <optional>
+
+#include "backend/cuda/kernels/bytes.cuh"
+#include "backend/cuda/kernels/dropout.cuh"
+#include "backend/cuda/kernels/examples.cuh"
+#include "backend/cuda/kernels/rows.cuh"
+#include "backend/cuda/kernels/sparse.cuh"
+#include "backend/cuda/kernels/tangents.cuh"
+#include "backend/cuda/kernels/updates.cuh"
+#include "backend/cuda/library.hpp"
+#include "backend/cuda/products.hpp"
+#include "backend/cuda/recordings.hpp"
+#include "backend/cuda/staging.hpp"
+
+namespace fastbp::cuda {
+namespace {
+
+constexpr Shape one_thread{dim3(1), dim3(1)};
+
+// The stream, the scratch, and the event by which the stream and the caller's follow each other. Made first and
+// released last.
+struct OwnQueue : Queue {
+    cudaEvent_t reached = nullptr;
+
+    OwnQueue() {
+        failure.note(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+        failure.note(cudaEventCreateWithFlags(&reached, cudaEventDisableTiming), "making an event");
+        void* memory = nullptr;
+        failure.note(cudaMalloc(&memory, scratch_size * sizeof(double)), "allocating memory on the device");
+        scratch = static_cast<double*>(memory);
+    }
+    ~OwnQueue() {
+        if (stream != nullptr) cudaStreamSynchronize(stream);
+        cudaFree(scratch);
+        if (reached != nullptr) cudaEventDestroy(reached);
+        if (stream != nullptr) cudaStreamDestroy(stream);
+    }
+
+    // What is enqueued on `after` from now on waits for what is on `before`.
+    void follow(cudaStream_t before, cudaStream_t after) noexcept {
+        failure.note(cudaEventRecord(reached, before), "marking a place in a stream");
+        failure.note(cudaStreamWaitEvent(after, reached, 0), "waiting for another stream");
+    }
+};
+
+template <class Real>
+class Cuda final : public Backend<Real> {
+  public:
+    using typename Backend<Real>::In;
+    using typename Backend<Real>::Out;
+    using typename Backend<Real>::VectorIn;
+    using typename Backend<Real>::VectorOut;
+    using typename Backend<Real>::Partials;
+    using typename Backend<Real>::G;
+    using Loss = LossFunction<Real>;
+
+    Cuda(int ordinal, const BackendOptions& options, const Library& library)
+        : ordinal_(ordinal), products_(library, options, queue_), staging_(queue_), recordings_(queue_) {}
+
+    // ---- memory and order -------------------------------------------------------------------------------------
+    void* allocate(std::size_t bytes) noexcept override {
+        const std::lock_guard lock(one_call_);
+        const OnDevice here(ordinal_, queue_.failure);
+        void* memory = nullptr;
+        queue_.failure.note(cudaMalloc(&memory, bytes), "allocating memory on the device");
+        return memory;
+    }
+    void release(void* memory) noexcept override {
+        const std::lock_guard lock(one_call_);
+        const OnDevice here(ordinal_, queue_.failure);
+        queue_.failure.note(cudaFree(memory), "releasing memory of the device");
+    }
+    void upload(const void* from, void* to, std::size_t bytes) noexcept override {
+        if (bytes <= FewBytes::most) {
+            FewBytes few;
+            std::memcpy(few.of, from, bytes);
+            return queue_.launch(write_bytes, {dim3(1), dim3(block_size)}, few, static_cast<unsigned char*>(to),
+                                 unsigned(bytes));
+        }
+        exchange(from, to, bytes, cudaMemcpyHostToDevice);
+    }
+    void download(const void* from, void* to, std::size_t bytes) noexcept override {
+        exchange(from, to, bytes, cudaMemcpyDeviceToHost);
+    }
+    bool asynchronous() const noexcept override { return true; }
+    bool keeps_rows_compressed() const noexcept override { return false; }
+
+    // A call within a call of the same thread, from a function of the caller's, is a part of it.
+    void begin_call(void* stream) noexcept override {
+        one_call_.lock();
+        if (depth_++ > 0) return;
+        queue_.failure.clear();
+        here_.emplace(ordinal_, queue_.failure);
+        caller_ = static_cast<cudaStream_t>(stream);
+        queue_.follow(caller_, queue_.stream);
+    }
+    void end_call() noexcept override {
+        if (--depth_ == 0) {
+            queue_.follow(queue_.stream, caller_);
+            here_.reset();
+        }
+        one_call_.unlock();
+    }
+    const char* failure() const noexcept override { return queue_.failure.text(); }
+    void synchronize() noexcept override {
+        queue_.failure.note(cudaStreamSynchronize(queue_.stream), "waiting for the device");
+    }
+    void replay(Step& step) noexcept override { recordings_.replay(step); }
+    void forget(Step& step) noexcept override { recordings_.forget(step); }
+    const char* name() const noexcept override { return "cuda"; }
+
+    void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override { load(source, rows, tile); }
+    void load_weights(const RowSource& source, RowRange rows, Matrix<double> tile) noexcept override {
+        load(source, rows, tile);
+    }
+    void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
+        load(source, rows, Matrix<std::int32_t>{tile.data, tile.size, 1, 1, 1});
+    }
+    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept override {
+        if (source.on_device)
+            cuda::load_csr(queue_, source, rows, tile);
+        else
+            staging_.load_csr(source, rows, tile);
+    }
+
+    // ---- primitives -------------------------------------------------------------------------------------------
+    void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
+        if (has_numbers(c)) products_.gemm(alpha, a, b, beta, c);
+    }
+    void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
+        if (!c.empty()) queue_.launch(sparse_gemm_rows<Real>, over_elements(c), a, b, known(alpha, beta), c);
+    }
+    void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
+        if (!c.empty()) transposed_product(a, b, known(alpha, beta), c);
+    }
+    void activate(G g, VectorIn b, Out s, Out x) noexcept override {
+        if (!x.empty()) cuda::activate(queue_, g, b, s, x);
+    }
+    void multiply_by_derivative(G g, In s, In x, Out delta) noexcept override {
+        if (!delta.empty() && g.kind != Activation::identity) times_derivative<Real>(queue_, g, s, x, delta, delta);
+    }
+    void output_delta(const Loss& loss, G g, In s, In x, const Target<Real>& y, Out delta,
+                      LossSlots slots) noexcept override {
+        if (!x.empty()) cuda::output_delta(queue_, loss, g, s, x, y, delta, slots);
+    }
+    void drop(const Dropout& dropout, In from, Out to) noexcept override {
+        if (!to.empty()) queue_.launch(drop_elements<Real>, over_elements(to), dropout, from, to);
+    }
+    void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept override {
+        if (!x_dot.empty()) times_derivative(queue_, g, s, x, s_dot, x_dot);
+    }
+    void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept override {
+        if (!delta_dot.empty()) cuda::derivative_tangent(queue_, g, s, x, s_dot, u, delta_dot);
+    }
+    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
+                              Out delta_dot) noexcept override {
+        if (!delta_dot.empty()) cuda::output_delta_tangent(queue_, loss, g, s, x, y, s_dot, delta_dot);
+    }
+    void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {
+        if (!b.empty()) cuda::column_sums(queue_, known(alpha, beta), delta, b);
+    }
+    void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept override {
+        if (!squares.empty()) cuda::gradient_squares(queue_, x, delta, accumulate, squares);
+    }
+    void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
+                       Vector<double> norm, Vector<double> factor) noexcept override {
+        if (!squares.empty())
+            queue_.launch(example_norm_elements, over_numbers(squares.size), squares, c, scale, limit, norm, factor);
+    }
+    void scale_rows(Vector<const double> factor, Out m) noexcept override {
+        if (!m.empty()) queue_.launch(scale_row_elements<Real>, over_elements(m), factor, m);
+    }
+    void copy(In from, Out to) noexcept override {
+        straighten(to, from);
+        if (!to.empty()) queue_.launch(copy_elements<Real>, over_elements(to), from, to);
+    }
+    void add(In from, Out to) noexcept override {
+        straighten(to, from);
+        if (!to.empty()) queue_.launch(add_elements<Real>, over_elements(to), from, to);
+    }
+    void reduce(Partials partials, Real beta, VectorOut out) noexcept override {
+        if (!out.empty())
+            queue_.launch(reduce_elements<Real>, over_numbers(out.size), PartialPointers<Real>(partials), beta, out);
+    }
+    void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
+        if (!grad.empty()) queue_.launch(penalty_elements<Real>, over_numbers(grad.size), Real(l2), Real(l1), w, grad);
+    }
+    void sum_of_squares(VectorIn w, double* out) noexcept override { sum_of<true>(queue_, w, out); }
+    void sum_of_magnitudes(VectorIn w, double* out) noexcept override { sum_of<false>(queue_, w, out); }
+    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
+        queue_.launch(one_clip_factor, one_thread, squares, limit, factor);
+    }
+    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
+        queue_.launch(note_one_loss, one_thread, loss, ledger, now);
+    }
+    void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
+                std::span<const VectorOut> moments) noexcept override {
+        if (!params.empty()) cuda::update(queue_, rule, now, gradient, params, moments);
+    }
+
+    // ---- the lecture's equations ------------------------------------------------------------------------------
+    // (1)(2): bias and relu in the product, where nothing needs s from before them.
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+                         const LayerValues<Real>& out) noexcept override {
+        const bool relu = layer.g.kind == Activation::relu;
+        const bool ends_in_s = out.s.data == out.x.data || out.dropout.active();
+        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && in.csr == nullptr && has_numbers(out.s) &&
+            products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
+            if (out.dropout.active()) drop(out.dropout, out.s, out.x);
+        } else {
+            Backend<Real>::affine_activate(layer, in, out);
+        }
+    }
+
+    // (5)(6): the blends lie on the device.
+    void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept override {
+        if (in.csr != nullptr && !sink.w.empty())
+            transposed_product(*in.csr, delta, {{}, sink.blend_w}, sink.w);
+        else if (has_numbers(sink.w))
+            products_.gemm_blended(in.dense.transposed(), delta, sink.blend_w, sink.w);
+        if (!sink.b.empty()) cuda::column_sums(queue_, {{}, sink.blend_b}, delta, sink.b);
+    }
+
+    // (5)(6) and the step: all rows at once, for launches cost more than what a cache keeps.
+    void step_layer(const Input<Real>& in, In delta, const LayerSink<Real>& sink,
+                    const LayerStep<Real>& step) noexcept override {
+        accumulate_gradients(in, delta, sink);
+        const auto flat = [](Matrix<Real> m) { return VectorOut{m.data, m.rows * m.cols}; };
+        const std::size_t moments = std::size_t(moment_count(*step.rule));
+        const VectorIn of_w = flat(sink.w), of_b = sink.b;
+        if (step.l2 != 0 || step.l1 != 0) add_penalty(step.l2, step.l1, flat(step.w), flat(sink.w));
+        VectorOut kept_of_w[most_moments];
+        for (std::size_t k = 0; k < moments; ++k) kept_of_w[k] = flat(step.moments_of_w[k]);
+        update(*step.rule, step.now, {&of_w, 1}, flat(step.w), {kept_of_w, moments});
+        update(*step.rule, step.now, {&of_b, 1}, step.b, {step.moments_of_b, moments});
+    }
+
+  private:
+    static bool has_numbers(Out m) { return !m.empty() && m.rows > 0 && m.cols > 0; }
+    static BlendArgument<Real> known(Real alpha, Real beta) { return {{alpha, beta}}; }
+
+    void transposed_product(const Csr<Real>& a, In b, BlendArgument<Real> blend, Out c) noexcept {
+        queue_.launch(sparse_gemm_transposed_columns<Real>, over_numbers(c.cols), a, b, blend, c);
+    }
+    template <class To>
+    void load(const RowSource& source, RowRange rows, Matrix<To> tile) noexcept {
+        if (tile.empty()) return;
+        if (source.on_device)
+            cuda::load_rows(queue_, source, rows, tile);
+        else
+            staging_.load_rows(source, rows, tile);
+    }
+    void exchange(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) noexcept {
+        queue_.met_host = true;
+        queue_.failure.note(cudaMemcpyAsync(to, from, bytes, kind, queue_.stream), "copying");
+        synchronize();
+    }
+
+    const int ordinal_;
+    OwnQueue queue_;
+    Products<Real> products_;
+    Staging staging_;
+    Recordings recordings_;
+
+    std::recursive_mutex one_call_;
+    int depth_ = 0;
+    cudaStream_t caller_ = nullptr;
+    std::optional<OnDevice> here_;
+};
+
+}  // namespace
+
+template <class Real>
+std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options) {
+    Failure failure;
+    const OnDevice here(ordinal, failure);
+    auto backend = std::make_unique<Cuda<Real>>(ordinal, options, *library());
+    if (failure.noted() || backend->failure() != nullptr) return nullptr;
+    return backend;
+}
+
+template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&);
+template std::unique_ptr<Backend<double>> make_cuda_backend(int, const BackendOptions&);
+
+}  // namespace fastbp::cuda

@@ -1,0 +1,17 @@
+// The backend of NVIDIA's GPUs: kernels of its own and cuBLASLt, in the order of the calls on a stream of its own.
+#pragma once
+
+#include <memory>
+
+#include "seam/backend.hpp"
+
+namespace fastbp::cuda {
+
+// On the GPU with this number; nullptr where it has no memory for it. cuBLASLt is there: library() is not null.
+template <class Real>
+std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options);
+
+extern template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&);
+extern template std::unique_ptr<Backend<double>> make_cuda_backend(int, const BackendOptions&);
+
+}  // namespace fastbp::cuda

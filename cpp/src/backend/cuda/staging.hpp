@@ -1,0 +1,39 @@
+// The way of a caller's rows from the process's memory into tiles on the device.
+#pragma once
+
+#include "backend/cuda/runtime.hpp"
+
+namespace fastbp::cuda {
+
+// Pinned memory that rows are gathered into and copied from while the next ones are gathered: buffers in turn, each
+// filled again when its copy is done.
+class Staging {
+  public:
+    explicit Staging(Queue& queue) noexcept;
+    ~Staging();
+    Staging(const Staging&) = delete;
+    Staging& operator=(const Staging&) = delete;
+
+    // tile(i, j) = source row rows[i], column j, as load_rows has it; dense or compressed.
+    template <class To>
+    void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) noexcept;
+    template <class Real>
+    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept;
+
+  private:
+    static constexpr int buffers = 4;
+    static constexpr std::size_t buffer_bytes = std::size_t(1) << 20;
+
+    void* next_buffer() noexcept;
+    template <class To>
+    void send(Matrix<To> filled, Matrix<To> tile) noexcept;
+    template <class To, class Next>
+    void send_list(To* list, Index count, Next next) noexcept;
+
+    Queue& queue_;
+    std::byte* memory_ = nullptr;
+    cudaEvent_t copied_[buffers] = {};
+    int turn_ = 0;
+};
+
+}  // namespace fastbp::cuda
