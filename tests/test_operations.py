@@ -236,11 +236,12 @@ def test_output_delta_tangent_is_a_derivative(seam, loss, g):
         close(delta_dot, (delta(h) - delta(-h)) / (2 * h), 1e-7)
 
 
+@pytest.mark.parametrize("size", [1, 1e-30, 1e30])  # beyond what squares in float32 can hold
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 600)])
-def test_norms_of_examples(ops, shape):
+def test_norms_of_examples(ops, shape, size):
     on, dtype, _, _ = ops
     rng = np.random.default_rng(8)
-    x, delta = numbers(rng, dtype, *shape), numbers(rng, dtype, shape[0], 5)
+    x, delta = numbers(rng, dtype, *shape) * dtype(size), numbers(rng, dtype, shape[0], 5) * dtype(size)
     with_one, exact = np.hstack([x, np.ones((shape[0], 1))]).astype(float), delta.astype(float)
     norms = np.linalg.norm(with_one[:, :, None] * exact[:, None, :], axis=(1, 2))  # Frobenius, of the outer products
     for form in forms(x):  # an input may lie in any way
