@@ -14,7 +14,7 @@ PRODUCTS += [(9, 130, 40), (193, 129, 67), (40, 300, 100), (1, 64, 48), (16, 3, 
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 16), (33, 17), (64, 70)]
 
 
-@pytest.fixture(params=[(d, t) for d in ("plain", "cpu") for t in TYPES], ids="-".join)
+@pytest.fixture(params=[(d, t) for d in ("plain", "cpu", "cuda") for t in TYPES], ids="-".join)
 def ops(request, seam):
     device, bits = request.param
     operations = getattr(seam, f"Operations{bits}")(device)

@@ -10,8 +10,6 @@ using namespace cuda_emulation;
 
 namespace {
 
-constexpr int version = 13000;
-
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int device_of_thread = 0;
 
@@ -176,12 +174,12 @@ cudaError_t cudaDeviceGetPCIBusId(char* id, int size, int device) {
 }
 
 cudaError_t cudaDriverGetVersion(int* made_for) {
-    *made_for = devices() == "driver" ? 0 : version;
+    *made_for = devices() == "driver" ? 0 : CUDART_VERSION;
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int* made_for) {
-    *made_for = version;
+    *made_for = CUDART_VERSION;
     return cudaSuccess;
 }
 

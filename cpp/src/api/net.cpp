@@ -56,12 +56,12 @@ void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_r
     check_rows(model, data);
     const Call<Real> call(*on_);
     const HostTargets host(*on_, data);
-    check_targets(model, host.data, results.sum != 0);
+    check_targets(model, host.data(), results.sum != 0);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
-    job.scale = results.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights.rows(), job.rows);
+    job.scale = results.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights(), job.rows);
     seed_by_loss(job, data);
-    if (job.seed == Seed::function) job.weights = host.weights.rows();
+    if (job.seed == Seed::function) job.weights = host.weights();
     LayerList<Real> layers = wanted_values(results, job.rows.count);
     job.kept = layers.span();
     ask_for(job, results);
@@ -115,8 +115,8 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
         job.cotangent = row_source(t.cotangent);
     } else if (job.backward()) {
         const HostTargets host(*on_, data);
-        check_targets(model, host.data, t.sum != 0);
-        job.scale = t.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights.rows(), job.rows);
+        check_targets(model, host.data(), t.sum != 0);
+        job.scale = t.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights(), job.rows);
         seed_by_loss(job, data);
     }
     run(job, [](const Plan&, const Crew<Real>&) {});

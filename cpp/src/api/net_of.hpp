@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 #include <memory_resource>
+#include <optional>
 #include <span>
 
 #include "api/checks.hpp"
@@ -73,23 +74,32 @@ class NetOf final : public fastbp_net {
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override;
 
   private:
-    // y and the weights where the process can read them, and the call's data with these in their places.
-    struct HostTargets {
-        HostTargets(Backend<Real>& on, const fastbp_data& given)
-            : y(on, row_source(given.y)), weights(on, row_source(given.sample_weight)), data(given) {
-            show(y, data.y);
-            show(weights, data.sample_weight);
+    // A call's data with y and the weights where the process can read them.
+    class HostTargets {
+      public:
+        HostTargets(Backend<Real>& on, const fastbp_data& given) : data_(&given) {
+            if (given.y.on_device == 0 && given.sample_weight.on_device == 0) return;
+            y_.emplace(on, row_source(given.y));
+            weights_.emplace(on, row_source(given.sample_weight));
+            copy_ = given;
+            show(*y_, copy_.y);
+            show(*weights_, copy_.sample_weight);
+            data_ = &copy_;
         }
         HostTargets(const HostTargets&) = delete;
 
-        const HostRows<Real> y, weights;
-        fastbp_data data;
+        const fastbp_data& data() const { return *data_; }
+        RowSource weights() const { return row_source(data_->sample_weight); }
 
       private:
         static void show(const HostRows<Real>& rows, fastbp_array& array) {
             array.data = const_cast<std::byte*>(rows.rows().data);
             array.on_device = rows.rows().on_device;
         }
+
+        std::optional<HostRows<Real>> y_, weights_;
+        fastbp_data copy_;
+        const fastbp_data* data_;
     };
 
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;

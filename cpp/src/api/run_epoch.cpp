@@ -11,7 +11,7 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     check_rows(model, data);
     const Call<Real> call(*on_);
     const HostTargets host(*on_, data);
-    check_targets(model, host.data, false);
+    check_targets(model, host.data(), false);
     if (epoch.batch_size < 1)
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
     Poll poll(data.poll, data.poll_context);
@@ -40,7 +40,7 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     state.hook_context = epoch.hook_context;
     state.plan = plan_for(job, state.batch_size);
     const Stop stopped =
-        on_->asynchronous() ? run_enqueued(params, job, host.weights.rows(), state) : run_by_team(params, job, state);
+        on_->asynchronous() ? run_enqueued(params, job, host.weights(), state) : run_by_team(params, job, state);
     epoch.step = state.step;
     epoch.loss_sum = state.loss_sum;
     epoch.weight_sum = state.weight_sum;

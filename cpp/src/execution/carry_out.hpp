@@ -38,6 +38,15 @@ Cooperative<Real> together(Backend<Real>& on, const Member& member, const Plan& 
     return Cooperative<Real>(on, member.barrier, member.index, plan, crew.shared_sums(plan));
 }
 
+// body(backend), with one that shares elementwise work over parameters among the team; or with `on` itself, where that
+// shares out its operations.
+template <class Real, class Body>
+auto among_team(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, Body body) {
+    if (on.asynchronous()) return body(on);
+    Cooperative<Real> shared = together(on, member, plan, crew);
+    return body(static_cast<Backend<Real>&>(shared));
+}
+
 // A call that needs a gradient beside the job's: where groups leave their sums, they leave those.
 inline int extra_gradients(const Plan& plan) { return plan.partial_gradients() == 0 ? 1 : 0; }
 

@@ -67,8 +67,9 @@ class Steps {
     }
 
     double penalties(const Plan& plan) {
-        Cooperative<Real> shared = together(on_, member_, plan, crew_);
-        return penalty<Real>(shared, l2_, l1_, model_, crew_.workspace(member_.index).live(), params_);
+        return among_team(on_, member_, plan, crew_, [&](Backend<Real>& shared) {
+            return penalty(shared, l2_, l1_, model_, crew_.workspace(member_.index).live(), params_);
+        });
     }
 
     // Nobody but the step itself needs the gradient, which one tile of one group writes; and the loss is known before.
@@ -105,7 +106,12 @@ class Steps {
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss = known_loss(plan);  // before the last meeting: after it the next step begins to sum
-        Cooperative<Real> shared = together(on_, member_, plan, crew_);
+        const bool made = among_team(on_, member_, plan, crew_,
+                                     [&](Backend<Real>& shared) { return update_parameters(shared, plan); });
+        return made ? std::optional<double>(loss) : std::nullopt;
+    }
+
+    bool update_parameters(Backend<Real>& shared, const Plan& plan) {
         const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad);
         auto gradient = crew_.partials(0, partials);
@@ -113,17 +119,17 @@ class Steps {
             const int place = plan.partial_gradients();  // behind the groups' own
             const Vector<Real> sum = crew_.gradient(place);
             if (partials > 1) shared.reduce(gradient, 0, sum);
-            if (!finish_gradient(shared, sum)) return std::nullopt;
+            if (!finish_gradient(shared, sum)) return false;
             gradient = crew_.partials(place, 1);
         }
         const StepScalars* now = &crew_.workspace(member_.index).live().now;
         shared.update(epoch_.rule, now, gradient, {params_, model_.parameter_count}, epoch_.moments);
         shared.meet();
-        return loss;
+        return true;
     }
 
     // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
-    bool finish_gradient(Cooperative<Real>& shared, Vector<Real> grad) {
+    bool finish_gradient(Backend<Real>& shared, Vector<Real> grad) {
         if (epoch_.grad_hook != nullptr) {
             shared.meet();
             if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
