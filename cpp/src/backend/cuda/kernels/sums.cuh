@@ -173,7 +173,7 @@ struct PartialPointers {
 
 template <class Real>
 __global__ void reduce_elements(PartialPointers<Real> partials, Real beta, Vector<Real> out) {
-    each_number(out.size, [=](Index i) { out[i] = kept(beta, out[i]) + partials.sum(i); });
+    each_number(out.size, [&](Index i) { out[i] = kept(beta, out[i]) + partials.sum(i); });
 }
 
 }  // namespace fastbp::cuda
