@@ -1,7 +1,8 @@
 // Threads run until they wait. Who waits for the block goes on when all of its threads have come to the same line; who
 // waits for its warp, when its 32 lanes have. Anything else ends the program with what happened: on a device it would
-// hang or, worse, seem to work. Every second block runs its threads backwards, so that a kernel without a barrier
-// that it needs gives other numbers in one of them.
+// hang or, worse, seem to work. From block to block the order changes, so that a kernel without a barrier that it needs
+// gives wrong numbers in one of them: threads begin from the first or from the last, and of those that may go on, who
+// waited longest does, or who waited least, which holds the others back as far as barriers let it.
 #include "grid.hpp"
 
 #include <cstdio>
@@ -20,6 +21,10 @@ dim3 blockDim, gridDim;
 namespace cuda_emulation {
 
 namespace {
+
+struct Order {
+    bool backwards, last_first;
+};
 
 constexpr int lanes_per_warp = 32;
 constexpr unsigned all_lanes = 0xffffffffU;
@@ -43,7 +48,7 @@ struct Warp {
 
 class Block {
   public:
-    void run(const std::function<void()>& thread, int size, bool backwards);
+    void run(const std::function<void()>& thread, int size, Order order);
     int current() const { return current_; }
     void wait_for_block(Place at);
     int wait_for_warp(WarpOperation operation, unsigned mask, std::uint64_t value, Place at);
@@ -57,6 +62,7 @@ class Block {
     void leave(Fiber& mine);
     void go_on_as(int thread);
     Fiber& idle_fiber();
+    Fiber& next_fiber();
     void release(int first, int last);
     [[noreturn]] void complain(int thread, Place at, const char* what) const;
     [[noreturn]] void complain_of_waiting() const;
@@ -66,7 +72,7 @@ class Block {
     std::vector<Warp> warps_;
     std::deque<int> ready_;
     int size_ = 0, begun_ = 0, ended_ = 0, at_barrier_ = 0, current_ = 0;
-    bool backwards_ = false;
+    Order order_{};
     Place barrier_;
 
     Fiber home_;
@@ -78,10 +84,10 @@ class Block {
 Block block;
 std::mutex one_launch;
 
-void Block::run(const std::function<void()>& thread, int size, bool backwards) {
+void Block::run(const std::function<void()>& thread, int size, Order order) {
     body_ = &thread;
     size_ = size;
-    backwards_ = backwards;
+    order_ = order;
     begun_ = ended_ = at_barrier_ = 0;
     threads_.assign(std::size_t(size), {});
     warps_.assign(std::size_t((size + lanes_per_warp - 1) / lanes_per_warp), {});
@@ -120,7 +126,7 @@ void Block::go_on_as(int thread) {
 
 bool Block::begin_next() {
     if (begun_ == size_) return false;
-    go_on_as(backwards_ ? size_ - 1 - begun_ : begun_);
+    go_on_as(order_.backwards ? size_ - 1 - begun_ : begun_);
     threads_[std::size_t(current_)].on = running_;
     ++begun_;
     return true;
@@ -141,10 +147,14 @@ void Block::leave(Fiber& mine) {
         if (ended_ < size_) complain_of_waiting();
         return mine.change_to(home_);
     }
-    const int next = ready_.front();
-    ready_.pop_front();
-    running_ = threads_[std::size_t(next)].on;
+    running_ = &next_fiber();
     mine.change_to(*running_);
+}
+
+Fiber& Block::next_fiber() {
+    const int next = order_.last_first ? ready_.back() : ready_.front();
+    order_.last_first ? ready_.pop_back() : ready_.pop_front();
+    return *threads_[std::size_t(next)].on;
 }
 
 // The thread waits: one that may go on does, or the next one begins.
@@ -152,8 +162,7 @@ void Block::give_way() {
     const int me = current_;
     Fiber& mine = *running_;
     if (!ready_.empty()) {
-        running_ = threads_[std::size_t(ready_.front())].on;
-        ready_.pop_front();
+        running_ = &next_fiber();
     } else if (begun_ < size_) {
         running_ = &idle_fiber();
     } else {
@@ -164,7 +173,8 @@ void Block::give_way() {
 }
 
 void Block::release(int first, int last) {
-    for (int t = first; t < last; ++t) {
+    for (int k = first; k < last; ++k) {
+        const int t = order_.backwards ? last - 1 - (k - first) : k;
         if (t == current_) continue;
         threads_[std::size_t(t)].state = State::ready;
         ready_.push_back(t);
@@ -233,13 +243,13 @@ void run(const Launch& launch) {
     gridDim = launch.grid;
     blockDim = launch.block;
     const int threads = int(launch.block.x * launch.block.y * launch.block.z);
-    bool backwards = false;
+    static unsigned blocks = 0;  // so far
     for (unsigned z = 0; z < launch.grid.z; ++z)
         for (unsigned y = 0; y < launch.grid.y; ++y)
             for (unsigned x = 0; x < launch.grid.x; ++x) {
                 blockIdx = {x, y, z};
-                block.run(launch.thread, threads, backwards);
-                backwards = !backwards;
+                block.run(launch.thread, threads, {blocks % 2 == 1, blocks / 2 % 2 == 1});
+                ++blocks;
             }
 }
 
