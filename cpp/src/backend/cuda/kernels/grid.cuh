@@ -8,7 +8,7 @@ namespace fastbp::cuda {
 
 constexpr int warp_size = 32, warps_per_block = 8, block_size = warp_size * warps_per_block;
 constexpr unsigned whole_warp = 0xffffffffU;
-constexpr Index most_blocks = 2048;  // that run at a time on a large device
+constexpr Index most_blocks = 1024;  // about as many as run at a time on a large device
 
 constexpr Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
 constexpr Index between(Index low, Index n, Index high) { return n < low ? low : n > high ? high : n; }
@@ -72,6 +72,25 @@ __device__ inline void each_element(Index rows, Index cols, Body body) {
     const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
     for (Index r = Index(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += down)
         for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols; j += across) body(r, j);
+}
+
+// Calls finish(r, j, load(r, j)) for every element. Of a thread's next elements all are asked for before the first is
+// finished, since memory answers late.
+template <class Load, class Finish>
+__device__ inline void each_element(Index rows, Index cols, Load load, Finish finish) {
+    constexpr int at_a_time = 4;
+    const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
+    const Index next_row = rows > 1 ? down : 0, next_col = rows > 1 ? 0 : across;
+    for (Index r = Index(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += down + (at_a_time - 1) * next_row)
+        for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols;
+             j += across + (at_a_time - 1) * next_col) {
+            decltype(load(r, j)) loaded[at_a_time];
+            const auto within = [=](int k) { return r + k * next_row < rows && j + k * next_col < cols; };
+            for (int k = 0; k < at_a_time; ++k)
+                if (within(k)) loaded[k] = load(r + k * next_row, j + k * next_col);
+            for (int k = 0; k < at_a_time; ++k)
+                if (within(k)) finish(r + k * next_row, j + k * next_col, loaded[k]);
+        }
 }
 
 // Calls body(r) in all lanes of a warp.

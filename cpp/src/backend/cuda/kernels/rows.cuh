@@ -13,9 +13,12 @@ __device__ inline To number_at(const std::byte* at) {
 
 template <class From, class To>
 __global__ void gather_rows(RowSource source, RowRange rows, Matrix<To> tile) {
-    each_element(tile.rows, tile.cols, [=](Index i, Index j) {
-        tile(i, j) = number_at<From, To>(source.data + rows[i] * source.row_stride + j * source.col_stride);
-    });
+    each_element(
+        tile.rows, tile.cols,
+        [=](Index i, Index j) {
+            return number_at<From, To>(source.data + rows[i] * source.row_stride + j * source.col_stride);
+        },
+        [=](Index i, Index j, To value) { tile(i, j) = value; });
 }
 
 // ---- compressed rows -----------------------------------------------------------------------------------------
