@@ -46,6 +46,10 @@ class Net:
         self, params: Parameters, X: Any, kept: Array, cotangent: Any, wants_grad: bool = ...,
         wants_input_grad: bool = ...,
     ) -> tuple[Any, Any]: ...
+    def forward_at(self, params: Sequence[int], X: int, n: int, out: int, kept: int) -> None: ...
+    def pull_back_at(
+        self, params: Sequence[int], X: int, n: int, kept: int, cotangent: int, grads: Sequence[int], input_grad: int
+    ) -> None: ...
     def push_forward(
         self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
         loss_function: LossFunction,

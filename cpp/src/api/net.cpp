@@ -9,6 +9,7 @@
 #include "api/checks.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/carry_out.hpp"
+#include "execution/partials.hpp"
 #include "execution/penalty.hpp"
 #include "execution/thread_pool.hpp"
 #include "execution/threads.hpp"
@@ -121,7 +122,7 @@ class NetOf final : public fastbp_net {
         job.x_dot = row_source(t.x_dot);
         if (t.output_dot != nullptr)
             job.output_dot = dense(static_cast<Real*>(t.output_dot), job.rows.count, model.outputs());
-        job.grad = static_cast<Real*>(t.grad_dot);
+        job.grad = {static_cast<Real*>(t.grad_dot)};
         if (t.input_grad_dot != nullptr)
             job.input_grad = dense(static_cast<Real*>(t.input_grad_dot), job.rows.count, model.inputs());
         job.along = !job.backward() ? Along::forward : t.gauss_newton != 0 ? Along::gauss_newton : Along::gradient;
@@ -135,8 +136,8 @@ class NetOf final : public fastbp_net {
         }
         run(job);
         // The Hessian of the penalties: l2 on the weights, and nothing of l1.
-        if (job.grad != nullptr && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
-            add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad);
+        if (job.grad.wanted() && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
+            add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad.flat);
     }
 
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override {
@@ -208,7 +209,8 @@ class NetOf final : public fastbp_net {
     }
 
     void ask_for(Job<Real>& job, const fastbp_results& results) const {
-        job.grad = static_cast<Real*>(results.grad);
+        job.grad = {static_cast<Real*>(results.grad), results.grad == nullptr ? results.weight_grads : nullptr,
+                    results.grad == nullptr ? results.bias_grads : nullptr};
         job.accumulate = results.accumulate != 0;
         job.example_loss = results.example_loss;
         job.example_grad_norm = results.example_grad_norm;
@@ -276,15 +278,15 @@ class NetOf final : public fastbp_net {
     // failed call leaves the caller's as it was.
     double run(Job<Real> job) const {
         const Plan plan = plan_for(job, job.rows.count);
-        const bool careful = job.seed == Seed::function && job.grad != nullptr;
+        const bool careful = job.seed == Seed::function && job.grad.wanted();
         const int team = team_for(plan, job);
         const auto crew = free_.borrow(*on_, model, plan,
                                        {team, careful ? extra_gradients(plan) : 0, job.along != Along::nothing,
                                         !job.x_dot.empty(), job.kept_per_row});
-        Real* const grad = job.grad;
-        const Real beta = job.accumulate ? Real(1) : Real(0);
+        const Gradient<Real> grad = job.grad;
+        const bool accumulate = job.accumulate;
         if (careful) {
-            job.grad = (*crew).gradient(0).data;
+            job.grad = {(*crew).gradient(0).data};
             job.accumulate = false;
             job.leave_partials = true;
         }
@@ -293,9 +295,11 @@ class NetOf final : public fastbp_net {
             static_cast<void>(carry_out(*on_, member, plan, *crew, job));
         });
         throw_if_stopped(*crew);
-        if (careful)
-            on_->reduce((*crew).partials(0, std::max(plan.partial_gradients(), 1)), beta,
-                        {grad, model.parameter_count});
+        if (careful) {
+            Barrier alone(1);
+            add_partials<Real>(*on_, {0, alone}, model, (*crew).partials(0, std::max(plan.partial_gradients(), 1)),
+                               accumulate, grad);
+        }
         return total_loss(plan, *crew);
     }
 

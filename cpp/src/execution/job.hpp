@@ -63,7 +63,7 @@ struct Job {
 
     // Where the gradient goes: overwritten or accumulated; or blended into the parameters themselves, which takes one
     // tile.
-    Real* grad = nullptr;
+    Gradient<Real> grad;
     bool accumulate = false;
     bool into_parameters = false;
     std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
@@ -79,7 +79,7 @@ struct Job {
     Poll* poll = nullptr;
 
     bool backward() const {
-        return grad != nullptr || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
+        return grad.wanted() || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
     }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }

@@ -99,8 +99,8 @@ class Workspace {
     Network<Real> network(const Parameters<Real>& params);
     // The same for a direction in parameters.
     Network<Real> direction(const Real* params_dot);
-    // Points a sink at a flat gradient.
-    Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
+    // Points a sink at a gradient.
+    Sink<Real> sink(const Gradient<Real>& grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
     // The layers' steps on flat parameters and moments.
     std::span<const LayerStep<Real>> steps(const StepRule& rule, double l2, double l1, Real* params,

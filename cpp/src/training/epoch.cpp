@@ -62,7 +62,7 @@ class Steps {
         auto& slots = crew_.workspace(member_.index).slots();
         slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + l2_))};
         slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
-        job_.grad = params_;
+        job_.grad = {params_};
         job_.into_parameters = true;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         return member_.first() ? total_loss(plan, crew_) : 0;
@@ -77,7 +77,7 @@ class Steps {
     std::optional<double> layered_step(const Plan& plan, double lr, Index step) {
         Workspace<Real>& workspace = crew_.workspace(member_.index);
         workspace.slots().now = {lr, step};
-        job_.grad = crew_.gradient(0).data;
+        job_.grad = {crew_.gradient(0).data};
         job_.into_parameters = false;
         job_.steps = workspace.steps(epoch_.rule, l2_, l1_, params_, epoch_.moments);
         const bool done = carry_out(on_, member_, plan, crew_, job_);
@@ -87,13 +87,13 @@ class Steps {
     }
 
     std::optional<double> separate_step(const Plan& plan, double lr, Index step) {
-        job_.grad = crew_.gradient(0).data;
+        job_.grad = {crew_.gradient(0).data};
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss = total_loss(plan, crew_);  // before the last meeting: after it the next step begins to sum
         Cooperative<Real> shared = together(on_, member_, plan, crew_);
         const int partials = std::max(plan.partial_gradients(), 1);
-        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad);
+        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad.flat);
         auto gradient = crew_.partials(0, partials);
         if (epoch_.needs_gradient()) {
             const int place = plan.partial_gradients();  // behind the groups' own

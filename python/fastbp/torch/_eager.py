@@ -13,8 +13,7 @@ from torch.autograd import forward_ad
 
 from . import _operators
 from ._derivatives import Forward, PullBack
-from ._nets import core_of
-from ._operators import array, parts
+from ._passes import run_forward, run_pull_back
 
 PLAIN_TYPES = {Tensor, nn.Parameter}
 
@@ -46,13 +45,11 @@ class Plain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, architecture: str, keep: bool, x: Tensor, *parameters: Tensor) -> Tensor:
-        core, given = core_of(architecture, x.dtype), [array(p) for p in parameters]
-        if not keep:
-            return torch.from_numpy(core.forward(given, array(x), None))
-        out, kept = core.forward_kept(given, array(x))
-        ctx.architecture, ctx.arrays = architecture, given
-        ctx.save_for_backward(x, torch.from_numpy(kept), *parameters)
-        return torch.from_numpy(out)
+        out, kept = run_forward(architecture, x, parameters, keep)
+        if keep:
+            ctx.architecture = architecture
+            ctx.save_for_backward(x, kept, *parameters)
+        return out
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
@@ -62,14 +59,13 @@ class Plain(torch.autograd.Function):
         if torch.is_grad_enabled() or forward_ad.unpack_dual(cotangent).tangent is not None or not _alone(cotangent):
             input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         else:
-            core = core_of(ctx.architecture, x.dtype)
-            grad, rows_grad = core.pull_back(
-                ctx.arrays, array(x), array(kept), array(cotangent), wants_grads, wants_input_grad
+            input_grad, grads = run_pull_back(
+                ctx.architecture, x, cotangent, kept, parameters, wants_grads, wants_input_grad
             )
-            input_grad = torch.from_numpy(rows_grad) if wants_input_grad else None
-            grads = parts(grad, ctx.architecture) if wants_grads else []
         return None, None, input_grad, *(grads or [None] * len(parameters))
 
 
 def _alone(*tensors: Tensor) -> bool:
-    return not (transforms_are_active() or modes_are_active()) and PLAIN_TYPES.issuperset(map(type, tensors))
+    """Nothing looks on, and the tensors are what their memory says."""
+    plain = PLAIN_TYPES.issuperset(map(type, tensors)) and True not in map(Tensor.is_neg, tensors)
+    return plain and not (transforms_are_active() or modes_are_active())

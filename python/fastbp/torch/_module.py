@@ -162,4 +162,8 @@ class MLP(nn.Module):
 
     def _tensors(self) -> list[Tensor]:
         """w(1), b(1), .. as they are now: replaced, parametrised, or lent by functional_call."""
-        return [tensor for layer in self._modules.values() for tensor in (layer.weight, layer.bias)]
+        found: list[Tensor] = []
+        for layer in self._modules.values():
+            own = layer._parameters  # a parametrised one is not there; as an attribute each takes a search
+            found += (own["weight"], own["bias"]) if len(own) == 2 else (layer.weight, layer.bias)
+        return found

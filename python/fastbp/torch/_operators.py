@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ._nets import core_of, layout_of
+from ._passes import run_forward, run_pull_back
 
 
 def array(tensor: Tensor) -> Any:
@@ -26,11 +27,7 @@ def parts(flat: Any, architecture: str) -> list[Tensor]:
 @torch.library.custom_op("fastbp::forward", mutates_args=(), device_types="cpu")
 def forward(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
     """x(L), and what a pull_back needs, nothing unless `keep`."""
-    core, given = core_of(architecture, x.dtype), [array(p) for p in parameters]
-    if not keep:
-        return torch.from_numpy(core.forward(given, array(x), None)), x.new_empty(0)
-    out, kept = core.forward_kept(given, array(x))
-    return torch.from_numpy(out), torch.from_numpy(kept)
+    return run_forward(architecture, x, parameters, keep)
 
 
 @torch.library.custom_op("fastbp::pull_back", mutates_args=(), device_types="cpu")
@@ -38,10 +35,11 @@ def pull_back(
     x: Tensor, cotangent: Tensor, kept: Tensor, parameters: Sequence[Tensor], architecture: str, wants_grads: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients by x and by each parameter, none unless wanted; where nothing was kept after a forward pass."""
-    core, given, rows = core_of(architecture, x.dtype), [array(p) for p in parameters], array(x)
-    memory = array(kept) if kept.numel() else core.forward_kept(given, rows)[1]
-    grad, input_grad = core.pull_back(given, rows, memory, array(cotangent))
-    return torch.from_numpy(input_grad), parts(grad, architecture) if wants_grads else []
+    if kept.numel() == 0:
+        kept = run_forward(architecture, x, parameters, True)[1]
+    input_grad, grads = run_pull_back(architecture, x, cotangent, kept, parameters, wants_grads, True)
+    assert input_grad is not None  # it was wanted
+    return input_grad, grads
 
 
 @torch.library.custom_op("fastbp::push_forward", mutates_args=(), device_types="cpu")
