@@ -11,7 +11,7 @@ from .._arguments import sizes_of
 from .._functions import Huber, Pinball, hidden_activations
 from .._functions import output_activation as output_activation_of
 from ._checks import check_dtype, check_input, check_parameters
-from ._eager import output
+from ._eager import output, short_output
 from ._loss import add_gradients
 from ._nets import describe, functions_of, shapes_of
 
@@ -92,6 +92,9 @@ class MLP(nn.Module):
             If x or the parameters do not fit.
         """
         parameters = self._tensors()
+        out = short_output(self._architecture, x, parameters)
+        if out is not None:
+            return out
         check_parameters(parameters, self._shapes)
         x = check_input("forward", x, parameters[0], self.layer_sizes[0])
         if x.dim() == 2:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ._nets import core_of, layout_of
-from ._passes import run_forward, run_pull_back
+from ._passes import in_order, places_of, run_forward, run_pull_back
 
 
 def array(tensor: Tensor) -> Any:
@@ -21,13 +21,20 @@ def array(tensor: Tensor) -> Any:
 
 def parts(flat: Any, architecture: str) -> list[Tensor]:
     """w(1), b(1), .. of a flat array, each a tensor on its part of the memory."""
-    return [torch.from_numpy(flat[part].reshape(shape)) for part, shape in layout_of(architecture).parts]
+    layout = layout_of(architecture)
+    return [
+        torch.from_numpy(flat[part].reshape(shape)) for part, shape in zip(layout.parts, layout.shapes, strict=True)
+    ]
 
 
 @torch.library.custom_op("fastbp::forward", mutates_args=(), device_types="cpu")
 def forward(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
     """x(L), and what a pull_back needs, nothing unless `keep`."""
-    return run_forward(architecture, x, parameters, keep)
+    x, *given = map(in_order, (x, *parameters))
+    places = places_of(architecture, x, given)
+    if places is None:
+        raise ValueError("x and the parameters do not fit the architecture")
+    return run_forward(architecture, x, places, keep)
 
 
 @torch.library.custom_op("fastbp::pull_back", mutates_args=(), device_types="cpu")
@@ -36,7 +43,8 @@ def pull_back(
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients by x and by each parameter, none unless wanted; where nothing was kept after a forward pass."""
     if kept.numel() == 0:
-        kept = run_forward(architecture, x, parameters, True)[1]
+        _, kept = forward(x, parameters, architecture, True)
+    x, *parameters = map(in_order, (x, *parameters))
     input_grad, grads = run_pull_back(architecture, x, cotangent, kept, parameters, wants_grads, True)
     assert input_grad is not None  # it was wanted
     return input_grad, grads

@@ -5,17 +5,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .. import _core
 from ._nets import core_of, layout_of
 
 
-def run_forward(architecture: str, x: Tensor, parameters: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
+def places_of(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> list[int] | None:
+    """Where rows x and the parameters lie; None where their memory is not what the core reads as it is."""
+    layout = layout_of(architecture)
+    return _core.addresses((x, *parameters), ((x.shape[0], layout.inputs), *layout.shapes), x.dtype)
+
+
+def run_forward(architecture: str, x: Tensor, places: Sequence[int], keep: bool) -> tuple[Tensor, Tensor]:
     """x(L) of rows x, and what `run_pull_back` needs, nothing unless `keep`: equations (1) and (2)."""
-    n, layout = len(x), layout_of(architecture)
+    n, layout, (rows, *given) = x.shape[0], layout_of(architecture), places
     out, kept = x.new_empty(n, layout.outputs), x.new_empty(n * layout.kept_per_row if keep else 0)
-    given, rows = [p.contiguous() for p in parameters], x.contiguous()
-    core_of(architecture, x.dtype).forward_at(
-        [p.data_ptr() for p in given], rows.data_ptr(), n, out.data_ptr(), kept.data_ptr()
-    )
+    core_of(architecture, x.dtype).forward_at(given, rows, n, out.data_ptr(), kept.data_ptr())
     return out, kept
 
 
@@ -24,11 +28,21 @@ def run_pull_back(
     wants_grads: bool, wants_input_grad: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:  # fmt: skip
     """The gradients by x and by the parameters, w(1), b(1), ..: equations (3) to (7)."""
-    given, rows, slopes = [p.contiguous() for p in parameters], x.contiguous(), cotangent.contiguous()
-    grads = [torch.empty_like(p) for p in given] if wants_grads else []
-    input_grad = torch.empty_like(rows) if wants_input_grad else None
+    n, layout, cotangent = x.shape[0], layout_of(architecture), in_order(cotangent)
+    shapes = (n, layout.inputs), (n, layout.outputs), (n * layout.kept_per_row,), *layout.shapes
+    places = _core.addresses((x, cotangent, kept, *parameters), shapes, x.dtype)
+    if places is None:
+        raise ValueError("x, a parameter or what the forward pass kept has changed its form since that pass")
+    grads = [torch.empty_like(p) for p in parameters] if wants_grads else []
+    input_grad = torch.empty_like(x) if wants_input_grad else None
+    rows, slopes, memory, *given = places
     core_of(architecture, x.dtype).pull_back_at(
-        [p.data_ptr() for p in given], rows.data_ptr(), len(x), kept.data_ptr(), slopes.data_ptr(),
-        [g.data_ptr() for g in grads], 0 if input_grad is None else input_grad.data_ptr(),
+        given, rows, n, memory, slopes, [g.data_ptr() for g in grads],
+        0 if input_grad is None else input_grad.data_ptr(),
     )  # fmt: skip
     return input_grad, grads
+
+
+def in_order(tensor: Tensor) -> Tensor:
+    """Itself where its numbers lie in their order, without gaps and in their own sign; else a copy."""
+    return tensor.contiguous().resolve_neg()
