@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._architecture import Architecture, core_net
+from ._params import divided
 
 Array = NDArray[Any]
 
@@ -42,13 +43,16 @@ def _part(array: Array | None, problem: int) -> Array | None:
 
 
 def _one_problem(net: Architecture, name: str, operands: list[Any], wanted: tuple[bool, ...]) -> list[Array]:
-    params, x, *rest = operands
-    found: tuple[Array, ...]
-    core = core_net(net, params.dtype)
+    count = len(net.part_shapes)
+    params, (x, *rest) = operands[:count], operands[count:]
+    found: Sequence[Array]
+    core = core_net(net, x.dtype)
     if name == "forward":
         found = core.forward_kept(params, x) if wanted[1] else (core.forward(params, x, None),)
     elif name == "pull_back":
-        found = core.pull_back(params, x, *rest)
+        grad, input_grad = core.pull_back(params, x, *rest, wanted[0], wanted[-1])
+        grads = [None] * count if grad is None else [part[0] for part in divided(net, grad[None])]
+        found = [*grads, input_grad]
     else:
         params_dot, x_dot, cotangent = rest
         names = ("output_dot", "grad_dot", "input_grad_dot")
