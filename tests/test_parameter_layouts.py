@@ -71,7 +71,9 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("sizes, rows", [((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700), ((3, 2), 0)])
+@pytest.mark.parametrize(
+    "sizes, rows", [((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700), ((3, 2), 0)]
+)
 def test_gradients_that_lie_each_by_itself(sizes, rows, transposed, threads):
     """By address: bit for bit those of the flat gradient, and not a number beside them is touched."""
     net = fb.MLP(sizes, loss="squared_error", activation="tanh", seed=0)

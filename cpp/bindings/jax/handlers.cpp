@@ -144,8 +144,7 @@ ffi::Error each_problem(const Architecture& architecture, std::int64_t problems,
                         Operation operation) {
     const std::size_t layers = architecture.activations.size();
     const auto with = [&]<class Real>(const Net<Real>& net) {
-        for (std::int64_t e = 0; e < problems; ++e)
-            operation(net.handle(), layers, Problem<Real>(buffers, layers, e));
+        for (std::int64_t e = 0; e < problems; ++e) operation(net.handle(), layers, Problem<Real>(buffers, layers, e));
     };
     try {
         if (buffers.operands.front().element_type() == ffi::DataType::F32)

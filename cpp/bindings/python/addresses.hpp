@@ -37,6 +37,10 @@ struct Parts {
             biases.push_back(pointer(addresses[2 * k + 1]));
         }
     }
+    void attach(fastbp_data& data) const {
+        data.weights = weights.data();
+        data.biases = biases.data();
+    }
 };
 
 }  // namespace fastbp::python

@@ -195,12 +195,12 @@ class PyNet {
         });
     }
 
-    // forward_kept and pull_back on memory by address, all of it of the net's type, row-major and without gaps; 0, and an
-    // empty list: not wanted.
+    // forward_kept and pull_back on memory by address, of the net's type, row-major without gaps. 0, []: not wanted.
     void forward_at(const std::vector<Address>& params, Address X, std::int64_t n, Address out, Address kept) const {
         return named("forward", [&] {
             Batch batch(at(X, n, widths_.front()));
-            const Parts p = parts_of(params, batch);
+            const Parts p(params, widths_.size() - 1);
+            p.attach(batch.data);
             run(batch, py::none(),
                 [&] { return fastbp_forward(net_.get(), nullptr, &batch.data, pointer(out), pointer(kept)); });
         });
@@ -210,7 +210,8 @@ class PyNet {
                       const std::vector<Address>& grads, Address input_grad) const {
         return named("pullback", [&] {
             Batch batch(at(X, n, widths_.front()));
-            const Parts p = parts_of(params, batch), to(grads, grads.empty() ? 0 : widths_.size() - 1);
+            const Parts p(params, widths_.size() - 1), to(grads, grads.empty() ? 0 : widths_.size() - 1);
+            p.attach(batch.data);
             const fastbp_array c = at(cotangent, n, widths_.back());
             fastbp_results results = results_for();
             results.weight_grads = grads.empty() ? nullptr : to.weights.data();
@@ -320,13 +321,6 @@ class PyNet {
     Parameters parameters(py::handle given, Batch& batch) const {
         Parameters found(given, dtype_, widths_);
         found.attach(batch.data);
-        return found;
-    }
-
-    Parts parts_of(const std::vector<Address>& addresses, Batch& batch) const {
-        Parts found(addresses, widths_.size() - 1);
-        batch.data.weights = found.weights.data();
-        batch.data.biases = found.biases.data();
         return found;
     }
 

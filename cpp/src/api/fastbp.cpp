@@ -76,8 +76,7 @@ void check_results(const fastbp_net& net, const fastbp_results& results) {
         check_pointer(results.weight_grads[k], "one of the weight_grads");
         check_pointer(results.bias_grads[k], "one of the bias_grads");
     }
-    if (net.model.has_penalty())
-        throw Error(ErrorKind::value, "a net with penalties needs its gradient in one array");
+    if (net.model.has_penalty()) throw Error(ErrorKind::value, "a net with penalties needs its gradient in one array");
 }
 
 template <class Real>

@@ -291,9 +291,13 @@ class NetOf final : public fastbp_net {
             job.leave_partials = true;
         }
         (*crew).start();
-        ThreadPool::get().run(team, forced_team() > 0 ? 1.0 : plan.seconds_alone, [&](const Member& member) {
-            static_cast<void>(carry_out(*on_, member, plan, *crew, job));
-        });
+        const bool paced = team > 1 && forced_team() == 0;
+        Pace& pace = (*crew).pace(job.work());
+        const double begin = paced ? seconds_now() : 0;
+        ThreadPool::get().run(
+            paced && pace.alone() ? 1 : team, forced_team() > 0 ? 1.0 : plan.seconds_alone,
+            [&](const Member& member) { static_cast<void>(carry_out(*on_, member, plan, *crew, job)); });
+        if (paced) pace.took(begin, seconds_now());
         throw_if_stopped(*crew);
         if (careful) {
             Barrier alone(1);

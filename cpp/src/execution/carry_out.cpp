@@ -21,8 +21,7 @@ namespace {
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
                  const Job<Real>& job, Index begin, Index end, Index tile_rows, const Gradient<Real>& grad,
-                 const Blend<Real>* first,
-                 double& loss_sum) {
+                 const Blend<Real>* first, double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
     const auto& slots = workspace.slots();
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.

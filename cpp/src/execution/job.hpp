@@ -4,6 +4,7 @@
 #include <span>
 
 #include "execution/model.hpp"
+#include "execution/pace.hpp"
 #include "execution/poll.hpp"
 #include "seam/network.hpp"
 
@@ -81,6 +82,7 @@ struct Job {
     bool backward() const {
         return grad.wanted() || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
     }
+    Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
 };

@@ -4,6 +4,7 @@
 // the team's pace.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -148,7 +149,7 @@ class Crew {
         stop_.compare_exchange_strong(none, why, std::memory_order_relaxed);
     }
     Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
-    Pace& pace() { return pace_; }
+    Pace& pace(Work work) { return paces_[std::size_t(work)]; }
     Baton& baton() { return baton_; }
     void start() {
         stop_.store(Stop::none, std::memory_order_relaxed);
@@ -166,7 +167,7 @@ class Crew {
     std::vector<double> loss_sums_, numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
-    Pace pace_;
+    std::array<Pace, kinds_of_work> paces_;
     Baton baton_;
 };
 

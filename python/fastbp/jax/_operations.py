@@ -48,7 +48,8 @@ def _operation(net: Architecture, name: str, wanted: tuple[bool, ...]) -> Any:
     def _(size: int, batched: Sequence[Any], *operands: Any) -> tuple[list[Any], list[Any]]:
         moved = [None if given is None else bool(flag) for given, flag in zip(operands, batched, strict=True)]
         into = _into_rows if _rows_alone(net, name, wanted, moved) else _into_problems
-        found = into(_of_rows(net, name)[0], size, moved, operands, lambda *larger: _operation(net, name, wanted)(*larger))
+        of_rows, _ = _of_rows(net, name)
+        found = into(of_rows, size, moved, operands, lambda *larger: _operation(net, name, wanted)(*larger))
         return found, [None if array is None else True for array in found]
 
     return operation
