@@ -1,12 +1,17 @@
 """What fastbp.jax asks of the core, what it accepts and what it refuses."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT, SANITIZE, run
 from jax_nets import assert_close, data, fj, jax, jnp, loss_of, nets, require_handlers, several
+
+import fastbp as fb
 
 pytestmark = pytest.mark.frameworks
 
@@ -93,6 +98,47 @@ def test_nothing_is_moved_on_the_way_to_the_core_and_back():
     assert "fastbp_pull_back" in text
     for moves in ("copy", "transpose", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice", "pad"):
         assert f" {moves}(" not in text
+
+
+WITH_A_SPY = """
+import sys
+import jax, jax.numpy as jnp
+import fastbp.jax
+
+init, apply = fastbp.jax.mlp((5, 7, 3), backend="ffi")
+params, x = init(jax.random.key(0)), jnp.ones((4, 5))
+
+def loss(params, x):
+    out = apply(params, x)
+    return jnp.sum(out**2), out
+
+step = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+(_, out), (grads, input_grad) = jax.block_until_ready(step(params, x))
+for group in ([x, *(a for layer in params for a in (layer["w"], layer["b"]))], [out, input_grad],
+              [a for layer in grads for a in (layer["w"], layer["b"])]):
+    print(*(array.unsafe_buffer_pointer() for array in group))
+"""
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="a sanitizer must be the first library")
+def test_addresses_are_those_of_jaxs_arrays(tmp_path):
+    """What the core reads and writes, told by a library between it and the handlers."""
+    require_handlers()
+    package = Path(fb._core.__file__).parent
+    library, spy = package / "lib" / "libfastbp.so", tmp_path / "spy.so"
+    if not library.exists():
+        pytest.skip("a development tree: libfastbp.so is not installed")
+    run("cc", "-shared", "-fPIC", f"-I{ROOT}/cpp/include", ROOT / "tests/cpp/jax/spy.c", "-o", spy)
+    environment = {**os.environ, "LD_PRELOAD": str(spy), "FASTBP_LIBRARY": str(library)}
+    done = subprocess.run([sys.executable, "-c", WITH_A_SPY], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    arguments, (out, input_grad), grads = (line.split() for line in done.stdout.splitlines())
+    calls = [line.split() for line in done.stderr.splitlines()]
+    forward, pull_back, written = (next(c for c in calls if c[:1] == [n]) for n in ("forward", "pull_back", "grads"))
+    assert forward[1:6] == pull_back[1:6] == arguments
+    assert forward[6] == pull_back[6]  # what was kept
+    assert (forward[7], pull_back[7]) == (out, input_grad)
+    assert written[1:] == grads
 
 
 def test_init():
