@@ -12,6 +12,9 @@ from jax.test_util import check_grads  # noqa: E402, F401
 
 import fastbp.jax as fj  # noqa: E402
 
+# Most of the tests' time is LLVM's, at work on programs that run once.
+jax.config.update("jax_disable_most_optimizations", True)
+
 FUNCTIONS = {
     "identity": lambda s: s, "logistic": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu,
     "leaky_relu": lambda s: jax.nn.leaky_relu(s, 0.01), "elu": jax.nn.elu,

@@ -1,12 +1,17 @@
 """What fastbp.jax asks of the core, what it accepts and what it refuses."""
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT, SANITIZE, run
 from jax_nets import assert_close, data, fj, jax, jnp, loss_of, nets, require_handlers, several
+
+import fastbp as fb
 
 pytestmark = pytest.mark.frameworks
 
@@ -19,7 +24,7 @@ def calls(monkeypatch):
     seen = []
 
     def recording(net, name, operands, results):
-        seen.append((name, tuple(shape is not None for shape in results), operands[1].shape))
+        seen.append((name, tuple(shape is not None for shape in results), operands[len(net.part_shapes)].shape))
         return real(net, name, operands, results)
 
     real = _ways.CALLS["callback"]
@@ -33,10 +38,11 @@ def test_only_what_is_asked_for_is_computed(calls):
     apply, _ = nets("callback")
     params, x = data()
     forward, kept, rows = (True, False), (True, True), (1, 4, 5)
+    by_params, not_by_params = (True,) * 2 * len(params), (False,) * 2 * len(params)
     expected = {
-        0: [("forward", kept, rows), ("pull_back", (True, False), rows)],
-        1: [("forward", forward, rows), ("forward", (False, True), rows), ("pull_back", (False, True), rows)],
-        (0, 1): [("forward", kept, rows), ("pull_back", (True, True), rows)],
+        0: [("forward", kept, rows), ("pull_back", (*by_params, False), rows)],
+        1: [("forward", forward, rows), ("forward", (False, True), rows), ("pull_back", (*not_by_params, True), rows)],
+        (0, 1): [("forward", kept, rows), ("pull_back", (*by_params, True), rows)],
     }
     for argument, operations in expected.items():
         calls.clear()
@@ -84,13 +90,55 @@ def test_many_threads(way):
         assert_close(grads, expected, 1e-5)
 
 
-def test_x_goes_to_the_core_as_it_lies():
+def test_nothing_is_moved_on_the_way_to_the_core_and_back():
+    """XLA's own program has no operation that would: parameters, x and gradients go as they lie."""
     require_handlers()
     apply, _ = nets("ffi")
-    text = jax.jit(jax.grad(lambda p, x: loss_of(apply(p, x)))).lower(*data()).compile().as_text()
+    text = jax.jit(jax.grad(lambda p, x: loss_of(apply(p, x)), (0, 1))).lower(*data()).compile().as_text()
     assert "fastbp_pull_back" in text
-    assert " copy(" not in text
-    assert " transpose(" not in text
+    for moves in ("copy", "transpose", "concatenate", "slice", "dynamic-slice", "dynamic-update-slice", "pad"):
+        assert f" {moves}(" not in text
+
+
+WITH_A_SPY = """
+import sys
+import jax, jax.numpy as jnp
+import fastbp.jax
+
+init, apply = fastbp.jax.mlp((5, 7, 3), backend="ffi")
+params, x = init(jax.random.key(0)), jnp.ones((4, 5))
+
+def loss(params, x):
+    out = apply(params, x)
+    return jnp.sum(out**2), out
+
+step = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+(_, out), (grads, input_grad) = jax.block_until_ready(step(params, x))
+for group in ([x, *(a for layer in params for a in (layer["w"], layer["b"]))], [out, input_grad],
+              [a for layer in grads for a in (layer["w"], layer["b"])]):
+    print(*(array.unsafe_buffer_pointer() for array in group))
+"""
+
+
+@pytest.mark.skipif(bool(SANITIZE), reason="a sanitizer must be the first library")
+def test_addresses_are_those_of_jaxs_arrays(tmp_path):
+    """What the core reads and writes, told by a library between it and the handlers."""
+    require_handlers()
+    package = Path(fb._core.__file__).parent
+    library, spy = package / "lib" / "libfastbp.so", tmp_path / "spy.so"
+    if not library.exists():
+        pytest.skip("a development tree: libfastbp.so is not installed")
+    run("cc", "-shared", "-fPIC", f"-I{ROOT}/cpp/include", ROOT / "tests/cpp/jax/spy.c", "-o", spy)
+    environment = {**os.environ, "LD_PRELOAD": str(spy), "FASTBP_LIBRARY": str(library)}
+    done = subprocess.run([sys.executable, "-c", WITH_A_SPY], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    arguments, (out, input_grad), grads = (line.split() for line in done.stdout.splitlines())
+    calls = [line.split() for line in done.stderr.splitlines()]
+    forward, pull_back, written = (next(c for c in calls if c[:1] == [n]) for n in ("forward", "pull_back", "grads"))
+    assert forward[1:6] == pull_back[1:6] == arguments
+    assert forward[6] == pull_back[6]  # what was kept
+    assert (forward[7], pull_back[7]) == (out, input_grad)
+    assert written[1:] == grads
 
 
 def test_init():
@@ -176,7 +224,7 @@ def test_what_the_core_refuses_is_an_error_of_jax(way):
     from fastbp.jax._operations import operate
 
     net = nets(way)[0].net
-    params, x = jnp.zeros((1, net.parameter_count)), jnp.zeros((1, 4, 6))
+    params, x = [jnp.zeros((1, *shape)) for shape in net.part_shapes], jnp.zeros((1, 4, 6))
     with pytest.raises(jax.errors.JaxRuntimeError, match="X has 6 columns"):
         jax.block_until_ready(operate(net, "forward", (True, False), params, x))
 

@@ -69,6 +69,34 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
                 close(dot["output_dot"], expected[4])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    "sizes, rows", [((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700), ((3, 2), 0)]
+)
+def test_gradients_that_lie_each_by_itself(sizes, rows, transposed, threads):
+    """By address: bit for bit those of the flat gradient, and not a number beside them is touched."""
+    net = fb.MLP(sizes, loss="squared_error", activation="tanh", seed=0)
+    found, given = core(net, transposed), parts(net.params, sizes, transposed)
+    X, c = (RNG.standard_normal((rows, d)).astype("f4") for d in (sizes[0], sizes[-1]))
+    out, kept = np.empty((rows, sizes[-1]), "f4"), np.empty(found.kept_size(rows), "f4")
+    framed = [np.full(part.size + 2, 7, "f4") for part in given]
+    grads, input_grad = [frame[1:-1] for frame in framed], np.empty_like(X)
+    with fb.set_num_threads(threads):
+        expected_out, expected_kept = found.forward_kept(given, X)
+        expected, expected_input_grad = found.pull_back(given, X, expected_kept, c)
+        places = [part.ctypes.data for part in given]
+        found.forward_at(places, X.ctypes.data, rows, out.ctypes.data, kept.ctypes.data)
+        found.pull_back_at(
+            places, X.ctypes.data, rows, kept.ctypes.data, c.ctypes.data, [g.ctypes.data for g in grads],
+            input_grad.ctypes.data,
+        )  # fmt: skip
+    np.testing.assert_array_equal(out, expected_out)
+    np.testing.assert_array_equal(np.concatenate(grads), expected)
+    np.testing.assert_array_equal(input_grad, expected_input_grad)
+    assert all(frame[0] == frame[-1] == 7 for frame in framed)
+
+
 def test_separate_parameters_are_read_where_they_lie():
     net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
     found, given = core(net, True), parts(net.params, net.layer_sizes, True)
@@ -91,6 +119,8 @@ def test_what_does_not_fit_is_refused():
             found.forward([*given[:k], wrong, *given[k + 1 :]], X, None)
     with pytest.raises(ValueError, match="out overlaps the parameters in memory"):
         found.forward(given, np.zeros((4, 3), np.float32), given[2])
+    with pytest.raises(ValueError, match="3 addresses, expected those of w and b of each layer"):
+        found.forward_at([part.ctypes.data for part in given[:3]], X.ctypes.data, 1, 0, 0)
     penalised = _core.Net([3, 2], [0], [0.0], 1, None, [0.0], np.dtype("f4"), 0.1, 0.0, False, "cpu")
     with pytest.raises(ValueError, match="a net with penalties needs its parameters in one array"):
         penalised.forward([np.zeros((3, 2), "f4"), np.zeros(2, "f4")], X, None)

@@ -30,7 +30,7 @@ inline Job<double> gradient_job(const Example& example, const Model& model, doub
     job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
     job.y_is_classes = true;
     job.scale = 1.0 / double(example.rows);
-    job.grad = grad;
+    job.grad = {grad};
     return job;
 }
 

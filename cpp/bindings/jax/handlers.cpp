@@ -16,8 +16,6 @@ namespace fastbp::jax {
 namespace {
 
 namespace ffi = xla::ffi;
-using Operand = ffi::AnyBuffer;
-using Result = ffi::Result<ffi::AnyBuffer>;
 
 struct Architecture {
     std::vector<std::int64_t> widths;
@@ -49,65 +47,107 @@ const Net<Real>& net_of(const Architecture& architecture) {
     return found->second;
 }
 
-// A buffer's part that belongs to one problem; null where there is none.
-template <class Real, class Buffer>
-Real* at(Buffer& buffer, std::int64_t problem) {
-    const std::int64_t problems = buffer.dimensions()[0], count = std::int64_t(buffer.element_count());
-    if (count == 0) return nullptr;
-    Real* const data = static_cast<Real*>(buffer.untyped_data());
-    return problems == 1 ? data : data + problem * (count / problems);
+// The buffers of a call: operands w(1), b(1), .. and the others behind them; results.
+struct Buffers {
+    std::vector<ffi::AnyBuffer> operands, results;
+
+    Buffers(const ffi::RemainingArgs& args, const ffi::RemainingRets& rets) {
+        for (std::size_t i = 0; i < args.size(); ++i) operands.push_back(*args.get<ffi::AnyBuffer>(i));
+        for (std::size_t i = 0; i < rets.size(); ++i) results.push_back(**rets.get<ffi::AnyBuffer>(i));
+    }
+};
+
+// The parts of the buffers that belong to one problem.
+template <class Real>
+class Problem {
+  public:
+    Problem(const Buffers& buffers, std::size_t layers, std::int64_t number)
+        : buffers_(buffers), layers_(layers), number_(number) {
+        for (std::size_t k = 0; k < layers; ++k) {
+            weights_.push_back(at(buffers.operands[2 * k]));
+            biases_.push_back(at(buffers.operands[2 * k + 1]));
+        }
+    }
+
+    // Operand i behind the parameters; null where it is not given.
+    const Real* operand(std::size_t i) const { return at(buffers_.operands[2 * layers_ + i]); }
+    fastbp_array rows_of(std::size_t i) const {
+        const Real* const data = operand(i);
+        if (data == nullptr) return {};
+        const auto shape = buffers_.operands[2 * layers_ + i].dimensions();
+        return rows(data, shape[1], shape[2]);
+    }
+    // X, the first of them, with the parameters.
+    fastbp_data data() const {
+        fastbp_data data = data_of(rows_of(0));
+        data.weights = weights_.data();
+        data.biases = biases_.data();
+        return data;
+    }
+    // Null where it is not wanted.
+    Real* result(std::size_t i) const { return at(buffers_.results[i]); }
+
+  private:
+    Real* at(const ffi::AnyBuffer& buffer) const {
+        const std::int64_t problems = buffer.dimensions()[0], count = std::int64_t(buffer.element_count());
+        if (count == 0) return nullptr;
+        Real* const data = static_cast<Real*>(buffer.untyped_data());
+        return problems == 1 ? data : data + number_ * (count / problems);
+    }
+
+    const Buffers& buffers_;
+    const std::size_t layers_;
+    const std::int64_t number_;
+    std::vector<const void*> weights_, biases_;
+};
+
+template <class Real>
+void forward(const fastbp_net* net, std::size_t, const Problem<Real>& problem) {
+    const fastbp_data data = problem.data();
+    require(fastbp_forward(net, nullptr, &data, problem.result(0), problem.result(1)));
 }
 
 template <class Real>
-fastbp_array rows_at(const Operand& buffer, std::int64_t problem) {
-    const Real* const data = at<const Real>(buffer, problem);
-    if (data == nullptr) return {};
-    const auto shape = buffer.dimensions();
-    return rows(data, shape[1], shape[2]);
-}
-
-template <class Real>
-void forward(const Net<Real>& net, std::int64_t e, const Operand& params, const Operand& x, Result& out, Result& kept) {
-    const fastbp_data data = data_of(rows_at<Real>(x, e));
-    require(fastbp_forward(net.handle(), at<const Real>(params, e), &data, at<Real>(*out, e), at<Real>(*kept, e)));
-}
-
-template <class Real>
-void pull_back(const Net<Real>& net, std::int64_t e, const Operand& params, const Operand& x, const Operand& kept,
-               const Operand& cotangent, Result& grad, Result& input_grad) {
-    const fastbp_data data = data_of(rows_at<Real>(x, e));
-    const fastbp_array c = rows_at<Real>(cotangent, e);
+void pull_back(const fastbp_net* net, std::size_t layers, const Problem<Real>& problem) {
+    const fastbp_data data = problem.data();
+    const fastbp_array cotangent = problem.rows_of(2);
+    std::vector<void*> weight_grads, bias_grads;
+    for (std::size_t k = 0; k < layers; ++k) {
+        weight_grads.push_back(problem.result(2 * k));
+        bias_grads.push_back(problem.result(2 * k + 1));
+    }
     fastbp_results results = results_for();
-    results.grad = at<Real>(*grad, e);
-    results.input_grad = at<Real>(*input_grad, e);
-    require(fastbp_pull_back(net.handle(), at<const Real>(params, e), &data, at<const Real>(kept, e), &c, &results));
+    if (weight_grads.front() != nullptr) {
+        results.weight_grads = weight_grads.data();
+        results.bias_grads = bias_grads.data();
+    }
+    results.input_grad = problem.result(2 * layers);
+    require(fastbp_pull_back(net, nullptr, &data, problem.operand(1), &cotangent, &results));
 }
 
 template <class Real>
-void push_forward(const Net<Real>& net, std::int64_t e, const Operand& params, const Operand& x,
-                  const Operand& params_dot, const Operand& x_dot, const Operand& cotangent, Result& output_dot,
-                  Result& grad_dot, Result& input_grad_dot) {
-    const fastbp_data data = data_of(rows_at<Real>(x, e));
-    fastbp_tangent tangent = {};
-    tangent.size = sizeof tangent;
-    tangent.params_dot = at<const Real>(params_dot, e);
-    tangent.x_dot = rows_at<Real>(x_dot, e);
-    tangent.cotangent = rows_at<Real>(cotangent, e);
-    tangent.output_dot = at<Real>(*output_dot, e);
-    tangent.grad_dot = at<Real>(*grad_dot, e);
-    tangent.input_grad_dot = at<Real>(*input_grad_dot, e);
-    require(fastbp_push_forward(net.handle(), at<const Real>(params, e), &data, &tangent));
+void push_forward(const fastbp_net* net, std::size_t, const Problem<Real>& problem) {
+    const fastbp_data data = problem.data();
+    fastbp_tangent tangent = tangent_for();
+    tangent.params_dot = problem.operand(1);
+    tangent.x_dot = problem.rows_of(2);
+    tangent.cotangent = problem.rows_of(3);
+    tangent.output_dot = problem.result(0);
+    tangent.grad_dot = problem.result(1);
+    tangent.input_grad_dot = problem.result(2);
+    require(fastbp_push_forward(net, nullptr, &data, &tangent));
 }
 
-// `operation(net, problem)` for each problem, with a net of the parameters' type.
+// `operation(net, layers, problem)` for each problem, with a net of the parameters' type.
 template <class Operation>
-ffi::Error each_problem(const Architecture& architecture, const Operand& params, std::int64_t problems,
+ffi::Error each_problem(const Architecture& architecture, std::int64_t problems, const Buffers& buffers,
                         Operation operation) {
-    const auto with = [&](const auto& net) {
-        for (std::int64_t e = 0; e < problems; ++e) operation(net, e);
+    const std::size_t layers = architecture.activations.size();
+    const auto with = [&]<class Real>(const Net<Real>& net) {
+        for (std::int64_t e = 0; e < problems; ++e) operation(net.handle(), layers, Problem<Real>(buffers, layers, e));
     };
     try {
-        if (params.element_type() == ffi::DataType::F32)
+        if (buffers.operands.front().element_type() == ffi::DataType::F32)
             with(net_of<float>(architecture));
         else
             with(net_of<double>(architecture));
@@ -123,25 +163,19 @@ using Widths = ffi::Span<const std::int64_t>;
 using Activations = ffi::Span<const std::int32_t>;
 using Parameters = ffi::Span<const double>;
 
-ffi::Error forward_handler(Widths d, Activations g, Parameters a, std::int64_t problems, Operand params, Operand x,
-                           Result out, Result kept) {
-    return each_problem({d, g, a}, params, problems,
-                        [&](const auto& net, std::int64_t e) { forward(net, e, params, x, out, kept); });
+ffi::Error forward_handler(Widths d, Activations g, Parameters a, std::int64_t problems, ffi::RemainingArgs args,
+                           ffi::RemainingRets rets) {
+    return each_problem({d, g, a}, problems, {args, rets}, [](auto... call) { forward(call...); });
 }
 
-ffi::Error pull_back_handler(Widths d, Activations g, Parameters a, std::int64_t problems, Operand params, Operand x,
-                             Operand kept, Operand cotangent, Result grad, Result input_grad) {
-    return each_problem({d, g, a}, params, problems, [&](const auto& net, std::int64_t e) {
-        pull_back(net, e, params, x, kept, cotangent, grad, input_grad);
-    });
+ffi::Error pull_back_handler(Widths d, Activations g, Parameters a, std::int64_t problems, ffi::RemainingArgs args,
+                             ffi::RemainingRets rets) {
+    return each_problem({d, g, a}, problems, {args, rets}, [](auto... call) { pull_back(call...); });
 }
 
-ffi::Error push_forward_handler(Widths d, Activations g, Parameters a, std::int64_t problems, Operand params, Operand x,
-                                Operand params_dot, Operand x_dot, Operand cotangent, Result output_dot,
-                                Result grad_dot, Result input_grad_dot) {
-    return each_problem({d, g, a}, params, problems, [&](const auto& net, std::int64_t e) {
-        push_forward(net, e, params, x, params_dot, x_dot, cotangent, output_dot, grad_dot, input_grad_dot);
-    });
+ffi::Error push_forward_handler(Widths d, Activations g, Parameters a, std::int64_t problems, ffi::RemainingArgs args,
+                                ffi::RemainingRets rets) {
+    return each_problem({d, g, a}, problems, {args, rets}, [](auto... call) { push_forward(call...); });
 }
 
 auto binding() {
@@ -149,34 +183,14 @@ auto binding() {
         .Attr<Widths>("widths")
         .Attr<Activations>("activations")
         .Attr<Parameters>("parameters")
-        .Attr<std::int64_t>("problems");
+        .Attr<std::int64_t>("problems")
+        .RemainingArgs()
+        .RemainingRets();
 }
 
 }  // namespace
 }  // namespace fastbp::jax
 
-using xla::ffi::AnyBuffer;
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    fastbp_jax_forward, fastbp::jax::forward_handler,
-    fastbp::jax::binding().Arg<AnyBuffer>().Arg<AnyBuffer>().Ret<AnyBuffer>().Ret<AnyBuffer>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_pull_back, fastbp::jax::pull_back_handler,
-                              fastbp::jax::binding()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Ret<AnyBuffer>()
-                                  .Ret<AnyBuffer>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_push_forward, fastbp::jax::push_forward_handler,
-                              fastbp::jax::binding()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Arg<AnyBuffer>()
-                                  .Ret<AnyBuffer>()
-                                  .Ret<AnyBuffer>()
-                                  .Ret<AnyBuffer>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_forward, fastbp::jax::forward_handler, fastbp::jax::binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_pull_back, fastbp::jax::pull_back_handler, fastbp::jax::binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_push_forward, fastbp::jax::push_forward_handler, fastbp::jax::binding());

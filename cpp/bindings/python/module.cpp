@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "addresses.hpp"
 #include "arrays.hpp"
 #include "fastbp/fastbp.hpp"
 #include "net.hpp"
@@ -115,6 +116,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
             return named(method, [&] { return Output(object, name, dtype, shape, {}).array(); });
         },
         py::arg("method"), py::arg("name"), py::arg("object"), py::arg("dtype"), py::arg("shape"));
+    m.def("addresses", &addresses, py::arg("tensors"), py::arg("shapes"), py::arg("dtype"));
     m.def("config", &config);
     m.def("get_num_threads", &fastbp_get_num_threads);
     m.def("jobs_taken", [] {

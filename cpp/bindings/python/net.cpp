@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "addresses.hpp"
 #include "arrays.hpp"
 #include "callbacks.hpp"
 #include "fastbp/fastbp.hpp"
@@ -24,6 +25,7 @@ struct Batch {
         data.size = sizeof data;
         data.x = x.view();
     }
+    explicit Batch(const fastbp_array& X) : data(data_of(X)) {}
     Batch(py::handle X, py::handle targets, py::handle c, bool function)
         : x(Input::rows(X, "X")),
           y(function ? Input() : Input(targets, "y", true)),
@@ -193,6 +195,35 @@ class PyNet {
         });
     }
 
+    // forward_kept and pull_back on memory by address, of the net's type, row-major without gaps. 0, []: not wanted.
+    void forward_at(const std::vector<Address>& params, Address X, std::int64_t n, Address out, Address kept) const {
+        return named("forward", [&] {
+            Batch batch(at(X, n, widths_.front()));
+            const Parts p(params, widths_.size() - 1);
+            p.attach(batch.data);
+            run(batch, py::none(),
+                [&] { return fastbp_forward(net_.get(), nullptr, &batch.data, pointer(out), pointer(kept)); });
+        });
+    }
+
+    void pull_back_at(const std::vector<Address>& params, Address X, std::int64_t n, Address kept, Address cotangent,
+                      const std::vector<Address>& grads, Address input_grad) const {
+        return named("pullback", [&] {
+            Batch batch(at(X, n, widths_.front()));
+            const Parts p(params, widths_.size() - 1), to(grads, grads.empty() ? 0 : widths_.size() - 1);
+            p.attach(batch.data);
+            const fastbp_array c = at(cotangent, n, widths_.back());
+            fastbp_results results = results_for();
+            results.weight_grads = grads.empty() ? nullptr : to.weights.data();
+            results.bias_grads = grads.empty() ? nullptr : to.biases.data();
+            results.input_grad = pointer(input_grad);
+            run(batch, py::none(), [&] {
+                return fastbp_pull_back(net_.get(), nullptr, &batch.data, c.rows == 0 ? c.data : pointer(kept), &c,
+                                        &results);
+            });
+        });
+    }
+
     // Along `v` in the parameters and `u` in the inputs, None where that does not move: whichever of output_dot,
     // grad_dot and input_grad_dot is wanted, as new arrays in a dict, the first of them in `out` where that is given.
     // With a cotangent y is not looked at.
@@ -293,6 +324,10 @@ class PyNet {
         return found;
     }
 
+    fastbp_array at(Address address, std::int64_t n, std::int64_t columns) const {
+        return matrix_at(address, n, columns, dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64);
+    }
+
     // Before results of X's size are allocated.
     void check_rows(const Batch& batch) const { require(fastbp_check(net_.get(), &batch.data, FASTBP_CHECK_ROWS)); }
 
@@ -341,6 +376,10 @@ void register_net(py::module_& m) {
              py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
         .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"),
              py::arg("wants_grad") = true, py::arg("wants_input_grad") = true)
+        .def("forward_at", &PyNet::forward_at, py::arg("params"), py::arg("X"), py::arg("n"), py::arg("out"),
+             py::arg("kept"))
+        .def("pull_back_at", &PyNet::pull_back_at, py::arg("params"), py::arg("X"), py::arg("n"), py::arg("kept"),
+             py::arg("cotangent"), py::arg("grads"), py::arg("input_grad"))
         .def("push_forward", &PyNet::push_forward, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
              py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("v"), py::arg("u"),
              py::arg("cotangent"), py::arg("gauss_newton"), py::arg("out"), py::arg("wanted"))

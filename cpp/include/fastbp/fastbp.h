@@ -215,7 +215,7 @@ typedef struct fastbp_data {
     fastbp_poll poll;
     void* poll_context;
     /* L pointers each, where params is NULL: w(l) and b(l) that do not lie in one array. Not for fastbp_run_epoch, nor
-     * for a net with penalties. Gradients and directions are flat all the same. */
+     * for a net with penalties. Directions are flat all the same. */
     const void* const* weights;
     const void* const* biases;
 } fastbp_data;
@@ -236,6 +236,10 @@ typedef struct fastbp_results {
                                   Weights of single outputs belong to e_n here */
     double max_example_norm;   /* > 0: rows whose norm is larger are scaled down to it before they are added to grad */
     double value, loss;        /* filled in: the loss with and without penalties */
+    /* L pointers each, where grad is NULL: where the gradients by w(l) and b(l) go that shall not lie in one array.
+     * Not for a net with penalties. */
+    void* const* weight_grads;
+    void* const* bias_grads;
 } fastbp_results;
 
 /* Says whether the data fit the net, as the calls below do before they start: X and the order for a forward pass; with

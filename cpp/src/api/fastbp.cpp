@@ -31,6 +31,17 @@ void check_params(const fastbp_net& net, const void* params, const fastbp_data& 
         throw Error(ErrorKind::value, "a net with penalties needs its parameters in one array");
 }
 
+void check_results(const fastbp_net& net, const fastbp_results& results) {
+    if (results.grad != nullptr || (results.weight_grads == nullptr && results.bias_grads == nullptr)) return;
+    check_pointer(results.weight_grads, "weight_grads");
+    check_pointer(results.bias_grads, "bias_grads");
+    for (std::size_t k = 0; k < net.model.layers.size(); ++k) {
+        check_pointer(results.weight_grads[k], "one of the weight_grads");
+        check_pointer(results.bias_grads[k], "one of the bias_grads");
+    }
+    if (net.model.has_penalty()) throw Error(ErrorKind::value, "a net with penalties needs its gradient in one array");
+}
+
 }  // namespace
 
 extern "C" {
@@ -114,6 +125,7 @@ fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const f
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
         check_params(*net, params, *data);
+        check_results(*net, *results);
         net->evaluate(params, *data, *results);
     });
 }
@@ -124,6 +136,7 @@ fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const 
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
         check_params(*net, params, *data);
+        check_results(*net, *results);
         check_pointer(kept, "kept");
         check_pointer(cotangent, "cotangent");
         net->pull_back(params, *data, kept, *cotangent, *results);

@@ -1,5 +1,6 @@
 #include "api/net_of.hpp"
 
+#include "execution/partials.hpp"
 #include "execution/penalty.hpp"
 #include "execution/thread_pool.hpp"
 #include "execution/weights.hpp"
@@ -106,7 +107,7 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
     job.x_dot = row_source(t.x_dot);
     if (t.output_dot != nullptr)
         job.output_dot = dense(static_cast<Real*>(t.output_dot), job.rows.count, model.outputs());
-    job.grad = static_cast<Real*>(t.grad_dot);
+    job.grad = {static_cast<Real*>(t.grad_dot)};
     if (t.input_grad_dot != nullptr)
         job.input_grad = dense(static_cast<Real*>(t.input_grad_dot), job.rows.count, model.inputs());
     job.along = !job.backward() ? Along::forward : t.gauss_newton != 0 ? Along::gauss_newton : Along::gradient;
@@ -121,8 +122,8 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
     }
     run(job, [](const Plan&, const Crew<Real>&) {});
     // The Hessian of the penalties: l2 on the weights, and nothing of l1.
-    if (job.grad != nullptr && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
-        add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad);
+    if (job.grad.wanted() && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
+        add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad.flat);
     call.finish();
 }
 
@@ -153,7 +154,8 @@ void NetOf<Real>::seed_by_loss(Job<Real>& job, const fastbp_data& data) const {
 
 template <class Real>
 void NetOf<Real>::ask_for(Job<Real>& job, const fastbp_results& results) const {
-    job.grad = static_cast<Real*>(results.grad);
+    job.grad = {static_cast<Real*>(results.grad), results.grad == nullptr ? results.weight_grads : nullptr,
+                results.grad == nullptr ? results.bias_grads : nullptr};
     job.accumulate = results.accumulate != 0;
     job.example_loss = results.example_loss;
     job.example_grad_norm = results.example_grad_norm;
@@ -198,26 +200,33 @@ void NetOf<Real>::run(Job<Real> job, After after) const {
     if (on_->asynchronous() && job.rows.order != nullptr)
         throw Error(ErrorKind::value, "an order of rows is for training, where the net is on a device");
     const Plan plan = plan_for(job, job.rows.count);
-    const bool careful = job.seed == Seed::function && job.grad != nullptr;
+    const bool careful = job.seed == Seed::function && job.grad.wanted();
     const int team = team_for(plan, job);
     const auto crew = free_.borrow(
         *on_, model, plan,
         {team, careful ? extra_gradients(plan) : 0, job.along != Along::nothing, !job.x_dot.empty(), job.kept_per_row});
-    Real* const grad = job.grad;
-    const Real beta = job.accumulate ? Real(1) : Real(0);
+    const Gradient<Real> grad = job.grad;
+    const bool accumulate = job.accumulate;
     if (careful) {
-        job.grad = (*crew).gradient(0).data;
+        job.grad = {(*crew).gradient(0).data};
         job.accumulate = false;
         job.leave_partials = true;
     }
     (*crew).start();
-    ThreadPool::get().run(team, worth_waking(plan, 1), [&](const Member& member) {
+    const bool paced = team > 1 && forced_team() == 0;
+    Pace& pace = (*crew).pace(job.work());
+    const double begin = paced ? seconds_now() : 0;
+    ThreadPool::get().run(paced && pace.alone() ? 1 : team, worth_waking(plan, 1), [&](const Member& member) {
         prepare(*on_, member, *crew, job);
         static_cast<void>(carry_out(*on_, member, plan, *crew, job));
     });
+    if (paced) pace.took(begin, seconds_now());
     throw_if((*crew).stopped());
-    if (careful)
-        on_->reduce((*crew).partials(0, std::max(plan.partial_gradients(), 1)), beta, {grad, model.parameter_count});
+    if (careful) {
+        Barrier alone(1);
+        add_partials<Real>(*on_, {0, alone}, model, (*crew).partials(0, std::max(plan.partial_gradients(), 1)),
+                           accumulate, grad);
+    }
     after(plan, *crew);
 }
 

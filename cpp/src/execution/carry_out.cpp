@@ -6,6 +6,7 @@
 #include "algorithm/backpropagate.hpp"
 #include "algorithm/forward.hpp"
 #include "algorithm/tangent.hpp"
+#include "execution/partials.hpp"
 #include "execution/tile.hpp"
 
 namespace fastbp {
@@ -19,8 +20,8 @@ namespace {
 // cannot ask again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
-                 const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
-                 double& loss_sum) {
+                 const Job<Real>& job, Index begin, Index end, Index tile_rows, const Gradient<Real>& grad,
+                 const Blend<Real>* first, double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
     auto& slots = workspace.live();
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
@@ -46,7 +47,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
             Sink<Real> sink;
             if (job.into_parameters)
                 sink = workspace.sink(grad, &slots.step_w, &slots.step_b);
-            else if (grad != nullptr)
+            else if (grad.wanted())
                 sink = workspace.sink(grad, blend, blend);
             const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
             if (job.along == Along::gradient) {
@@ -70,21 +71,19 @@ template <class Real>
 bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     const auto& slots = workspace.live();
-    const bool own_sums = job.grad != nullptr && plan.partial_gradients() > 0;
+    const bool own_sums = job.grad.wanted() && plan.partial_gradients() > 0;
     for (int group = member.index; group < plan.parts; group += member.team()) {
         double& sum = crew.begin_loss_sum(on, group);
         const bool done =
             carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
-                        own_sums ? crew.gradient(group).data : job.grad,
+                        own_sums ? Gradient<Real>{crew.gradient(group).data} : job.grad,
                         own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
         if (!done) break;
     }
     member.meet();
     const bool all_done = crew.stopped() == Stop::none;  // members stop each for itself here, and agree at the meeting
     if (own_sums && !job.leave_partials && all_done) {
-        const Index size = crew.gradient(0).size;
-        together(on, member, plan, crew)
-            .reduce(crew.partials(0, plan.parts), job.accumulate ? Real(1) : Real(0), {job.grad, size});
+        add_partials<Real>(on, member, workspace.model(), crew.partials(0, plan.parts), job.accumulate, job.grad);
         member.meet();
     }
     return all_done;

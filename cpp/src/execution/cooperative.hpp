@@ -167,7 +167,7 @@ class Cooperative final : public Backend<Real> {
     // Vectors of parameters are cut alike by all of these.
     void reduce(Partials partials, Real beta, VectorOut out) noexcept override {
         by_columns(out.size, [&](Index p, Index q) {
-            VectorIn parts[most_partials];
+            VectorIn parts[Plan::most_parts];
             one_.reduce(block_of(partials, p, q, parts), beta, out.block(p, q));
         });
     }
@@ -191,7 +191,7 @@ class Cooperative final : public Backend<Real> {
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {
         by_columns(params.size, [&](Index p, Index q) {
-            VectorIn parts[most_partials];
+            VectorIn parts[Plan::most_parts];
             VectorOut state[most_moments];
             for (std::size_t k = 0; k < moments.size(); ++k) state[k] = moments[k].block(p, q);
             one_.update(rule, now, block_of(gradient, p, q, parts), params.block(p, q), {state, moments.size()});
@@ -256,8 +256,6 @@ class Cooperative final : public Backend<Real> {
     }
 
   private:
-    static constexpr std::size_t most_partials = 64;
-
     static Partials block_of(Partials partials, Index p, Index q, VectorIn* blocks) {
         for (std::size_t k = 0; k < partials.size(); ++k) blocks[k] = partials[k].block(p, q);
         return {blocks, partials.size()};

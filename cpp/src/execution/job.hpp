@@ -4,6 +4,7 @@
 #include <span>
 
 #include "execution/model.hpp"
+#include "execution/pace.hpp"
 #include "execution/poll.hpp"
 #include "seam/network.hpp"
 
@@ -65,7 +66,7 @@ struct Job {
 
     // Where the gradient goes: overwritten or accumulated; or blended into the parameters themselves, which takes one
     // tile.
-    Real* grad = nullptr;
+    Gradient<Real> grad;
     bool accumulate = false;
     bool into_parameters = false;
     std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
@@ -81,8 +82,9 @@ struct Job {
     Poll* poll = nullptr;
 
     bool backward() const {
-        return grad != nullptr || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
+        return grad.wanted() || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
     }
+    Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
 };

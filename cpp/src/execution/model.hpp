@@ -58,4 +58,20 @@ struct Parameters {
     }
 };
 
+// Where a gradient goes, in the same two ways; none where it is not wanted.
+template <class Real>
+struct Gradient {
+    Real* flat = nullptr;
+    void* const* weights = nullptr;
+    void* const* biases = nullptr;
+
+    bool wanted() const { return flat != nullptr || weights != nullptr; }
+    Real* w(const Model& model, std::size_t k) const {
+        return weights != nullptr ? static_cast<Real*>(weights[k]) : flat + model.layers[k].first_w;
+    }
+    Real* b(const Model& model, std::size_t k) const {
+        return biases != nullptr ? static_cast<Real*>(biases[k]) : flat + model.layers[k].first_b;
+    }
+};
+
 }  // namespace fastbp

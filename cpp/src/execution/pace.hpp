@@ -1,15 +1,24 @@
-// Many steps by a team whose members may not all have a processor: where another program has one, the others wait at
-// every meeting for a member that does not run, and its first member alone is faster. Only time can tell. The plan is
-// the same either way, and so are the bits.
+// Many steps, or calls, by a team whose members may not all have a processor: where another program has one, the others
+// wait at every meeting for a member that does not run, and its first member alone is faster. Only time can tell. The
+// plan is the same either way, and so are the bits.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 
 #include "execution/barrier.hpp"
 #include "seam/views.hpp"
 
 namespace fastbp {
+
+inline double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What takes a time of its own by one plan: each has its Pace.
+enum class Work { forward, backward, gradient, step };
+constexpr std::size_t kinds_of_work = 4;
 
 // Says whether the first member should take the next step alone, from the times of the steps before, in seconds. It
 // goes on as it is for a while, tries the other way for a moment, and stays with what is faster.

@@ -21,7 +21,6 @@ constexpr Index least_tile = 32, most_tile = 512;
 constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, deterministic_blocks = 8;
 constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups
 constexpr Index block_width = 64;                      // columns below which a block of a product no longer pays
-constexpr int most_parts = 64;
 constexpr Index device_bytes = Index(1) << 30;  // that a tile's values may take there
 
 // A tile's values (x and delta of every layer, and the input) fit the cache, unless the weights do not either: then
@@ -86,13 +85,13 @@ void cut_deterministically(const Model& model, Plan& plan, Index bytes) {
 }
 
 Plan in_groups(Plan plan, int threads) {
-    plan.parts = int(std::clamp<Index>(plan.rows / 8, 1, std::min(threads, most_parts)));
+    plan.parts = int(std::clamp<Index>(plan.rows / 8, 1, std::min(threads, Plan::most_parts)));
     return plan;
 }
 
 Plan in_blocks(Plan plan, int threads) {
     plan.schedule = Schedule::cooperative;
-    plan.parts = std::min(threads, most_parts);
+    plan.parts = std::min(threads, Plan::most_parts);
     plan.tile = std::min(std::max<Index>(plan.rows, 1), most_tile);
     return plan;
 }

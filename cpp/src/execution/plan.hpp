@@ -20,6 +20,7 @@ struct Plan {
 
     // Blocks begin at multiples of it: one vector of floats, one cache line.
     static constexpr Index grain = 16;
+    static constexpr int most_parts = 64;
 
     Index group_edge(int k) const { return rows * k / parts; }
     bool shares_operations() const { return schedule == Schedule::cooperative; }

@@ -142,11 +142,11 @@ Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Par
 }
 
 template <class Real>
-Sink<Real> Workspace<Real>::sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b) {
+Sink<Real> Workspace<Real>::sink(const Gradient<Real>& grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b) {
     for (std::size_t k = 0; k < sinks_.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
         sinks_[k] = {
-            weights_at(model_, shape, grad + shape.first_w), {grad + shape.first_b, shape.outputs}, blend_w, blend_b};
+            weights_at(model_, shape, grad.w(model_, k)), {grad.b(model_, k), shape.outputs}, blend_w, blend_b};
     }
     return sinks_;
 }

@@ -4,6 +4,7 @@
 // the team's pace.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -104,8 +105,8 @@ class Workspace {
     Network<Real> network(const Parameters<Real>& params);
     // The same for a direction in parameters.
     Network<Real> direction(const Real* params_dot);
-    // Points a sink at a flat gradient.
-    Sink<Real> sink(Real* grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
+    // Points a sink at a gradient.
+    Sink<Real> sink(const Gradient<Real>& grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b);
 
     // The layers' steps on flat parameters and moments.
     std::span<const LayerStep<Real>> steps(const StepRule& rule, double l2, double l1, Real* params,
@@ -160,7 +161,7 @@ class Crew {
         stop_.compare_exchange_strong(none, why, std::memory_order_relaxed);
     }
     Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
-    Pace& pace() { return pace_; }
+    Pace& pace(Work work) { return paces_[std::size_t(work)]; }
     Baton& baton() { return baton_; }
     void start() {
         stop_.store(Stop::none, std::memory_order_relaxed);
@@ -179,7 +180,7 @@ class Crew {
     std::vector<double> numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
-    Pace pace_;
+    std::array<Pace, kinds_of_work> paces_;
     Baton baton_;
 };
 

@@ -1,7 +1,6 @@
 #include "training/epoch.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 #include "execution/weights.hpp"
 #include "training/steps.hpp"
@@ -37,12 +36,12 @@ class Turns {
             told_alone_ = pace_.alone();
             baton_.tell_next(step, told_alone_);
         }
-        began_ = now();
+        began_ = seconds_now();
         return by_one_;
     }
     void end() {
         if (!member_.first() || member_.team() == 1 || by_one_ != pace_.alone()) return;
-        pace_.took(began_, now());
+        pace_.took(began_, seconds_now());
     }
     // After the last: those who sleep wake and find no mini-batch left.
     void finish(Index count) {
@@ -50,10 +49,6 @@ class Turns {
     }
 
   private:
-    static double now() {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    }
-
     const Member& member_;
     Pace& pace_;
     Baton& baton_;
@@ -80,7 +75,7 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
     Plan last = whole;  // cut alike, so that the crew fits it
     last.rows = rows % epoch.batch_size;
     Index step = epoch.step;
-    Turns turns(member, crew.pace(), crew.baton(), step);
+    Turns turns(member, crew.pace(Work::step), crew.baton(), step);
     member.meet();  // the first begins to keep the account when all have read where it stands
     for (Index k = 0; k < count; ++k) {
         const Index begin = k * epoch.batch_size, end = std::min(rows, begin + epoch.batch_size);

@@ -79,7 +79,7 @@ class Steps {
     }
 
     std::optional<double> blended_step(const Plan& plan) {
-        job_.grad = params_;
+        job_.grad = {params_};
         job_.into_parameters = true;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         return known_loss(plan);
@@ -92,7 +92,7 @@ class Steps {
 
     std::optional<double> layered_step(const Plan& plan) {
         Workspace<Real>& workspace = crew_.workspace(member_.index);
-        job_.grad = crew_.gradient(0).data;
+        job_.grad = {crew_.gradient(0).data};
         job_.into_parameters = false;
         job_.steps = workspace.steps(epoch_.rule, l2_, l1_, params_, epoch_.moments);
         const bool done = carry_out(on_, member_, plan, crew_, job_);
@@ -102,7 +102,7 @@ class Steps {
     }
 
     std::optional<double> separate_step(const Plan& plan) {
-        job_.grad = crew_.gradient(0).data;
+        job_.grad = {crew_.gradient(0).data};
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss = known_loss(plan);  // before the last meeting: after it the next step begins to sum
@@ -113,7 +113,7 @@ class Steps {
 
     bool update_parameters(Backend<Real>& shared, const Plan& plan) {
         const int partials = std::max(plan.partial_gradients(), 1);
-        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad);
+        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad.flat);
         auto gradient = crew_.partials(0, partials);
         if (epoch_.needs_gradient()) {
             const int place = plan.partial_gradients();  // behind the groups' own

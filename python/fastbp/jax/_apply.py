@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from . import _derivatives
 from ._architecture import Architecture
-from ._params import flat
+from ._params import parts
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Apply:
         TypeError, ValueError
             Where params or x are not of the net's form; under `jit`, while tracing.
         """
-        vector = flat(self.net, "apply", "params", params)
-        rows = as_rows(self.net, "apply", "x", x, vector.dtype)
+        given = parts(self.net, "apply", "params", params)
+        rows = as_rows(self.net, "apply", "x", x, given[0].dtype)
         if rows.shape[1] == 0:
-            return jnp.zeros((*jnp.shape(x)[:-1], self.net.widths[-1]), vector.dtype)
-        return _derivatives.forward(self.net, vector, rows).reshape(*jnp.shape(x)[:-1], self.net.widths[-1])
+            return jnp.zeros((*jnp.shape(x)[:-1], self.net.widths[-1]), rows.dtype)
+        return _derivatives.forward(self.net, given, rows).reshape(*jnp.shape(x)[:-1], self.net.widths[-1])
 
 
 def as_rows(net: Architecture, method: str, argument: str, x: Any, dtype: Any) -> Any:

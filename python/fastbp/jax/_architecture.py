@@ -24,6 +24,11 @@ class Architecture:
         return list(zip(self.widths, self.widths[1:], strict=False))
 
     @property
+    def part_shapes(self) -> list[tuple[int, ...]]:
+        """Of w(1), b(1), .. w(L), b(L)."""
+        return [shape for rows, cols in self.shapes for shape in ((rows, cols), (cols,))]
+
+    @property
     def parameter_count(self) -> int:
         return sum((rows + 1) * cols for rows, cols in self.shapes)
 
@@ -44,9 +49,6 @@ def core_net(net: Architecture, dtype: np.dtype[Any]) -> _core.Net:
     )  # fmt: skip
 
 
-@cache
 def kept_per_row(net: Architecture) -> int:
     """How many numbers a forward pass keeps for each row, as the core says."""
-    dtype = np.dtype(np.float32)
-    params, x = np.zeros(net.parameter_count, dtype), np.zeros((1, net.widths[0]), dtype)
-    return core_net(net, dtype).forward_kept(params, x)[1].size
+    return core_net(net, np.dtype(np.float32)).kept_size(1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._architecture import Architecture, core_net
+from ._params import divided
 
 Array = NDArray[Any]
 
@@ -42,19 +43,21 @@ def _part(array: Array | None, problem: int) -> Array | None:
 
 
 def _one_problem(net: Architecture, name: str, operands: list[Any], wanted: tuple[bool, ...]) -> list[Array]:
-    params, x, *rest = operands
-    found: tuple[Array, ...]
-    core = core_net(net, params.dtype)
+    count = len(net.part_shapes)
+    params, (x, *rest) = operands[:count], operands[count:]
+    core = core_net(net, x.dtype)
     if name == "forward":
         found = core.forward_kept(params, x) if wanted[1] else (core.forward(params, x, None),)
-    elif name == "pull_back":
-        found = core.pull_back(params, x, *rest)
-    else:
-        params_dot, x_dot, cotangent = rest
-        names = ("output_dot", "grad_dot", "input_grad_dot")
-        dots = core.push_forward(
-            "jvp", params, x, None, None, True, None, params_dot, x_dot, cotangent, False, None,
-            [quantity for quantity, want in zip(names, wanted, strict=True) if want],
-        )  # fmt: skip
-        return list(dots.values())
-    return [array for array, want in zip(found, wanted, strict=False) if want]
+        return [array for array, want in zip(found, wanted, strict=False) if want]
+    if name == "pull_back":
+        kept, cotangent = rest
+        grad, input_grad = core.pull_back(params, x, kept, cotangent, wanted[0], wanted[-1])
+        grads = [] if grad is None else [part[0] for part in divided(net, grad[None])]
+        return grads if input_grad is None else [*grads, input_grad]
+    params_dot, x_dot, cotangent = rest
+    names = ("output_dot", "grad_dot", "input_grad_dot")
+    dots = core.push_forward(
+        "jvp", params, x, None, None, True, None, params_dot, x_dot, cotangent, False, None,
+        [quantity for quantity, want in zip(names, wanted, strict=True) if want],
+    )  # fmt: skip
+    return list(dots.values())

@@ -9,14 +9,31 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from ._architecture import Architecture
 from ._operations import operate
+from ._params import divided, joined
 
 
 def _unless_zero(cotangent: Any) -> Any:
     return None if isinstance(cotangent, SymbolicZero) else cotangent
+
+
+def _unless_zeros(cotangents: Any) -> Any:
+    """A direction (E, P) from the cotangents of the parts."""
+    if cotangents is None or all(isinstance(c, SymbolicZero) for c in cotangents):
+        return None
+    return joined(jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents)
+
+
+def _values(params: Any) -> Any:
+    return tuple(part.value for part in params)
+
+
+def _perturbed(params: Any) -> bool:
+    return any(part.perturbed for part in params)
 
 
 def _mark(perturbed: bool) -> tuple[()] | None:
@@ -26,7 +43,7 @@ def _mark(perturbed: bool) -> tuple[()] | None:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def forward(net: Architecture, params: Any, x: Any) -> Any:
-    """x(L) (E, N, d(L)) from params (E, P) and x (E, N, d(0))."""
+    """x(L) (E, N, d(L)) from params, the parts (E, ..), and x (E, N, d(0))."""
     return operate(net, "forward", (True, False), params, x)[0]
 
 
@@ -38,16 +55,18 @@ def forward_kept(net: Architecture, params: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _forward_rule(net: Architecture, params: Any, x: Any) -> tuple[Any, Any]:
-    if params.perturbed:
-        out, kept = forward_kept(net, params.value, x.value)
+    values = _values(params)
+    if _perturbed(params):
+        out, kept = forward_kept(net, values, x.value)
     else:
-        out, kept = forward(net, params.value, x.value), None
-    return out, (params.value, x.value, kept, _mark(x.perturbed))
+        out, kept = forward(net, values, x.value), None
+    return out, (values, x.value, kept, _mark(x.perturbed))
 
 
 def _forward_kept_rule(net: Architecture, params: Any, x: Any) -> tuple[Any, Any]:
-    out, kept = forward_kept(net, params.value, x.value)
-    return (out, kept), (params.value, x.value, kept if params.perturbed else None, _mark(x.perturbed))
+    values = _values(params)
+    out, kept = forward_kept(net, values, x.value)
+    return (out, kept), (values, x.value, kept if _perturbed(params) else None, _mark(x.perturbed))
 
 
 def _pulled_back(net: Architecture, residuals: Any, cotangent: Any) -> tuple[Any, Any]:
@@ -66,30 +85,30 @@ forward_kept.defvjp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def pull_back(net: Architecture, wanted: tuple[bool, bool], params: Any, x: Any, kept: Any, cotangent: Any) -> Any:
-    """Of the gradients by params (E, P) and by x (E, N, d(0)) those that are wanted."""
-    grad, input_grad = operate(net, "pull_back", wanted, params, x, kept, cotangent)
-    return grad, input_grad
+    """Of the gradients by params, as these, and by x (E, N, d(0)) those that are wanted."""
+    each = (*[wanted[0]] * len(params), wanted[1])
+    *grads, input_grad = operate(net, "pull_back", each, params, x, kept, cotangent)
+    return tuple(grads) if wanted[0] else None, input_grad
 
 
 def _pull_back_rule(
     net: Architecture, wanted: tuple[bool, bool], params: Any, x: Any, kept: Any, cotangent: Any
 ) -> tuple[Any, Any]:
-    found = pull_back(
-        net, wanted, params.value, x.value, None if kept is None else kept.value, cotangent.value
-    )  # fmt: skip
-    marks = [_mark(argument.perturbed) for argument in (cotangent, params, x)]
-    return found, (params.value, x.value, cotangent.value, marks)
+    values = _values(params)
+    found = pull_back(net, wanted, values, x.value, None if kept is None else kept.value, cotangent.value)
+    marks = [_mark(perturbed) for perturbed in (cotangent.perturbed, _perturbed(params), x.perturbed)]
+    return found, (values, x.value, cotangent.value, marks)
 
 
 def _along_gradients(net: Architecture, wanted: tuple[bool, bool], residuals: Any, dots: Any) -> tuple[Any, ...]:
     params, x, cotangent, marks = residuals
-    params_dot, x_dot = (_unless_zero(dot) for dot in dots)
+    params_dot, x_dot = _unless_zeros(dots[0]), _unless_zero(dots[1])
     if params_dot is None and x_dot is None:
         return None, None, None, None
     asked = tuple(mark is not None for mark in marks)
     c = cotangent if any(asked[1:]) else None
     output_dot, grad_dot, input_grad_dot = push_forward(net, asked, params, x, params_dot, x_dot, c)
-    return grad_dot, input_grad_dot, None, output_dot
+    return None if grad_dot is None else divided(net, grad_dot), input_grad_dot, None, output_dot
 
 
 pull_back.defvjp(_pull_back_rule, _along_gradients, symbolic_zeros=True)
@@ -99,7 +118,7 @@ pull_back.defvjp(_pull_back_rule, _along_gradients, symbolic_zeros=True)
 def push_forward(
     net: Architecture, wanted: tuple[bool, ...], params: Any, x: Any, params_dot: Any, x_dot: Any, cotangent: Any
 ) -> Any:
-    """Of output_dot, grad_dot and input_grad_dot, along a direction in params and x, those that are wanted."""
+    """Of output_dot, grad_dot (E, P) and input_grad_dot, along params_dot (E, P) and x_dot, those that are wanted."""
     found = operate(net, "push_forward", wanted, params, x, params_dot, x_dot, cotangent)
     return tuple(found)
 
@@ -109,9 +128,9 @@ def _push_forward_rule(
 ) -> tuple[Any, Any]:
     if wanted[1] or wanted[2]:
         raise NotImplementedError("[apply] third derivatives are not available: differentiate twice at most")
-    arguments = params, x, params_dot, x_dot
-    values = [None if argument is None else argument.value for argument in arguments]
-    marks = [None if argument is None else _mark(argument.perturbed) for argument in arguments]
+    arguments = x, params_dot, x_dot
+    values = [_values(params), *(None if argument is None else argument.value for argument in arguments)]
+    marks = [_mark(_perturbed(params)), *(a if a is None else _mark(a.perturbed) for a in arguments)]
     return push_forward(net, wanted, *values, None), (values, marks)
 
 
@@ -121,12 +140,15 @@ def _along_output_dot(net: Architecture, wanted: tuple[bool, ...], residuals: An
     if c is None:
         return (None,) * 5
     by_params, by_x, by_params_dot, by_x_dot = (mark is not None for mark in marks)
-    second, first = (None, None), (None, None)
+    grad_dot = input_grad_dot = grads = input_grad = None
     if by_params or by_x:
-        second = push_forward(net, (False, by_params, by_x), params, x, params_dot, x_dot, c)[1:]
+        _, grad_dot, input_grad_dot = push_forward(net, (False, by_params, by_x), params, x, params_dot, x_dot, c)
     if by_params_dot or by_x_dot:
-        first = pull_back(net, (by_params_dot, by_x_dot), params, x, None, c)
-    return *second, *first, None
+        grads, input_grad = pull_back(net, (by_params_dot, by_x_dot), params, x, None, c)
+    return (
+        None if grad_dot is None else divided(net, grad_dot), input_grad_dot,
+        None if grads is None else joined(grads), input_grad, None,
+    )  # fmt: skip
 
 
 push_forward.defvjp(_push_forward_rule, _along_output_dot, symbolic_zeros=True)

@@ -16,20 +16,28 @@ from jax.custom_batching import custom_vmap
 from ._architecture import Architecture, kept_per_row
 from ._ways import CALLS
 
-# What the operands and results are: rows (E, N, d) that the net passes on one by one, or of a whole problem (E, size).
+# What the operands behind the parameters and the results are: rows (E, N, d) that the net passes on one by one, or of a
+# whole problem (E, ..). A pull_back's gradients by the parameters come before its results here.
 OF_ROWS = {
-    "forward": ((False, True), (True, False)),  # params, x -> x(L), kept
-    "pull_back": ((False, True, False, True), (False, True)),  # params, x, kept, cotangent -> grad, input_grad
-    "push_forward": ((False, True, False, True, True), (True, False, True)),  # params, x, their dots, cotangent -> dots
+    "forward": ((True,), (True, False)),  # x -> x(L), kept
+    "pull_back": ((True, False, True), (True,)),  # x, kept, cotangent -> input_grad
+    "push_forward": ((True, False, True, True), (True, False, True)),  # x, both dots, cotangent -> dots
 }
 
 
-def operate(net: Architecture, name: str, wanted: Sequence[bool], *operands: Any) -> list[Any]:
+def operate(net: Architecture, name: str, wanted: Sequence[bool], params: Sequence[Any], *operands: Any) -> list[Any]:
     """The results that are wanted, None for the others. An operand may be None: not given.
 
-    `pull_back` without a kept forward pass makes one.
+    `pull_back` without a kept forward pass makes one. Its results are the gradients by w(1), b(1), .., and by x.
     """
-    return list(_operation(net, name, tuple(wanted))(*operands))
+    return list(_operation(net, name, tuple(wanted))(*params, *operands))
+
+
+def _of_rows(net: Architecture, name: str) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """OF_ROWS of all operands and of all results."""
+    operands, results = OF_ROWS[name]
+    params = (False,) * len(net.part_shapes)
+    return params + operands, (params if name == "pull_back" else ()) + results
 
 
 @cache
@@ -39,28 +47,31 @@ def _operation(net: Architecture, name: str, wanted: tuple[bool, ...]) -> Any:
     @operation.def_vmap
     def _(size: int, batched: Sequence[Any], *operands: Any) -> tuple[list[Any], list[Any]]:
         moved = [None if given is None else bool(flag) for given, flag in zip(operands, batched, strict=True)]
-        into = _into_rows if _rows_alone(name, wanted, moved) else _into_problems
-        found = into(name, size, moved, operands, lambda *larger: _operation(net, name, wanted)(*larger))
+        into = _into_rows if _rows_alone(net, name, wanted, moved) else _into_problems
+        of_rows, _ = _of_rows(net, name)
+        found = into(of_rows, size, moved, operands, lambda *larger: _operation(net, name, wanted)(*larger))
         return found, [None if array is None else True for array in found]
 
     return operation
 
 
 def _call(net: Architecture, name: str, wanted: tuple[bool, ...], operands: Sequence[Any]) -> list[Any]:
-    if name == "pull_back" and operands[2] is None:
-        params, x, _, cotangent = operands
-        operands = params, x, _call(net, "forward", (False, True), (params, x))[1], cotangent
+    if name == "pull_back" and operands[-2] is None:
+        *passed, _, cotangent = operands
+        operands = *passed, _call(net, "forward", (False, True), passed)[1], cotangent
     return CALLS[net.way](net, name, operands, _result_shapes(net, name, wanted, operands))
 
 
 def _result_shapes(net: Architecture, name: str, wanted: tuple[bool, ...], operands: Sequence[Any]) -> list[Any]:
-    params, x = operands[:2]
+    x = operands[len(net.part_shapes)]
     problems, n = _problems(operands), x.shape[1]
     inputs, outputs = (n, net.widths[0]), (n, net.widths[-1])
     count, kept = (net.parameter_count,), (n * kept_per_row(net),)
-    shapes = {"forward": (outputs, kept), "pull_back": (count, inputs), "push_forward": (outputs, count, inputs)}[name]
+    shapes = {
+        "forward": [outputs, kept], "pull_back": [*net.part_shapes, inputs], "push_forward": [outputs, count, inputs],
+    }[name]  # fmt: skip
     return [
-        jax.ShapeDtypeStruct((problems, *shape), params.dtype) if want else None
+        jax.ShapeDtypeStruct((problems, *shape), x.dtype) if want else None
         for shape, want in zip(shapes, wanted, strict=True)
     ]
 
@@ -69,24 +80,26 @@ def _problems(arrays: Sequence[Any]) -> int:
     return max(array.shape[0] for array in arrays if array is not None)
 
 
-def _rows_alone(name: str, wanted: tuple[bool, ...], batched: list[Any]) -> bool:
+def _rows_alone(net: Architecture, name: str, wanted: tuple[bool, ...], batched: list[Any]) -> bool:
     """Whether more rows do: no wanted result belongs to a whole problem, no operand that does changes with the rows."""
-    operands, results = OF_ROWS[name]
-    if name == "pull_back" and batched[2] is not None:  # a kept forward pass has its number of rows
+    operands, results = _of_rows(net, name)
+    if name == "pull_back" and batched[-2] is not None:  # a kept forward pass has its number of rows
         return False
     shared = not any(flag for flag, of_rows in zip(batched, operands, strict=True) if not of_rows)
     return shared and all(of_rows for want, of_rows in zip(wanted, results, strict=True) if want)
 
 
-def _into_rows(name: str, size: int, batched: list[Any], operands: Sequence[Any], run: Any) -> list[Any]:
+def _into_rows(
+    of_rows: Sequence[bool], size: int, batched: list[Any], operands: Sequence[Any], run: Any
+) -> list[Any]:
     def more_rows(array: Any, flag: bool) -> Any:
         problems, n, d = array.shape[-3:]
         stacked = jnp.moveaxis(array, 0, 1) if flag else jnp.broadcast_to(array[:, None], (problems, size, n, d))
         return stacked.reshape(problems, size * n, d)
 
     larger = [
-        more_rows(array, flag) if of_rows and array is not None else array
-        for array, flag, of_rows in zip(operands, batched, OF_ROWS[name][0], strict=True)
+        more_rows(array, flag) if rowwise and array is not None else array
+        for array, flag, rowwise in zip(operands, batched, of_rows, strict=True)
     ]
     found = run(*larger)
     return [
@@ -94,7 +107,9 @@ def _into_rows(name: str, size: int, batched: list[Any], operands: Sequence[Any]
     ]
 
 
-def _into_problems(name: str, size: int, batched: list[Any], operands: Sequence[Any], run: Any) -> list[Any]:
+def _into_problems(
+    _: Sequence[bool], size: int, batched: list[Any], operands: Sequence[Any], run: Any
+) -> list[Any]:
     before = max(
         array.shape[1 if flag else 0] for array, flag in zip(operands, batched, strict=True) if array is not None
     )

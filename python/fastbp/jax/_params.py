@@ -1,6 +1,12 @@
-"""Parameters as JAX's users keep them, a list of {"w", "b"}, and as the core takes them, one flat vector."""
+"""Parameters as JAX's users keep them, a list of {"w", "b"}, and as the operations take them.
 
-from collections.abc import Mapping, Sequence
+These take the parts w(1), b(1), w(2), .. each by itself, (1, ..), with the axis of problems in front. Directions in
+them, and derivatives along one, are flat vectors (1, P).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,36 +14,44 @@ import jax.numpy as jnp
 from ._architecture import Architecture
 
 
-def flat(net: Architecture, method: str, argument: str, params: Any) -> Any:
-    """(1, P), in the order of fastbp's own `params`."""
+def parts(net: Architecture, method: str, argument: str, params: Any) -> tuple[Any, ...]:
+    """w(1), b(1), .. of what a user gave."""
     if not isinstance(params, Sequence) or isinstance(params, str):
         raise TypeError(f"[{method}] {argument} is a {type(params).__name__}, expected a list of {{'w', 'b'}}")
     if len(params) != len(net.shapes):
         raise ValueError(f"[{method}] {argument} has {len(params)} layers, expected {len(net.shapes)}")
-    pieces = []
+    found = []
     for k, (layer, (rows, cols)) in enumerate(zip(params, net.shapes, strict=True)):
         if not isinstance(layer, Mapping) or set(layer) != {"w", "b"}:
             got = sorted(map(str, layer)) if isinstance(layer, Mapping) else type(layer).__name__
             raise TypeError(f"[{method}] {argument}[{k}] is {got}, expected a dict of 'w' and 'b'")
         for name, shape in (("w", (rows, cols)), ("b", (cols,))):
-            pieces.append(_piece(f"[{method}] {argument}[{k}]['{name}']", layer[name], shape))
-    return jnp.concatenate(pieces, axis=1)  # along rows (1, size), which XLA copies as blocks; vectors it does not
+            found.append(_part(f"[{method}] {argument}[{k}]['{name}']", layer[name], shape))
+    dtype = jnp.result_type(*found)
+    return tuple(array.astype(dtype) for array in found)
 
 
-def _piece(who: str, given: Any, shape: tuple[int, ...]) -> Any:
+def _part(who: str, given: Any, shape: tuple[int, ...]) -> Any:
     array = jnp.asarray(given)
     if array.dtype not in (jnp.float32, jnp.float64):
         raise TypeError(f"{who} has dtype {array.dtype}, expected float32 or float64")
     if array.shape != shape:
         raise ValueError(f"{who} has shape {array.shape}, expected {shape}")
-    return array.reshape(1, -1)
+    return array[None]
 
 
-def layers(net: Architecture, vector: Any) -> list[dict[str, Any]]:
-    """A flat vector (P,) as `flat` found it."""
-    found, start = [], 0
-    for rows, cols in net.shapes:
-        middle, end = start + rows * cols, start + (rows + 1) * cols
-        found.append({"w": vector[start:middle].reshape(rows, cols), "b": vector[middle:end]})
-        start = end
-    return found
+def layers(found: Sequence[Any]) -> list[dict[str, Any]]:
+    """What `parts` was given."""
+    return [{"w": w[0], "b": b[0]} for w, b in zip(found[::2], found[1::2], strict=True)]
+
+
+def joined(found: Iterable[Any]) -> Any:
+    """(1, P) in the order of fastbp's own `params`; rows (1, size) are what XLA joins as blocks."""
+    return jnp.concatenate([array.reshape(1, -1) for array in found], axis=1)
+
+
+def divided(net: Architecture, vector: Any) -> tuple[Any, ...]:
+    """The parts of what `joined` made, or of as many vectors (E, P)."""
+    ends = accumulate(map(prod, net.part_shapes), initial=0)
+    places = zip(pairwise(ends), net.part_shapes, strict=True)
+    return tuple(vector[:, begin:end].reshape(-1, *shape) for (begin, end), shape in places)

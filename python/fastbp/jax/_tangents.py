@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from . import _derivatives
 from ._apply import Apply, as_rows
-from ._params import flat, layers
+from ._params import divided, joined, layers, parts
 
 
 def jvp(apply: Apply, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -49,16 +49,16 @@ def jvp(apply: Apply, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tu
     (params, x), (params_dot, x_dot) = primals, tangents
     if params_dot is None and x_dot is None:
         raise TypeError("[jvp] tangents are both None, expected a direction")
-    vector = flat(net, "jvp", "params", params)
-    rows = as_rows(net, "jvp", "x", x, vector.dtype)
-    v = None if params_dot is None else flat(net, "jvp", "params_dot", params_dot).astype(vector.dtype)
-    u = None if x_dot is None else as_rows(net, "jvp", "x_dot", x_dot, vector.dtype)
+    given = parts(net, "jvp", "params", params)
+    rows = as_rows(net, "jvp", "x", x, given[0].dtype)
+    v = None if params_dot is None else joined(parts(net, "jvp", "params_dot", params_dot)).astype(rows.dtype)
+    u = None if x_dot is None else as_rows(net, "jvp", "x_dot", x_dot, rows.dtype)
     if u is not None and jnp.shape(x_dot) != jnp.shape(x):
         raise ValueError(f"[jvp] x_dot has shape {jnp.shape(x_dot)}, expected {jnp.shape(x)}, as x")
     output = apply(params, x)
     if rows.shape[1] == 0:
         return output, output
-    output_dot = _derivatives.push_forward(net, (True, False, False), vector, rows, v, u, None)[0]
+    output_dot = _derivatives.push_forward(net, (True, False, False), given, rows, v, u, None)[0]
     return output, output_dot.reshape(output.shape)
 
 
@@ -98,19 +98,19 @@ def hvp(apply: Apply, loss: Callable[[Any], Any], params: Any, x: Any, params_do
     (Array([1., 2.], dtype=float32), Array([1.], dtype=float32))
     """
     net = _net_of("hvp", apply)
-    vector = flat(net, "hvp", "params", params)
-    rows = as_rows(net, "hvp", "x", x, vector.dtype)
-    v = flat(net, "hvp", "params_dot", params_dot).astype(vector.dtype)
+    given = parts(net, "hvp", "params", params)
+    rows = as_rows(net, "hvp", "x", x, given[0].dtype)
+    v = joined(parts(net, "hvp", "params_dot", params_dot)).astype(rows.dtype)
     if rows.shape[1] == 0:
-        return layers(net, jnp.zeros_like(vector[0]))
-    out, kept = _derivatives.forward_kept(net, vector, rows)
+        return layers([jnp.zeros_like(part) for part in given])
+    out, kept = _derivatives.forward_kept(net, given, rows)
     shape = (*jnp.shape(x)[:-1], net.widths[-1])
     slope = jax.grad(lambda output: loss(output.reshape(shape)))
     c = slope(out)
-    out_dot, curvature, _ = _derivatives.push_forward(net, (True, True, False), vector, rows, v, None, c)
+    out_dot, curvature, _ = _derivatives.push_forward(net, (True, True, False), given, rows, v, None, c)
     _, c_dot = jax.jvp(slope, (out,), (out_dot,))
-    through_loss, _ = _derivatives.pull_back(net, (True, False), vector, rows, kept, c_dot)
-    return layers(net, (curvature + through_loss)[0])
+    through_loss, _ = _derivatives.pull_back(net, (True, False), given, rows, kept, c_dot)
+    return layers([a + b for a, b in zip(divided(net, curvature), through_loss, strict=True)])
 
 
 def _net_of(method: str, apply: object) -> Any:

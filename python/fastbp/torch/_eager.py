@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from . import _operators
+from ._checks import DTYPES
 from ._derivatives import Forward, PullBack
-from ._nets import core_of
-from ._operators import array, parts
+from ._passes import in_order, places_of, run_forward, run_pull_back
 
 PLAIN_TYPES = {Tensor, nn.Parameter}
 
@@ -30,14 +30,25 @@ modes_are_active = getattr(torch._C, "_len_torch_dispatch_stack", _always)
 
 def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """x(L) of rows x, differentiable."""
-    keep = torch.is_grad_enabled() and (x.requires_grad or any([p.requires_grad for p in parameters]))
-    if not torch.compiler.is_compiling() and x.is_cpu and _alone(x, *parameters):
-        out: Tensor = Plain.apply(architecture, keep, x, *parameters)
-        return out
-    if torch.compiler.is_compiling() and not keep:  # Dynamo would call forward with a context too many
+    if torch.compiler.is_compiling() and not _keeps(x, parameters):  # Dynamo would call forward with a context too many
         out, _ = _operators.forward(x, parameters, architecture, False)
-    else:
-        out, _ = Forward.apply(architecture, keep, x, *parameters)
+        return out
+    if not torch.compiler.is_compiling() and x.is_cpu:
+        short = short_output(architecture, in_order(x), [in_order(p) for p in parameters])
+        if short is not None:
+            return short
+    out, _ = Forward.apply(architecture, _keeps(x, parameters), x, *parameters)
+    return out
+
+
+def short_output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor | None:
+    """The same where the short way is open: nothing looks on, and all fits and lies as the core reads it. Else None."""
+    if torch.compiler.is_compiling() or not _alone(x, *parameters) or x.dim() != 2 or x.dtype not in DTYPES:
+        return None
+    places = places_of(architecture, x, parameters)
+    if places is None:
+        return None
+    out: Tensor = Plain.apply(architecture, _keeps(x, parameters), places, x, *parameters)
     return out
 
 
@@ -45,30 +56,32 @@ class Plain(torch.autograd.Function):
     """`Forward`, and `PullBack` behind it, in as few calls as can be."""
 
     @staticmethod
-    def forward(ctx: Any, architecture: str, keep: bool, x: Tensor, *parameters: Tensor) -> Tensor:
-        core, given = core_of(architecture, x.dtype), [array(p) for p in parameters]
-        if not keep:
-            return torch.from_numpy(core.forward(given, array(x), None))
-        out, kept = core.forward_kept(given, array(x))
-        ctx.architecture, ctx.arrays = architecture, given
-        ctx.save_for_backward(x, torch.from_numpy(kept), *parameters)
-        return torch.from_numpy(out)
+    def forward(
+        ctx: Any, architecture: str, keep: bool, places: Sequence[int], x: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        out, kept = run_forward(architecture, x, places, keep)
+        if keep:
+            ctx.architecture = architecture
+            ctx.save_for_backward(x, kept, *parameters)
+        return out
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
         x, kept, *parameters = ctx.saved_tensors  # torch refuses what has been written since
-        _, _, wants_input_grad, *wanted = ctx.needs_input_grad
+        _, _, _, wants_input_grad, *wanted = ctx.needs_input_grad
         wants_grads = True in wanted
         if torch.is_grad_enabled() or forward_ad.unpack_dual(cotangent).tangent is not None or not _alone(cotangent):
             input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         else:
-            core = core_of(ctx.architecture, x.dtype)
-            grad, rows_grad = core.pull_back(
-                ctx.arrays, array(x), array(kept), array(cotangent), wants_grads, wants_input_grad
+            input_grad, grads = run_pull_back(
+                ctx.architecture, x, cotangent, kept, parameters, wants_grads, wants_input_grad
             )
-            input_grad = torch.from_numpy(rows_grad) if wants_input_grad else None
-            grads = parts(grad, ctx.architecture) if wants_grads else []
-        return None, None, input_grad, *(grads or [None] * len(parameters))
+        return None, None, None, input_grad, *(grads or [None] * len(parameters))
+
+
+def _keeps(x: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether a backward pass may come."""
+    return torch.is_grad_enabled() and (x.requires_grad or any([p.requires_grad for p in parameters]))
 
 
 def _alone(*tensors: Tensor) -> bool:

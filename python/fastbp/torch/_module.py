@@ -11,7 +11,7 @@ from .._arguments import sizes_of
 from .._functions import Huber, Pinball, hidden_activations
 from .._functions import output_activation as output_activation_of
 from ._checks import check_dtype, check_input, check_parameters
-from ._eager import output
+from ._eager import output, short_output
 from ._loss import add_gradients
 from ._nets import describe, functions_of, shapes_of
 
@@ -92,6 +92,9 @@ class MLP(nn.Module):
             If x or the parameters do not fit.
         """
         parameters = self._tensors()
+        out = short_output(self._architecture, x, parameters)
+        if out is not None:
+            return out
         check_parameters(parameters, self._shapes)
         x = check_input("forward", x, parameters[0], self.layer_sizes[0])
         if x.dim() == 2:
@@ -162,4 +165,8 @@ class MLP(nn.Module):
 
     def _tensors(self) -> list[Tensor]:
         """w(1), b(1), .. as they are now: replaced, parametrised, or lent by functional_call."""
-        return [tensor for layer in self._modules.values() for tensor in (layer.weight, layer.bias)]
+        found: list[Tensor] = []
+        for layer in self._modules.values():
+            own = layer._parameters  # a parametrised one is not there; as an attribute each takes a search
+            found += (own["weight"], own["bias"]) if len(own) == 2 else (layer.weight, layer.bias)
+        return found

@@ -46,11 +46,13 @@ def core_of(architecture: str, dtype: torch.dtype, loss: tuple[int, tuple[float,
 
 @dataclass(frozen=True)
 class Layout:
-    """How many outputs, what `forward_kept` keeps of a row, and where each parameter lies in a flat gradient."""
+    """Widths, what a forward pass keeps of a row, the parameters' shapes, and where each lies in a flat gradient."""
 
+    inputs: int
     outputs: int
     kept_per_row: int
-    parts: tuple[tuple[slice, tuple[int, ...]], ...]
+    shapes: tuple[tuple[int, ...], ...]
+    parts: tuple[slice, ...]
 
 
 @lru_cache(maxsize=256)
@@ -58,7 +60,7 @@ def layout_of(architecture: str) -> Layout:
     core, sizes = core_of(architecture, torch.float32), sizes_of(architecture)
     shapes = shapes_of(sizes)
     ends = list(accumulate(map(prod, shapes), initial=0))
-    return Layout(sizes[-1], core.kept_size(1), tuple(zip(map(slice, ends, ends[1:]), shapes, strict=False)))
+    return Layout(sizes[0], sizes[-1], core.kept_size(1), tuple(shapes), tuple(map(slice, ends, ends[1:])))
 
 
 def shapes_of(sizes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ._nets import core_of, layout_of
+from ._passes import in_order, places_of, run_forward, run_pull_back
 
 
 def array(tensor: Tensor) -> Any:
@@ -20,17 +21,20 @@ def array(tensor: Tensor) -> Any:
 
 def parts(flat: Any, architecture: str) -> list[Tensor]:
     """w(1), b(1), .. of a flat array, each a tensor on its part of the memory."""
-    return [torch.from_numpy(flat[part].reshape(shape)) for part, shape in layout_of(architecture).parts]
+    layout = layout_of(architecture)
+    return [
+        torch.from_numpy(flat[part].reshape(shape)) for part, shape in zip(layout.parts, layout.shapes, strict=True)
+    ]
 
 
 @torch.library.custom_op("fastbp::forward", mutates_args=(), device_types="cpu")
 def forward(x: Tensor, parameters: Sequence[Tensor], architecture: str, keep: bool) -> tuple[Tensor, Tensor]:
     """x(L), and what a pull_back needs, nothing unless `keep`."""
-    core, given = core_of(architecture, x.dtype), [array(p) for p in parameters]
-    if not keep:
-        return torch.from_numpy(core.forward(given, array(x), None)), x.new_empty(0)
-    out, kept = core.forward_kept(given, array(x))
-    return torch.from_numpy(out), torch.from_numpy(kept)
+    x, *given = map(in_order, (x, *parameters))
+    places = places_of(architecture, x, given)
+    if places is None:
+        raise ValueError("x and the parameters do not fit the architecture")
+    return run_forward(architecture, x, places, keep)
 
 
 @torch.library.custom_op("fastbp::pull_back", mutates_args=(), device_types="cpu")
@@ -38,10 +42,12 @@ def pull_back(
     x: Tensor, cotangent: Tensor, kept: Tensor, parameters: Sequence[Tensor], architecture: str, wants_grads: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The gradients by x and by each parameter, none unless wanted; where nothing was kept after a forward pass."""
-    core, given, rows = core_of(architecture, x.dtype), [array(p) for p in parameters], array(x)
-    memory = array(kept) if kept.numel() else core.forward_kept(given, rows)[1]
-    grad, input_grad = core.pull_back(given, rows, memory, array(cotangent))
-    return torch.from_numpy(input_grad), parts(grad, architecture) if wants_grads else []
+    if kept.numel() == 0:
+        _, kept = forward(x, parameters, architecture, True)
+    x, *parameters = map(in_order, (x, *parameters))
+    input_grad, grads = run_pull_back(architecture, x, cotangent, kept, parameters, wants_grads, True)
+    assert input_grad is not None  # it was wanted
+    return input_grad, grads
 
 
 @torch.library.custom_op("fastbp::push_forward", mutates_args=(), device_types="cpu")

@@ -12,7 +12,7 @@ extern "C" long allocations_so_far();
 namespace {
 
 using Numbers = std::vector<double>;
-constexpr std::int64_t n = 12, inputs = 3, outputs = 2, batch = 4;
+constexpr std::int64_t n = 12, inputs = 3, hidden = 5, outputs = 2, batch = 4;
 constexpr double h = 1e-5;
 bool failed = false;
 
@@ -79,6 +79,14 @@ class Calls {
         results.input_grad = same_.data();
         net_.evaluate(p_.data(), data_, results);
         expect_near(same_, input_grad_, 1e-15, "input_grad of evaluate");
+        std::fill(moved_.begin(), moved_.end(), 0);
+        double* const of_layer_2 = moved_.data() + (inputs + 1) * hidden;
+        void* const weights[] = {moved_.data(), of_layer_2};
+        void* const biases[] = {moved_.data() + inputs * hidden, of_layer_2 + hidden * outputs};
+        results.weight_grads = weights;
+        results.bias_grads = biases;
+        net_.evaluate(p_.data(), data_, results);
+        expect_near(moved_, grad_, 1e-15, "weight_grads and bias_grads of evaluate");
     }
 
     void second_order() {
@@ -136,7 +144,7 @@ class Calls {
 }  // namespace
 
 int main() {
-    const std::int64_t widths[] = {inputs, 5, outputs};
+    const std::int64_t widths[] = {inputs, hidden, outputs};
     const fastbp_activation activations[] = {FASTBP_GELU, FASTBP_TANH};
     Calls calls(fastbp::Net<double>(widths, activations, 2, FASTBP_SQUARED_ERROR));
     calls.round();
