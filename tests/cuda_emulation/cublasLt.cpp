@@ -1,6 +1,7 @@
 // cuBLASLt on the processor: every argument is checked, the sums are plain loops in double precision, and the work
 // goes to the stream like a kernel. Of the algorithms that a product is offered, the first uses no workspace and its
-// relu gives 0 for NaN; the second splits the sum, uses workspace, and its relu keeps NaN.
+// relu gives 0 for NaN; the second writes into its workspace, and its relu keeps NaN. The sums are the same bits in
+// both, whichever a time chooses.
 #include "cublasLt.h"
 
 #include <algorithm>
@@ -42,12 +43,12 @@ using Description = cublasLtMatmulDescOpaque_t;
 using Layout = cublasLtMatrixLayoutOpaque_t;
 
 constexpr std::uint64_t algorithm_mark = 0x66617374627021;
-constexpr std::size_t split_workspace = 1024;
+constexpr std::size_t workspace_of_second = 1024;
 constexpr std::size_t bias_alignment = 16;
 
 // What an algorithm keeps of the question that it answered.
 struct Algorithm {
-    std::uint64_t mark, split, alignments[4];
+    std::uint64_t mark, second, alignments[4];
 };
 static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
 
@@ -158,7 +159,7 @@ std::vector<double> Product::factor(const void* data, const Layout& layout, bool
 double Product::finish(double sum, std::size_t row) const {
     if (has_bias(how)) sum += read(how.bias, d_layout.type, row);
     if ((how.epilogue & CUBLASLT_EPILOGUE_RELU) == 0) return sum;
-    return algorithm.split != 0 && std::isnan(sum) ? sum : std::fmax(sum, 0.0);
+    return algorithm.second != 0 && std::isnan(sum) ? sum : std::fmax(sum, 0.0);
 }
 
 void Product::run() const {
@@ -167,16 +168,14 @@ void Product::run() const {
     const std::vector<double> left = factor(a, a_layout, how.transpose_a != CUBLAS_OP_N);
     const std::vector<double> right = factor(b, b_layout, how.transpose_b == CUBLAS_OP_N);
     const std::size_t inner = shape(a_layout, how.transpose_a).cols;
-    const std::size_t half = algorithm.split != 0 ? inner / 2 : inner;
-    if (algorithm.split != 0) std::memset(workspace, 0xff, split_workspace);
+    if (algorithm.second != 0) std::memset(workspace, 0xff, workspace_of_second);
     for (std::size_t j = 0; j < d_layout.cols; ++j)
         for (std::size_t i = 0; i < d_layout.rows; ++i) {
             const double* of_left = &left[i * inner];
             const double* of_right = &right[j * inner];
-            double first = 0, second = 0;
-            for (std::size_t k = 0; k < half; ++k) first += of_left[k] * of_right[k];
-            for (std::size_t k = half; k < inner; ++k) second += of_left[k] * of_right[k];
-            double sum = by * (first + second);
+            double sum = 0;
+            for (std::size_t k = 0; k < inner; ++k) sum += of_left[k] * of_right[k];
+            sum *= by;
             if (keep != 0) sum += keep * read(c, c_layout.type, i + j * std::size_t(c_layout.ld));
             write(d, d_layout.type, i + j * std::size_t(d_layout.ld), finish(sum, i));
         }
@@ -312,16 +311,16 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     if (count == nullptr || results == nullptr || preference == nullptr || most < 1) return CUBLAS_STATUS_INVALID_VALUE;
     *count = 0;
     if (const cublasStatus_t status = check(description, a, b, c, d); status != CUBLAS_STATUS_SUCCESS) return status;
-    for (const std::uint64_t split : {0, 1}) {
-        const bool wanted = split == 0 || (preference->workspace >= split_workspace &&
-                                           (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) != 0);
+    for (const std::uint64_t second : {0, 1}) {
+        const bool wanted = second == 0 || (preference->workspace >= workspace_of_second &&
+                                            (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) != 0);
         if (!wanted || *count == most) continue;
         const std::uint32_t* to = preference->alignments;
-        const Algorithm algorithm{algorithm_mark, split, {to[0], to[1], to[2], to[3]}};
+        const Algorithm algorithm{algorithm_mark, second, {to[0], to[1], to[2], to[3]}};
         cublasLtMatmulHeuristicResult_t& result = results[(*count)++];
         result = {};
         std::memcpy(&result.algo, &algorithm, sizeof algorithm);
-        result.workspaceSize = split == 0 ? 0 : split_workspace;
+        result.workspaceSize = second == 0 ? 0 : workspace_of_second;
         result.wavesCount = 1;
     }
     return CUBLAS_STATUS_SUCCESS;
@@ -339,7 +338,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     const Algorithm algorithm = algorithm_of(algo);
     const bool on_device = description->pointer_mode == CUBLASLT_POINTER_MODE_DEVICE;
     bool right = algorithm.mark == algorithm_mark && alpha != nullptr && beta != nullptr && d != nullptr;
-    right = right && (algorithm.split == 0 || (workspace != nullptr && workspace_bytes >= split_workspace));
+    right = right && (algorithm.second == 0 || (workspace != nullptr && workspace_bytes >= workspace_of_second));
     const void* pointers[] = {a, b, c, d};
     const Layout* layouts[] = {a_layout, b_layout, c_layout, d_layout};
     for (int k = 0; k < 4; ++k)

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "distant.hpp"
 #include "runtime.hpp"
 
 using namespace cuda_emulation;
@@ -59,8 +60,10 @@ cudaError_t allocate(void** memory, std::size_t bytes, cudaMemoryType type) {
     const bool on_device = type == cudaMemoryTypeDevice;
     if (on_device && (bytes > limit() || in_use > limit() - bytes)) return cudaErrorMemoryAllocation;
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    *memory = std::aligned_alloc(alignment, fence_bytes == 0 ? rounded : rounded + fence_bytes);
+    const std::size_t taken = fence_bytes == 0 ? rounded : rounded + fence_bytes;
+    *memory = on_device && distant() ? take_distant(taken) : std::aligned_alloc(alignment, taken);
     if (*memory == nullptr) return cudaErrorMemoryAllocation;
+    const Opened opened;
     std::memset(*memory, 0xff, bytes);
     std::memset(static_cast<char*>(*memory) + bytes, fence_byte, rounded - bytes + fence_bytes);
     pieces[static_cast<char*>(*memory)] = {bytes, type, current_device(), true};
@@ -75,6 +78,7 @@ cudaError_t release(void* memory, cudaMemoryType type) {
     if (piece == pieces.end() || piece->second.type != type || !piece->second.owned) return cudaErrorInvalidValue;
     const std::size_t bytes = piece->second.bytes;
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    const Opened opened;
     const auto* fence = static_cast<unsigned char*>(memory) + bytes;
     if (std::any_of(fence, fence + (rounded - bytes) + fence_bytes, [](unsigned char b) { return b != fence_byte; })) {
         std::fprintf(stderr, "CUDA emulation: something was written behind %zu bytes of memory at %p\n", bytes, memory);
@@ -82,7 +86,10 @@ cudaError_t release(void* memory, cudaMemoryType type) {
     }
     if (type == cudaMemoryTypeDevice) in_use -= bytes;
     pieces.erase(piece);
-    std::free(memory);
+    if (type == cudaMemoryTypeDevice && distant())
+        give_distant(memory, fence_bytes == 0 ? rounded : rounded + fence_bytes);
+    else
+        std::free(memory);
     return cudaSuccess;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <deque>
 
+#include "distant.hpp"
 #include "grid.hpp"
 
 using namespace cuda_emulation;
@@ -24,6 +25,7 @@ bool run_one() {
         next = std::move(waiting.front());
         waiting.pop_front();
     }
+    const Opened opened;
     next();
     return true;
 }
@@ -103,6 +105,7 @@ cudaError_t enqueue(cudaStream_t handle, Work work) {
         }
     }
     finish_all_work();  // of a time when work was delayed
+    const Opened opened;
     work();
     return cudaSuccess;
 }
