@@ -114,7 +114,7 @@ void check_loading(Devices<Real>& devices) {
     check_compressed<std::int64_t>(devices, false, 300'000);  // a row is larger than a buffer
     for (const bool turned : {false, true}) {
         check_large_rows(devices, 3000, 401, turned);
-        check_large_rows(devices, 3, 300'000, turned);
+        check_large_rows(devices, 3, 150'000, turned);
     }
 }
 

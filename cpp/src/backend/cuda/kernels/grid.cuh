@@ -83,7 +83,8 @@ __device__ inline void each_element(Index rows, Index cols, Body body) {
 // finished, since memory answers late.
 template <class Load, class Finish>
 __device__ inline void each_element(Index rows, Index cols, Load load, Finish finish) {
-    constexpr int at_a_time = 4;
+    using Loaded = decltype(load(rows, cols));
+    constexpr int at_a_time = sizeof(Loaded) > 4 ? 2 : 4;
     const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
     const Index next_row = rows > 1 ? down : 0, next_col = rows > 1 ? 0 : across;
 #pragma unroll 1
@@ -91,7 +92,7 @@ __device__ inline void each_element(Index rows, Index cols, Load load, Finish fi
 #pragma unroll 1
         for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols;
              j += across + (at_a_time - 1) * next_col) {
-            decltype(load(r, j)) loaded[at_a_time] = {};
+            Loaded loaded[at_a_time] = {};
             const auto within = [=](int k) { return r + k * next_row < rows && j + k * next_col < cols; };
             for (int k = 0; k < at_a_time; ++k)
                 if (within(k)) loaded[k] = load(r + k * next_row, j + k * next_col);

@@ -1,4 +1,5 @@
-// Rows of an array that lies on the device, of any dtype and strides, into a tile.
+// Rows of an array that lies on the device, of any dtype and strides, into a tile. There numbers are aligned and in the
+// device's byte order.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"

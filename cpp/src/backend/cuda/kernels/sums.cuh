@@ -155,8 +155,10 @@ struct PartialPointers {
         if (count == 1) return of[0][i];
         Real sums[most_halvings + 1];
         int last = -1;
+#pragma unroll 1
         for (int k = 0; k < count; ++k) {
             sums[++last] = of[k][i];
+#pragma unroll 1
             for (int join = 0; join < joins[k]; ++join, --last) sums[last - 1] += sums[last];
         }
         return sums[0];
