@@ -215,6 +215,7 @@ void affine() {
         on.products.affine(on.x.view(), on.w.view(), {broken.view().data, 8}, true, on.s.view());
         for (const double number : on.s.numbers()) expect(std::isnan(number), "relu keeps NaN");
     }
+    on.products.gemm(1, on.x.view(), on.w.view(), 0, on.s.view());
     const auto before = on.s.numbers();
     const DeviceMatrix<Real> by_columns(4, 8, {true, 0, 0}, std::vector(32, nan));
     expect(!on.products.affine(on.x.view(), on.w.view(), on.bias(), false, by_columns.view()),
