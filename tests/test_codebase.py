@@ -135,7 +135,7 @@ def test_a_cpp_function_is_short(path):
     """By the brackets: a body opened at the indentation of a function or method is closed within 60 lines."""
     lines = path.read_text().splitlines()
     for start, line in enumerate(lines):
-        if re.match(r"^(    )?[^\s#/{}].*\)( const)?( noexcept)?( override)? \{$", line) and not re.match(
+        if re.match(r"^(    )?[^\s#/{}:].*\)( const)?( noexcept)?( override)? \{$", line) and not re.match(
             r"^\s*(namespace|class|struct|enum|extern|template)", line
         ):
             indent = line[: len(line) - len(line.lstrip())]
