@@ -33,7 +33,9 @@ except Exception as error:
 
 
 def test_kernels_memory_capture_and_errors(test_build):
-    done = subprocess.run([test_build / "cuda_emulation_check"], capture_output=True, text=True, env=plain_environment())
+    done = subprocess.run(
+        [test_build / "cuda_emulation_check"], capture_output=True, text=True, env=plain_environment()
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
