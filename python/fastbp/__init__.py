@@ -4,10 +4,11 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 `MLP`; `reference` is the same algorithm in NumPy, `testing` checks gradients.
 """
 
-from . import optimize, reference, schedules, testing
+from . import cuda, optimize, reference, schedules, testing
 from ._checkpoint import Checkpoint
 from ._config import offer_scipy_blas, show_config
-from ._core import __version__
+from ._core import DeviceArray, __version__
+from ._device import to_device
 from ._diagnosis import diagnose
 from ._early_stopping import EarlyStopping
 from ._functions import Huber, Pinball
@@ -27,6 +28,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Checkpoint",
+    "DeviceArray",
     "EarlyStopping",
     "History",
     "Huber",
@@ -35,6 +37,7 @@ __all__ = [
     "Rprop",
     "TrainState",
     "__version__",
+    "cuda",
     "diagnose",
     "get_cmake_dir",
     "get_include",
@@ -47,4 +50,5 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "testing",
+    "to_device",
 ]

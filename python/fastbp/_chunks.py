@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ._arguments import as_array, as_rows
+from ._device import is_distant, to_device
 from ._functions import REAL_KINDS
 
 if TYPE_CHECKING:
@@ -29,11 +30,26 @@ class Data:
     rows: int
     number: int = 0
     weighs: bool = True
+    there: tuple[Any, Any, Any] | None = None  # on the device of the net
+
+    def at(self, device: str) -> tuple[Any, Any, Any]:
+        """X, y and sample_weight where a net of the device trains on them; they are brought there once."""
+        if not is_distant(device):
+            return self.X, self.y, self.sample_weight
+        if self.there is None:
+            self.there = _brought(self.X, device), _brought(self.y, device), _brought(self.sample_weight, device)
+        return self.there
 
     def batches(self, batch_size: int | None, drop_last: bool) -> tuple[int, int]:
         """The size of a mini-batch, never far above the number of rows, and how many there are."""
         size = max(self.rows, 1) if batch_size is None else min(batch_size, self.rows + 1)
         return size, self.rows // size if drop_last else -(-self.rows // size)
+
+
+def _brought(array: Any, device: str) -> Any:
+    """A copy on the device of what can lie there as it is; compressed rows go there with every epoch."""
+    plain = isinstance(array, np.ndarray) and array.dtype.kind in REAL_KINDS and array.dtype.itemsize <= 8
+    return to_device(array, device) if plain and array.ndim in (1, 2) else array
 
 
 def checked(

@@ -28,7 +28,7 @@ def offer_scipy_blas() -> None:
 
 def config() -> dict[str, Any]:
     """What `show_config` shows."""
-    facts = _core.config()
+    facts, missing = _core.config(), _core.why_not("cuda")
     return {
         "fastbp": _core.__version__,
         "build": _core.build_id,
@@ -40,7 +40,8 @@ def config() -> dict[str, Any]:
         "blas_library": facts["blas_library"],
         "blas_core": facts["blas_core"],
         "threads": _core.get_num_threads(),
-        "devices": ["cpu"],
+        "devices": ["cpu"] + ([] if missing else ["cuda"]),
+        "cuda": missing or "available",
     }
 
 

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 
 from . import _core
 from ._arguments import Exporter, as_array, as_rows
+from ._core import DeviceArray
+from ._device import at, host, is_distant
 from ._functions import one_of
 from ._network import Array
 from ._tangents import Tangents
@@ -46,12 +48,14 @@ class Examples(Tangents):
         targets: Any = as_array("example_grads", "y", y)
         self._core.check("example_grads", rows, targets, None, True, self._row_loss("example_grads", rows, targets))
         shape = (rows.shape[0], self.params.size)
-        grads: Any = np.empty(shape, dtype=self.dtype) if out is None else out
+        grads: Any = np.empty(shape, dtype=self.dtype) if out is None or is_distant(self.device) else out
         array = _core.as_output("example_grads", "out", grads, self.dtype, shape)
         for name, other in (("X", rows), ("y", targets), ("the parameters", self.params)):
             if isinstance(other, np.ndarray) and np.may_share_memory(array, other):
                 raise ValueError(f"[example_grads] out overlaps {name} in memory, expected memory of its own")
         self._write_example_grads(self._core_backward, rows, targets, array)
+        if is_distant(self.device):
+            return cast(Array, self._there(grads, out))
         return cast(Array, grads)
 
     def jacobian(self, X: ArrayLike, *, wrt: str = "inputs") -> Array:
@@ -80,13 +84,23 @@ class Examples(Tangents):
         width = self.layer_sizes[0] if wrt == "inputs" else self.params.size
         jacobian = np.empty((*x.shape, width), dtype=self.dtype)
         for j in range(x.shape[1]):
-            cotangent = np.zeros_like(x)
+            cotangent = np.zeros(x.shape, dtype=self.dtype)
             cotangent[:, j] = 1
             if wrt == "inputs":
-                jacobian[:, j] = self._core.pull_back(self.params, X, kept, cotangent, False)[1]
+                jacobian[:, j] = host(self._core.pull_back(self.params, X, kept, cotangent, False)[1])
             else:
                 self._write_example_grads(self._pulled(cotangent), X, None, jacobian[:, j])
-        return jacobian
+        return cast(Array, at(self.device, jacobian))
+
+    def _there(self, numbers: Array, out: Any) -> Any:
+        """Numbers that the process has made, in `out` or a new array on the device."""
+        if out is None:
+            return at(self.device, numbers)
+        if not isinstance(out, DeviceArray) or (out.shape, out.dtype) != (numbers.shape, numbers.dtype):
+            expected = f"expected a DeviceArray of {numbers.dtype}{numbers.shape}"
+            raise ValueError(f"[example_grads] out is {out!r}, {expected}")
+        out[...] = numbers
+        return out
 
     def _write_example_grads(self, backward: Any, X: Any, y: Any, grads: Array) -> None:
         rows = max(1, CHUNK_NUMBERS // (2 * sum(self.layer_sizes)))
@@ -95,8 +109,8 @@ class Examples(Tangents):
             found = backward(X[part], y, part)
             at = 0
             first = X[part].toarray() if hasattr(X, "toarray") else X[part]
-            inputs = [np.asarray(first, dtype=self.dtype), *found["x"][:-1]]
-            for x, delta in zip(inputs, found["deltas"], strict=True):
+            inputs = [np.asarray(first, dtype=self.dtype), *map(host, found["x"][:-1])]
+            for x, delta in zip(inputs, map(host, found["deltas"]), strict=True):
                 n, size = len(x), x.shape[1] * delta.shape[1]
                 np.multiply(
                     x[:, :, None], delta[:, None, :], out=grads[part, at : at + size].reshape(n, x.shape[1], -1)

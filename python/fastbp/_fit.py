@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._arguments import as_array, as_rows
 from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
 from ._core import StepRule
+from ._device import is_distant
 from ._early_stopping import EarlyStopping, Watch, early_stopping
 from ._functions import one_of
 from ._history import History
@@ -103,9 +104,10 @@ def run_steps(
     """
     report = np.zeros(4)
     report[3] = state.step
+    X, y, sample_weight = data.at(net.device)
     try:
         net._core.run_epoch(
-            method, net.params, data.X, data.y, data.sample_weight, data.function, order, rule, state.moments,
+            method, net.params, X, y, sample_weight, data.function, order, rule, state.moments,
             batch_size, drop_last, lr, state.step, report, max_grad_norm, max_example_norm, grad_hook,
             state.seed % 2**64, progress, penalties_by_weight, values,
         )  # fmt: skip
@@ -299,12 +301,14 @@ def check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
             f"[{method}] state was made for {state.dtype}{state.shape}, "
             f"the net has {net.params.dtype}{net.params.shape}"
         )
+    if is_distant(state.device) != is_distant(net.device):
+        raise ValueError(f"[{method}] state was made on {state.device}, the net is on {net.device}")
     return state.check(method)
 
 
 def _trainable(method: str, net: "MLP", state: TrainState) -> StepRule:
     rule = check_state(method, net, state)
-    if not net.params.flags.writeable:
+    if isinstance(net.params, np.ndarray) and not net.params.flags.writeable:
         raise ValueError(f"[{method}] net.params is read-only, expected a writable array")
     return rule
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._device import host
 from ._functions import one_of, real
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Metrics:
         meters = {name: self._meter(name, metric) for name, metric in self._metrics.items()}
         for data in parts:
             self._check("fit", data)
-            x = self._net.forward(data.X)
+            x = host(self._net.forward(data.X))
             for meter in meters.values():
                 meter.add(data.y, x)
             del data

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _core
 from ._arguments import RETURNS, Exporter, as_names, as_rows, asked_of, is_sum
 from ._chunks import Chunks
+from ._device import host, views
 from ._early_stopping import EarlyStopping
 from ._examples import Examples
 from ._fit import Callback, GradHook, fit, train_step
@@ -48,7 +49,11 @@ class MLP(Examples):
     dtype : dtype
         float32 or float64.
     device : str
-        "cpu".
+        "cpu", or "cuda", which is "cuda:0", or another number: parameters and results then lie there, as
+        `DeviceArray`.
+    precision : "tf32", "bf16" or None
+        Of products on "cuda" in float32: factors with 10 bits behind the point, or rounded to bfloat16. The sums and
+        the parameters stay float32.
     dropout : float or sequence of float
         The part of the units that a step of `fit` or `train_step` drops: for all hidden layers, or for each.
     l2, l1 : float
@@ -373,7 +378,7 @@ class MLP(Examples):
         l2, l1 = self._recipe["l2"], self._recipe["l1"]
         if not (l2 or l1):
             return 0.0
-        w = np.concatenate([w.ravel() for w in self._weights]).astype(np.float64)
+        w = np.concatenate([w.ravel() for w in views(host(self._params), self.layer_sizes)[0]]).astype(np.float64)
         return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ._arguments import dropout_rates, sizes_of
 from ._core import __version__
+from ._device import host
 from ._files import write_whole
 from ._fit import check_state
 from ._functions import ACTIVATION_PARAMETERS, Huber, Pinball
@@ -67,7 +68,8 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     if state is not None:
         check_state("save", net, state)
         description["state"] = _described_state(state)
-    tensors = {name: tensor.copy() for name, tensor in _tensors(net, state).items()}  # another thread may train on
+    # Copies: another thread may train on.
+    tensors = {name: host(tensor.copy()) for name, tensor in _tensors(net, state).items()}
     write_whole(file, packed(description, tensors))
 
 

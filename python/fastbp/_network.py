@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
+from ._device import at, host, is_distant, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
@@ -19,9 +20,9 @@ from ._functions import (
     row_loss,
 )
 from ._parameters import Views, initialise, numbers_of
-from .reference import views
 
 Array = NDArray[Any]
+PRECISIONS = {"tf32": 1, "bf16": 2}  # numbers of fastbp.h
 
 
 class Network:
@@ -38,6 +39,7 @@ class Network:
         seed: int | np.random.Generator | None = None,
         dtype: DTypeLike = "float32",
         device: str = "cpu",
+        precision: str | None = None,
         l2: float = 0.0,
         l1: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
@@ -46,6 +48,7 @@ class Network:
         recipe = {
             "layer_sizes": sizes_of(layer_sizes), "loss": loss, "activation": activation,
             "output_activation": output_activation, "dtype": dtype_of(dtype), "device": device,
+            "precision": None if precision is None else one_of("precision", precision, tuple(PRECISIONS)),
             "l2": penalty_factor("l2", l2), "l1": penalty_factor("l1", l1), "deterministic": bool(deterministic),
             "dropout": dropout,
         }  # fmt: skip
@@ -65,11 +68,11 @@ class Network:
             list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
             number, parameters, dropout_rates(recipe["dropout"], len(sizes) - 2), recipe["dtype"],
             recipe["l2"], recipe["l1"], recipe["deterministic"],
-            recipe["device"],
+            recipe["device"], precision=PRECISIONS.get(recipe["precision"], 0),
         )  # fmt: skip
         self._recipe = recipe
         self._activations = functions
-        self._params = np.zeros(self._core.parameter_count, recipe["dtype"])
+        self._params: Array = at(recipe["device"], np.zeros(self._core.parameter_count, recipe["dtype"]))
         weights, biases = views(self._params, self.layer_sizes)
         self._weights, self._biases = Views("weights", weights), Views("biases", biases)
 
@@ -132,7 +135,7 @@ class Network:
         return self._with_recipe()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self._recipe, "params": self._params}
+        return {"recipe": self._recipe, "params": host(self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(state["recipe"])
@@ -144,8 +147,11 @@ class Network:
 
     def _with_recipe(self, **changes: Any) -> Self:
         net = type(self).__new__(type(self))
-        net._build({**self._recipe, **changes})
-        net._params[...] = self._params
+        recipe = {**self._recipe, **changes}
+        if not is_distant(recipe["device"]) or recipe["dtype"] != np.float32:
+            recipe["precision"] = None
+        net._build(recipe)
+        net._params[...] = host(self._params)
         return net
 
     def _sharing(self, **changes: Any) -> Self:
@@ -157,13 +163,14 @@ class Network:
 
     def _flat(self, method: str, argument: str, value: Any) -> Array:
         """An array-like of the form of params, a direction or other parameters, as the core takes it."""
-        given = as_array(method, argument, np.asarray(value) if value is None else value)
+        given = as_array(method, argument, np.asarray(value) if value is None else host(value))
         if given.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[{method}] {argument} has dtype {given.dtype}, expected real numbers")
         if given.shape != self._params.shape:
             expected = f"expected {self._params.shape}, as net.params"
             raise ValueError(f"[{method}] {argument} has shape {given.shape}, {expected}")
-        return np.ascontiguousarray(given, dtype=self.dtype)
+        direction: Array = at(self.device, np.ascontiguousarray(given, dtype=self.dtype))
+        return direction
 
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""

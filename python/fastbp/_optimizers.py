@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
+from ._core import DeviceArray
+from ._device import at, host, is_distant
 from ._functions import REAL_KINDS
 
 
@@ -312,15 +314,16 @@ class TrainState:
     """
 
     def __init__(self, optimizer: _Optimizer, params: NDArray[Any], seed: int | None = None) -> None:
-        if hasattr(params, "__dlpack__"):
+        self.device = params.device if isinstance(params, DeviceArray) else "cpu"
+        if hasattr(params, "__dlpack__") and self.device == "cpu":
             params = _core.as_array("init", "params", params)
-        if not isinstance(params, np.ndarray) or params.dtype not in (np.float32, np.float64):
+        if not isinstance(params, (np.ndarray, DeviceArray)) or params.dtype not in (np.float32, np.float64):
             kind = getattr(params, "dtype", type(params).__name__)
             raise TypeError(f"[init] params is {kind}, expected an array of float32 or float64")
         self.optimizer = optimizer
         self.shape, self.dtype = params.shape, params.dtype
         starts = optimizer._initial_moments()
-        self.moments: list[NDArray[Any]] = [np.full(params.shape, start, params.dtype) for start in starts]
+        self.moments: list[Any] = [at(self.device, np.full(params.shape, start, params.dtype)) for start in starts]
         self.step = 0
         self.epoch = 0
         self.seed = fresh_seed() if seed is None else _seed(seed)
@@ -341,15 +344,17 @@ class TrainState:
             If shapes or dtypes do not fit; nothing has been changed then.
         """
         rule = self.check("update")
-        gradient = _core.as_array("update", "grad", grad)
+        gradient: Any = _core.as_array("update", "grad", host(grad))
         if gradient.shape != self.shape:
             raise ValueError(f"[update] grad has shape {gradient.shape}, expected {self.shape}")
         if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
-        gradient = np.ascontiguousarray(gradient, dtype=self.dtype)
+        fits = isinstance(grad, DeviceArray) and grad.dtype == self.dtype and is_distant(self.device)
+        gradient = grad if fits else at(self.device, np.ascontiguousarray(gradient, dtype=self.dtype))
         _core.update(
-            rule, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr, self.step + 1
-        )
+            rule, self.device, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr,
+            self.step + 1,
+        )  # fmt: skip
         self.step += 1
 
     def check(self, method: str) -> "_core.StepRule":
@@ -361,8 +366,9 @@ class TrainState:
                 f"[{method}] state.moments has {len(self.moments)} arrays, {self.optimizer!r} expects {needed}"
             )
         for k, moment in enumerate(self.moments):
-            fits = isinstance(moment, np.ndarray) and (moment.shape, moment.dtype) == (self.shape, self.dtype)
-            if not (fits and moment.flags.carray):
+            fits = isinstance(moment, DeviceArray if is_distant(self.device) else np.ndarray)
+            fits = fits and (moment.shape, moment.dtype) == (self.shape, self.dtype)
+            if not (fits and (is_distant(self.device) or moment.flags.carray)):
                 raise ValueError(
                     f"[{method}] state.moments[{k}] is not a writable, row-major array of {self.dtype}{self.shape}"
                 )

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._arguments import as_array
+from ._device import host, views
 from ._functions import REAL_KINDS, RELU_LIKE
-from .reference import views
 
 if TYPE_CHECKING:
     from ._network import Network
@@ -41,7 +41,7 @@ class Views(Sequence[Array]):
 
 
 def numbers_of(method: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    given: Array = as_array(method, argument, np.asarray(value) if value is None else value)
+    given: Array = as_array(method, argument, np.asarray(value) if value is None else host(value))
     if given.dtype.kind not in REAL_KINDS:
         raise TypeError(f"[{method}] {argument} is given {given.dtype}, expected real numbers")
     if given.shape != shape:

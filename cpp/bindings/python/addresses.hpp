@@ -21,7 +21,7 @@ inline fastbp_array matrix_at(Address address, std::int64_t n, std::int64_t colu
     static double nothing = 0;
     const std::int64_t size = type == FASTBP_FLOAT32 ? 4 : 8;
     void* const data = address == 0 && n == 0 ? &nothing : pointer(address);
-    return {data, type, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr};
+    return {data, type, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr, 0, 0};
 }
 
 // w(1), b(1), .. each by itself: parameters, or their gradients.

@@ -89,7 +89,10 @@ std::string foreign_device(py::handle object) {
 // Why NumPy takes no view of an object, with the cure where it is known.
 Refusal refusal(py::handle object, const std::string& who, const py::error_already_set& error, const char* expected) {
     if (const std::string device = foreign_device(object); !device.empty()) {
-        const char* copy = py::hasattr(object, "cpu") ? ".cpu()" : py::hasattr(object, "get") ? ".get()" : nullptr;
+        const char* copy = py::isinstance<DeviceArray>(object) ? ".numpy()"
+                           : py::hasattr(object, "cpu")        ? ".cpu()"
+                           : py::hasattr(object, "get")        ? ".get()"
+                                                               : nullptr;
         return {FASTBP_VALUE_ERROR, who + " is on " + device + ", expected memory of the host: " +
                                         (copy ? "pass " + who + copy : "copy it there first")};
     }
@@ -141,11 +144,17 @@ py::array as_array(py::handle object, const char* name) {
                    [&] { return numpy(only_dlpack ? "from_dlpack" : "asarray")(object); });
 }
 
-Input::Input(py::handle object, const char* name, bool optional) {
+Input::Input(py::handle object, const char* name, const Place& place, bool optional) {
     if (object.is_none()) {
         if (optional) return;
         throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is None, expected an array of real numbers");
     }
+    if (place.distant())
+        if (std::optional<Borrowed> borrowed = borrow(object, name, place)) {
+            view_ = borrowed->view;
+            array_ = std::move(borrowed->owner);
+            return;
+        }
     const py::array array = as_array(object, name);
     const py::dtype dtype = array.dtype();
     const int type = type_of(dtype.num());
@@ -165,9 +174,9 @@ Input::Input(py::handle object, const char* name, bool optional) {
     array_ = array;
 }
 
-Input Input::rows(py::handle object, const char* name) {
+Input Input::rows(py::handle object, const char* name, const Place& place) {
     const bool plain = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
-    if (plain || !py::hasattr(object, "tocsr")) return Input(object, name);
+    if (plain || !py::hasattr(object, "tocsr")) return Input(object, name, place);
     Input input;
     input.take_compressed(object, name);
     return input;
@@ -184,12 +193,21 @@ Extent extent_of(const Input& input, const char* name) {
             data + std::max<std::int64_t>(down, 0) + std::max<std::int64_t>(along, 0) + size};
 }
 
-Extent extent_of(const py::array& array, const char* name) {
-    const char* data = static_cast<const char*>(array.data());
-    return {name, data, data + array.nbytes()};
+Extent extent_of(py::handle array, const char* name) {
+    const char* data = static_cast<const char*>(memory_of(array));
+    const py::ssize_t bytes = py::isinstance<DeviceArray>(array) ? py::cast<const DeviceArray&>(array).bytes()
+                                                                 : py::reinterpret_borrow<py::array>(array).nbytes();
+    return {name, data, data + bytes};
 }
 
 namespace {
+
+void refuse_overlap(const Extent& mine, const std::vector<Extent>& inputs) {
+    for (const Extent& other : inputs)
+        if (mine.begin < other.end && other.begin < mine.end)
+            throw Refusal(FASTBP_VALUE_ERROR, std::string(mine.name) + " overlaps " + other.name +
+                                                  " in memory, expected memory of its own");
+}
 
 py::array checked(const py::array& array, const char* name, const py::dtype& dtype,
                   const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs) {
@@ -204,21 +222,56 @@ py::array checked(const py::array& array, const char* name, const py::dtype& dty
         throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
     if (reinterpret_cast<std::uintptr_t>(array.data()) % std::uintptr_t(dtype.itemsize()) != 0)
         throw Refusal(FASTBP_VALUE_ERROR, who + " is not aligned to its numbers");
-    const Extent mine = extent_of(array, name);
-    for (const Extent& other : inputs)
-        if (mine.begin < other.end && other.begin < mine.end)
-            throw Refusal(FASTBP_VALUE_ERROR,
-                          who + " overlaps " + other.name + " in memory, expected memory of its own");
+    refuse_overlap(extent_of(array, name), inputs);
     return array;
 }
 
 }  // namespace
 
-Output::Output(const py::dtype& dtype, const std::vector<py::ssize_t>& shape) : array_(dtype, shape), given_(array_) {}
+Output::Output(const Place& place, const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+    if (place.distant())
+        array_ = py::cast(DeviceArray(place, dtype, shape));
+    else
+        array_ = py::array(dtype, shape);
+    given_ = array_;
+    data_ = memory_of(array_);
+}
 
-Output::Output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
-               const std::vector<Extent>& inputs)
-    : array_(checked(shared(object, name), name, dtype, shape, inputs)),
-      given_(py::reinterpret_borrow<py::object>(object)) {}
+Output::Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
+               const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs)
+    : given_(py::reinterpret_borrow<py::object>(object)) {
+    if (place.distant()) {
+        take_distant(object, name, place, dtype, shape, inputs);
+        return;
+    }
+    const py::array array = checked(shared(object, name), name, dtype, shape, inputs);
+    data_ = const_cast<void*>(array.data());
+    array_ = array;
+}
+
+void Output::take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
+                          const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs) {
+    const std::string who = name;
+    const std::optional<Borrowed> borrowed = borrow(object, name, place);
+    if (!borrowed)
+        throw Refusal(FASTBP_VALUE_ERROR,
+                      who + " lies with the process, expected an array on " + place.device + ", where the net lies");
+    const fastbp_array& view = borrowed->view;
+    const auto rows = std::int64_t(shape[0]), cols = std::int64_t(shape.size() == 2 ? shape[1] : 1);
+    const std::int64_t size = dtype.itemsize();
+    if (view.type != (size == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64))
+        throw Refusal(FASTBP_VALUE_ERROR, who + " holds other numbers, expected " + text(dtype));
+    if (view.dimensions != std::int32_t(shape.size()) || view.rows != rows || view.cols != cols)
+        throw Refusal(FASTBP_VALUE_ERROR, who + " has shape (" + std::to_string(view.rows) +
+                                              (view.dimensions == 2 ? ", " + std::to_string(view.cols) : ",") +
+                                              "), expected " + text(py::tuple(py::cast(shape))));
+    if (borrowed->read_only) throw Refusal(FASTBP_VALUE_ERROR, who + " is read-only, expected a writable array");
+    if ((rows > 1 && view.row_stride != cols * size) || (cols > 1 && view.col_stride != size))
+        throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
+    const char* data = static_cast<const char*>(view.data);
+    refuse_overlap({name, data, data + rows * cols * size}, inputs);
+    array_ = borrowed->owner;
+    data_ = view.data;
+}
 
 }  // namespace fastbp::python

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "device_array.hpp"
 #include "fastbp/fastbp.hpp"
 
 namespace fastbp::python {
@@ -35,14 +36,15 @@ auto named(const char* method, Body body) {
 // memory: by __array__ or the buffer protocol, or by DLPack where it has neither.
 py::array as_array(py::handle object, const char* name);
 
-// An argument that is read: any array-like of real, integer or bool numbers; whatever NumPy makes of it is kept alive.
+// An argument that is read: any array-like of real, integer or bool numbers, or an array on the device where the net
+// lies; whatever is made of it is kept alive.
 class Input {
   public:
     Input() = default;
     // None, where `optional`, is an array without data. Refuses data that are not real numbers.
-    Input(py::handle object, const char* name, bool optional = false);
+    Input(py::handle object, const char* name, const Place& place, bool optional = false);
     // The same, or a sparse matrix of SciPy's, as compressed rows.
-    static Input rows(py::handle object, const char* name);
+    static Input rows(py::handle object, const char* name, const Place& place);
 
     const fastbp_array& view() const { return view_; }
     // How many numbers lie one after the other, where they are compressed rows.
@@ -63,26 +65,31 @@ struct Extent {
     const char *begin, *end;
 };
 Extent extent_of(const Input& input, const char* name);
-Extent extent_of(const py::array& array, const char* name);
+// Of a NumPy array or a DeviceArray.
+Extent extent_of(py::handle array, const char* name);
 
-// An argument that is written: exactly this dtype and shape, row-major without gaps, writable, apart from the inputs.
-// Refused with an error that says what came, never filled in a copy.
+// An argument that is written: where the net lies, exactly this dtype and shape, row-major without gaps, writable,
+// apart from the inputs. Refused with an error that says what came, never filled in a copy.
 class Output {
   public:
     // A new array.
-    Output(const py::dtype& dtype, const std::vector<py::ssize_t>& shape);
-    // The caller's: a NumPy array, or what gives its memory by DLPack.
-    Output(py::handle object, const char* name, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
-           const std::vector<Extent>& inputs);
+    Output(const Place& place, const py::dtype& dtype, const std::vector<py::ssize_t>& shape);
+    // The caller's: an array of NumPy's or fastbp's, or what gives its memory by DLPack.
+    Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
+           const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs);
 
-    void* data() const { return const_cast<void*>(array_.data()); }
-    const py::array& array() const { return array_; }
+    void* data() const { return data_; }
+    // What is kept alive: a NumPy array, where it lies with the process.
+    const py::object& array() const { return array_; }
     // What the caller gets back: the very object that was given, or the new array.
     const py::object& given() const { return given_; }
 
   private:
-    py::array array_;
-    py::object given_;
+    void take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
+                      const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs);
+
+    py::object array_, given_;
+    void* data_ = nullptr;
 };
 
 }  // namespace fastbp::python

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <exception>
 
-#include "fastbp/fastbp.h"
+#include "device_array.hpp"
 
 namespace fastbp::python {
 
@@ -19,9 +19,10 @@ class Callbacks {
     // itself.
     // `hook`: None, or a callable (k, g) for layer k + 1 and its part of the flat gradient, which it may write.
     // `progress`: None, or a callable (mini-batches done in this epoch), now and then.
-    Callbacks(py::object loss, py::dtype dtype, std::int64_t outputs, py::object hook = py::none(),
+    Callbacks(py::object loss, const Place& place, py::dtype dtype, std::int64_t outputs, py::object hook = py::none(),
               py::object progress = py::none())
         : loss_(std::move(loss)),
+          place_(place),
           dtype_(std::move(dtype)),
           outputs_(outputs),
           hook_(std::move(hook)),
@@ -73,8 +74,10 @@ class Callbacks {
     int hook(std::int32_t layer, void* grad, std::int64_t count) {
         return guarded([&] {
             // A view of the core's memory: the hook is told not to keep it.
-            const py::array view(dtype_, {count}, grad, py::capsule(grad, [](void*) {}));
-            hook_(layer, view);
+            if (place_.distant())
+                hook_(layer, DeviceArray(place_, dtype_, {count}, grad));
+            else
+                hook_(layer, py::array(dtype_, {count}, grad, py::capsule(grad, [](void*) {})));
         });
     }
 
@@ -91,6 +94,7 @@ class Callbacks {
     }
 
     py::object loss_;
+    const Place place_;
     py::dtype dtype_;
     std::int64_t outputs_;
     py::object hook_, progress_;

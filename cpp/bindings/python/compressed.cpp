@@ -74,7 +74,7 @@ void Input::take_compressed(py::handle object, const char* name) {
     } catch (const py::error_already_set& error) {
         refuse(name, "that cannot be read: " + std::string(py::str(error.value())));
     }
-    const Input values(parts.values, name);
+    const Input values(parts.values, name, Place());
     view_ = values.view();
     view_.dimensions = 2;
     view_.rows = parts.shape[0];

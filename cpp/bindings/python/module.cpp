@@ -49,17 +49,21 @@ fastbp_step_rule make_rule(int kind, bool nesterov, bool centered, double moment
     return rule;
 }
 
-// One optimiser step on an array of the given dtype and shape: `params` is written in place, `grad` (the same) is read.
-void update(const fastbp_step_rule& rule, const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
-            py::handle params, const py::array& grad, std::vector<py::array> moments, double lr, std::int64_t step) {
+// One optimiser step on an array of the given dtype and shape on the device: `params` is written in place, `grad` (the
+// same) is read.
+void update(const fastbp_step_rule& rule, const std::string& device, const py::dtype& dtype,
+            const std::vector<py::ssize_t>& shape, py::handle params, py::handle grad,
+            const std::vector<py::object>& moments, double lr, std::int64_t step) {
     named("update", [&] {
-        const Output p(params, "params", dtype, shape, {extent_of(grad, "grad")});
+        const Output p(params, "params", Place(device), dtype, shape, {extent_of(grad, "grad")});
         std::vector<void*> pointers;
-        for (py::array& moment : moments) pointers.push_back(moment.mutable_data());
+        for (const py::object& moment : moments) pointers.push_back(memory_of(moment));
         const int type = dtype.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
-        const fastbp_status status = [&, data = p.data(), count = p.array().size(), g = grad.data()] {
+        std::int64_t count = 1;
+        for (const py::ssize_t size : shape) count *= size;
+        const fastbp_status status = [&, data = p.data(), g = memory_of(grad)] {
             const py::gil_scoped_release released;
-            return fastbp_update(&rule, nullptr, type, count, data, g, pointers.data(), lr, step);
+            return fastbp_update(&rule, device.c_str(), type, count, data, g, pointers.data(), lr, step);
         }();
         require(status);
     });
@@ -100,9 +104,10 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
              py::arg("weight_decay") = 0.0, py::arg("betas") = Pair(), py::arg("eps") = 0.0, py::arg("alpha") = 0.0,
              py::arg("lr_decay") = 0.0, py::arg("etas") = Pair(), py::arg("step_sizes") = Pair())
         .def_property_readonly("moment_count", [](const fastbp_step_rule& rule) { return fastbp_moment_count(&rule); });
+    register_device_array(m);
     register_net(m);
-    m.def("update", &update, py::arg("rule"), py::arg("dtype"), py::arg("shape"), py::arg("params"), py::arg("grad"),
-          py::arg("moments"), py::arg("lr"), py::arg("step"));
+    m.def("update", &update, py::arg("rule"), py::arg("device"), py::arg("dtype"), py::arg("shape"), py::arg("params"),
+          py::arg("grad"), py::arg("moments"), py::arg("lr"), py::arg("step"));
     m.def(
         "as_array",
         [](const char* method, const char* name, py::handle object) {
@@ -113,7 +118,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
         "as_output",
         [](const char* method, const char* name, py::handle object, const py::dtype& dtype,
            const std::vector<py::ssize_t>& shape) {
-            return named(method, [&] { return Output(object, name, dtype, shape, {}).array(); });
+            return named(method, [&] { return Output(object, name, Place(), dtype, shape, {}).array(); });
         },
         py::arg("method"), py::arg("name"), py::arg("object"), py::arg("dtype"), py::arg("shape"));
     m.def("addresses", &addresses, py::arg("tensors"), py::arg("shapes"), py::arg("dtype"));

@@ -7,6 +7,7 @@
 
 #include "addresses.hpp"
 #include "arrays.hpp"
+#include "batch.hpp"
 #include "callbacks.hpp"
 #include "fastbp/fastbp.hpp"
 #include "parameters.hpp"
@@ -15,29 +16,6 @@ namespace fastbp::python {
 namespace {
 
 using Shape = std::vector<py::ssize_t>;
-
-// X, y and sample_weight of one call, kept alive while it runs.
-struct Batch {
-    Input x, y, sample_weight;
-    fastbp_data data = {};
-
-    explicit Batch(py::handle X) : x(Input::rows(X, "X")) {
-        data.size = sizeof data;
-        data.x = x.view();
-    }
-    explicit Batch(const fastbp_array& X) : data(data_of(X)) {}
-    Batch(py::handle X, py::handle targets, py::handle c, bool function)
-        : x(Input::rows(X, "X")),
-          y(function ? Input() : Input(targets, "y", true)),
-          sample_weight(c, "sample_weight", true) {
-        data = data_of(x.view(), y.view(), sample_weight.view());
-    }
-    std::vector<Extent> extents(const Parameters& params) const {
-        std::vector<Extent> found{extent_of(x, "X"), extent_of(y, "y"), extent_of(sample_weight, "sample_weight")};
-        params.add_extents(found);
-        return found;
-    }
-};
 
 struct NetDeleter {
     void operator()(fastbp_net* net) const { fastbp_net_destroy(net); }
@@ -48,8 +26,9 @@ class PyNet {
     PyNet(const std::vector<std::int64_t>& widths, const std::vector<std::int32_t>& activations,
           const std::vector<double>& activation_parameters, int loss,
           const std::optional<std::vector<double>>& loss_parameters, const std::vector<double>& dropout,
-          py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device, bool weights_by_outputs)
-        : dtype_(std::move(dtype)), widths_(widths) {
+          py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device, bool weights_by_outputs,
+          int precision)
+        : dtype_(std::move(dtype)), widths_(widths), place_(device) {
         fastbp_net_spec spec = {};
         spec.size = sizeof spec;
         spec.device = device.c_str();
@@ -65,6 +44,7 @@ class PyNet {
         spec.dropout = dropout.data();
         spec.deterministic = deterministic;
         spec.weights_by_outputs = weights_by_outputs;
+        spec.precision = precision;
         fastbp_net* net = nullptr;
         named("MLP", [&] { require(fastbp_net_create(&spec, &net)); });
         net_.reset(net);
@@ -75,12 +55,12 @@ class PyNet {
 
     py::object forward(py::handle params, py::handle X, py::handle out) const {
         return named("forward", [&] {
-            Batch batch(X);
+            Batch batch(place_, X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const Shape shape{batch.data.x.rows, widths_.back()};
-            const Output result =
-                out.is_none() ? Output(dtype_, shape) : Output(out, "out", dtype_, shape, batch.extents(p));
+            const Output result = out.is_none() ? Output(place_, dtype_, shape)
+                                                : Output(out, "out", place_, dtype_, shape, batch.extents(p));
             run(batch, py::none(),
                 [&, to = result.data()] { return fastbp_forward(net_.get(), p.flat(), &batch.data, to, nullptr); });
             return result.given();
@@ -90,16 +70,16 @@ class PyNet {
     // x(L), and what a later pull_back needs, which belongs to the caller.
     py::tuple forward_kept(py::handle params, py::handle X) const {
         return named("vjp", [&] {
-            Batch batch(X);
+            Batch batch(place_, X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
-            const py::array result(dtype_, Shape{n, widths_.back()});
-            const py::array kept(dtype_, Shape{fastbp_kept_size(net_.get(), n)});
-            run(batch, py::none(), [&, to = const_cast<void*>(result.data()), keep = const_cast<void*>(kept.data())] {
+            const Output result(place_, dtype_, {n, widths_.back()});
+            const Output kept(place_, dtype_, {fastbp_kept_size(net_.get(), n)});
+            run(batch, py::none(), [&, to = result.data(), keep = kept.data()] {
                 return fastbp_forward(net_.get(), p.flat(), &batch.data, to, keep);
             });
-            return py::make_tuple(result, kept);
+            return py::make_tuple(result.given(), kept.given());
         });
     }
 
@@ -107,7 +87,7 @@ class PyNet {
                        bool sum, const py::object& loss_function, py::handle out, bool wants_grad, bool accumulate,
                        double max_example_norm) const {
         return named(method, [&] {
-            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             const Parameters p = parameters(params, batch);
             fastbp_results results = results_for();
             results.sum = sum;
@@ -116,7 +96,8 @@ class PyNet {
             std::optional<Output> grad;
             if (wants_grad) {
                 const Shape shape{parameter_count()};
-                grad = out.is_none() ? Output(dtype_, shape) : Output(out, "out", dtype_, shape, batch.extents(p));
+                grad = out.is_none() ? Output(place_, dtype_, shape)
+                                     : Output(out, "out", place_, dtype_, shape, batch.extents(p));
                 results.grad = grad->data();
             }
             run(batch, loss_function, [&] { return fastbp_evaluate(net_.get(), p.flat(), &batch.data, &results); });
@@ -128,7 +109,7 @@ class PyNet {
     py::dict backward(py::handle params, py::handle X, py::handle y, py::handle sample_weight, bool sum,
                       const py::object& loss_function, const std::vector<std::string>& wanted) const {
         return named("backward", [&] {
-            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
@@ -137,10 +118,10 @@ class PyNet {
             py::dict arrays;
             std::vector<std::vector<void*>> lists;
             lists.reserve(3);
-            const auto one = [&](const char* name, py::dtype dtype, const Shape& shape) {
-                const py::array array(std::move(dtype), shape);
-                arrays[name] = array;
-                return const_cast<void*>(array.data());
+            const auto one = [&](const char* name, const py::dtype& dtype, const Shape& shape) {
+                const Output made(place_, dtype, shape);
+                arrays[name] = made.given();
+                return made.data();
             };
             const auto per_row = [&](const char* name) {
                 return static_cast<double*>(one(name, py::dtype::of<double>(), {n}));
@@ -149,9 +130,9 @@ class PyNet {
                 py::list list;
                 lists.emplace_back();
                 for (std::size_t k = 1; k < widths_.size(); ++k) {
-                    const py::array array(dtype_, Shape{n, widths_[k]});
-                    list.append(array);
-                    lists.back().push_back(const_cast<void*>(array.data()));
+                    const Output made(place_, dtype_, {n, widths_[k]});
+                    list.append(made.given());
+                    lists.back().push_back(made.data());
                 }
                 arrays[name] = list;
                 return lists.back().data();
@@ -173,24 +154,25 @@ class PyNet {
     }
 
     // The gradient and the input gradient, each None where it is not wanted.
-    py::tuple pull_back(py::handle params, py::handle X, const py::array& kept, py::handle cotangent, bool wants_grad,
+    py::tuple pull_back(py::handle params, py::handle X, py::handle kept, py::handle cotangent, bool wants_grad,
                         bool wants_input_grad) const {
         return named("pullback", [&] {
-            Batch batch(X);
+            Batch batch(place_, X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
-            const Input c(cotangent, "cotangent");
+            const Input c(cotangent, "cotangent", place_);
             fastbp_results results = results_for();
             py::object grad = py::none(), input_grad = py::none();
             const auto wanted = [&](py::object& to, const Shape& shape) {
-                const py::array array(dtype_, shape);
-                to = array;
-                return const_cast<void*>(array.data());
+                const Output made(place_, dtype_, shape);
+                to = made.given();
+                return made.data();
             };
             if (wants_grad) results.grad = wanted(grad, {parameter_count()});
             if (wants_input_grad) results.input_grad = wanted(input_grad, {batch.data.x.rows, widths_.front()});
-            run(batch, py::none(),
-                [&] { return fastbp_pull_back(net_.get(), p.flat(), &batch.data, kept.data(), &c.view(), &results); });
+            run(batch, py::none(), [&, from = memory_of(kept)] {
+                return fastbp_pull_back(net_.get(), p.flat(), &batch.data, from, &c.view(), &results);
+            });
             return py::make_tuple(grad, input_grad);
         });
     }
@@ -228,19 +210,19 @@ class PyNet {
     // grad_dot and input_grad_dot is wanted, as new arrays in a dict, the first of them in `out` where that is given.
     // With a cotangent y is not looked at.
     py::dict push_forward(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
-                          bool sum, const py::object& loss_function, const std::optional<py::array>& v, py::handle u,
+                          bool sum, const py::object& loss_function, const std::optional<py::object>& v, py::handle u,
                           py::handle cotangent, bool gauss_newton, py::handle out,
                           const std::vector<std::string>& wanted) const {
         return named(method, [&] {
-            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             const Parameters p = parameters(params, batch);
             check_rows(batch);
-            const Input x_dot(u, "u", true), c(cotangent, "cotangent", true);
+            const Input x_dot(u, "u", place_, true), c(cotangent, "cotangent", place_, true);
             fastbp_tangent tangent = {};
             tangent.size = sizeof tangent;
             tangent.sum = sum;
             tangent.gauss_newton = gauss_newton;
-            tangent.params_dot = v ? v->data() : nullptr;
+            tangent.params_dot = v ? memory_of(*v) : nullptr;
             tangent.x_dot = x_dot.view();
             tangent.cotangent = c.view();
             py::dict arrays;
@@ -250,7 +232,8 @@ class PyNet {
             if (v) inputs.push_back(extent_of(*v, "v"));
             const auto one = [&](const char* name, const Shape& shape) {
                 const bool given = !out.is_none() && outputs.empty();
-                outputs.push_back(given ? Output(out, "out", dtype_, shape, inputs) : Output(dtype_, shape));
+                outputs.push_back(given ? Output(out, "out", place_, dtype_, shape, inputs)
+                                        : Output(place_, dtype_, shape));
                 arrays[name] = outputs.back().given();
                 return outputs.back().data();
             };
@@ -268,27 +251,27 @@ class PyNet {
     void check(const char* method, py::handle X, py::handle y, py::handle sample_weight, bool sum,
                const py::object& loss_function) const {
         return named(method, [&] {
-            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             run(batch, loss_function,
                 [&] { return fastbp_check(net_.get(), &batch.data, sum ? FASTBP_CHECK_SUM : FASTBP_CHECK_MEAN); });
         });
     }
 
     // report (4,): loss_sum, weight_sum, steps_done, step; filled in also where the epoch ends early.
-    void run_epoch(const char* method, py::array params, py::handle X, py::handle y, py::handle sample_weight,
+    void run_epoch(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
                    const py::object& loss_function,
                    const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,
-                   const fastbp_step_rule& rule, std::vector<py::array> moments, std::int64_t batch_size,
+                   const fastbp_step_rule& rule, const std::vector<py::object>& moments, std::int64_t batch_size,
                    bool drop_last, const py::array_t<double, py::array::c_style>& lr, std::int64_t step,
                    py::array_t<double, py::array::c_style> report, double max_grad_norm, double max_example_norm,
                    const py::object& grad_hook, std::uint64_t seed, const py::object& progress,
                    bool penalties_by_weight, std::optional<py::array_t<double, py::array::c_style>> values) const {
         return named(method, [&] {
-            Batch batch(X, y, sample_weight, !loss_function.is_none());
+            Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             batch.data.order = order ? order->data() : nullptr;
             batch.data.count = order ? order->size() : 0;
             std::vector<void*> pointers;
-            for (py::array& moment : moments) pointers.push_back(moment.mutable_data());
+            for (const py::object& moment : moments) pointers.push_back(memory_of(moment));
             fastbp_epoch epoch = {};
             epoch.size = sizeof epoch;
             epoch.rule = rule;
@@ -303,8 +286,8 @@ class PyNet {
             epoch.values = values ? values->mutable_data() : nullptr;
             epoch.seed = seed;
             double* out = report.mutable_data();
-            void* p = params.mutable_data();
-            Callbacks callbacks(loss_function, dtype_, widths_.back(), grad_hook, progress);
+            void* p = memory_of(params);
+            Callbacks callbacks(loss_function, place_, dtype_, widths_.back(), grad_hook, progress);
             callbacks.attach(epoch);
             run(batch, callbacks, [&] {
                 const fastbp_status status = fastbp_run_epoch(net_.get(), p, &batch.data, &epoch);
@@ -334,7 +317,7 @@ class PyNet {
     // Calls the core without the GIL, with callbacks attached. A Python exception of a callback goes before the core's.
     template <class Call>
     void run(Batch& batch, const py::object& loss_function, Call call) const {
-        Callbacks callbacks(loss_function, dtype_, widths_.back());
+        Callbacks callbacks(loss_function, place_, dtype_, widths_.back());
         run(batch, callbacks, call);
     }
 
@@ -353,6 +336,7 @@ class PyNet {
     std::unique_ptr<fastbp_net, NetDeleter> net_;
     py::dtype dtype_;
     std::vector<std::int64_t> widths_;
+    Place place_;
 };
 
 }  // namespace
@@ -361,10 +345,11 @@ void register_net(py::module_& m) {
     py::class_<PyNet>(m, "Net", "A network's description, ready to run. It holds no parameters.")
         .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int32_t>&, const std::vector<double>&,
                       int, const std::optional<std::vector<double>>&, const std::vector<double>&, py::dtype, double,
-                      double, bool, const std::string&, bool>(),
+                      double, bool, const std::string&, bool, int>(),
              py::arg("widths"), py::arg("activations"), py::arg("activation_parameters"), py::arg("loss"),
              py::arg("loss_parameters"), py::arg("dropout"), py::arg("dtype"), py::arg("l2"), py::arg("l1"),
-             py::arg("deterministic"), py::arg("device"), py::arg("weights_by_outputs") = false)
+             py::arg("deterministic"), py::arg("device"), py::arg("weights_by_outputs") = false,
+             py::arg("precision") = 0)
         .def_property_readonly("parameter_count", &PyNet::parameter_count)
         .def("kept_size", &PyNet::kept_size, py::arg("n"))
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))

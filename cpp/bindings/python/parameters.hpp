@@ -11,8 +11,9 @@ class Parameters {
   public:
     // The flat array is the package's own; a sequence's arrays must be of the net's type and sizes, without gaps.
     Parameters(py::handle given, const py::dtype& dtype, const std::vector<std::int64_t>& widths) {
-        if (py::isinstance<py::array>(given)) {
-            flat_ = py::reinterpret_borrow<py::array>(given);
+        if (py::isinstance<py::array>(given) || py::isinstance<DeviceArray>(given)) {
+            flat_ = py::reinterpret_borrow<py::object>(given);
+            flat_memory_ = memory_of(flat_);
             return;
         }
         const auto arrays = py::reinterpret_borrow<py::sequence>(given);
@@ -25,7 +26,7 @@ class Parameters {
         }
     }
 
-    const void* flat() const { return weights_.empty() ? flat_.data() : nullptr; }
+    const void* flat() const { return flat_memory_; }
     void attach(fastbp_data& data) const {
         if (weights_.empty()) return;
         data.weights = weights_.data();
@@ -50,7 +51,8 @@ class Parameters {
         pointers.push_back(kept_.back().data());
     }
 
-    py::array flat_;
+    py::object flat_;
+    const void* flat_memory_ = nullptr;
     std::vector<py::array> kept_;
     std::vector<const void*> weights_, biases_;
 };

@@ -153,6 +153,7 @@ FASTBP_API fastbp_status fastbp_synchronize(const char* device);
 
 /* The stream, a cudaStream_t, of this thread's calls from now on; NULL, as at first: the device's default stream. */
 FASTBP_API void fastbp_set_stream(void* stream);
+FASTBP_API void* fastbp_get_stream(void);
 
 /* How products of float32 nets may be computed; the parameters stay float32. */
 typedef enum fastbp_precision {

@@ -114,6 +114,8 @@ fastbp_status fastbp_synchronize(const char* device) {
 
 void fastbp_set_stream(void* stream) { fastbp::current_stream() = stream; }
 
+void* fastbp_get_stream(void) { return fastbp::current_stream(); }
+
 fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count, void* params,
                             const void* grad, void* const* moments, double lr, int64_t step) {
     return guarded([&] {

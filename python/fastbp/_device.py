@@ -1,0 +1,77 @@
+"""Arrays on a device, as the package needs them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _core
+from ._core import DeviceArray
+from .reference import views as numpy_views
+
+_KINDS_THERE = "biuf"  # of dtypes that lie on a device as they are
+
+
+def is_distant(device: str) -> bool:
+    """Whether the memory of the device is not the process's."""
+    return device.partition(":")[0] == "cuda"
+
+
+def host(array: Any) -> Any:
+    """A NumPy copy of an array on a device; everything else as it is."""
+    return array.numpy() if isinstance(array, DeviceArray) else array
+
+
+def at(device: str, array: Any) -> Any:
+    """A NumPy array where nets of the device have theirs: itself, or a copy there."""
+    return to_device(array, device) if is_distant(device) else array
+
+
+def to_device(array: ArrayLike, device: str = "cuda") -> DeviceArray:
+    """Copy an array to a device.
+
+    Parameters
+    ----------
+    array : array_like
+        Real numbers, integers or bools, of any dtype that the device has: not long double.
+    device : str
+        "cuda", which is "cuda:0", or another number.
+
+    Returns
+    -------
+    DeviceArray
+
+    Raises
+    ------
+    RuntimeError
+        If there is no such device; the text says what is missing and what brings it.
+    TypeError
+        If the array holds other numbers.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> if fb.cuda.is_available():
+    ...     net = fb.MLP((784, 10), loss="cross_entropy", device="cuda")
+    ...     x = net.forward(fb.to_device([[0.0] * 784])).numpy()
+    """
+    given = np.asarray(_core.as_array("to_device", "array", host(array)))
+    if given.dtype.kind not in _KINDS_THERE or given.dtype.itemsize > 8:
+        raise TypeError(f"[to_device] array holds {given.dtype}, expected real numbers, integers or bools")
+    made = _core.empty_on(device, given.dtype.newbyteorder("="), list(given.shape))
+    made[...] = given
+    return made
+
+
+def views(flat: Any, sizes: Sequence[int]) -> tuple[list[Any], list[Any]]:
+    """The views of flat parameters, or a gradient, by layer: weights and biases."""
+    if not isinstance(flat, DeviceArray):
+        return numpy_views(flat, sizes)
+    weights, biases, at = [], [], 0
+    for rows, cols in pairwise(sizes):
+        weights.append(flat.part(at, [rows, cols]))
+        biases.append(flat.part(at + rows * cols, [cols]))
+        at += (rows + 1) * cols
+    return weights, biases
