@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from . import _core
 from ._functions import one_of, real
-from ._optimizers import integer
+from ._numbers import integer
 
 RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")  # of `backward`, where nothing is said
 MORE_RETURNS = ("example_loss", "example_grad_norm", "grad")

@@ -1,9 +1,16 @@
 """Numbers that a caller gives, checked, with the argument named where they are refused."""
 
 import math
+import operator
 
 from ._functions import real
-from ._optimizers import integer
+
+
+def integer(value: object) -> int:
+    """`value` as an int: whatever has __index__, but for bools. Raises TypeError."""
+    if isinstance(value, bool):
+        raise TypeError(value)
+    return operator.index(value)  # type: ignore[arg-type]  # checked by trying
 
 
 def count(method: str, argument: str, value: object, least: int) -> int:

@@ -1,7 +1,6 @@
 """Optimisers: frozen recipes with torch.optim's names and formulas, and the caller's state of a training."""
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from . import _core
 from ._core import DeviceArray
 from ._device import at, host, is_distant
 from ._functions import REAL_KINDS
+from ._numbers import integer
 
 
 def _at_least_zero(**numbers: float) -> None:
@@ -385,13 +385,6 @@ class TrainState:
 def fresh_seed() -> int:
     """A seed from the system's entropy."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-
-
-def integer(value: object) -> int:
-    """`value` as an int: whatever has __index__, but for bools. Raises TypeError."""
-    if isinstance(value, bool):
-        raise TypeError(value)
-    return operator.index(value)  # type: ignore[arg-type]  # checked by trying
 
 
 def _seed(seed: object) -> int:

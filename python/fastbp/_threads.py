@@ -3,7 +3,7 @@
 from types import TracebackType
 
 from . import _core
-from ._optimizers import integer
+from ._numbers import integer
 
 
 class set_num_threads:  # noqa: N801  # a function to its callers; a class so that `with` can undo it

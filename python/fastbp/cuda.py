@@ -1,6 +1,13 @@
 """Nets on NVIDIA's GPUs: whether there are any, and the stream that calls follow.
 
 A net with ``device="cuda"`` keeps its parameters on the GPU and gives its results there, as `DeviceArray`.
+
+Examples
+--------
+>>> import fastbp as fb
+>>> device = "cuda" if fb.cuda.is_available() else "cpu"
+>>> fb.MLP((2, 1), device=device).device == device
+True
 """
 
 from collections.abc import Iterator

@@ -239,7 +239,7 @@ std::string DeviceArray::text() const {
 
 void* memory_of(py::handle array) {
     if (py::isinstance<DeviceArray>(array)) return py::cast<const DeviceArray&>(array).data();
-    return py::reinterpret_borrow<py::array>(array).mutable_data();
+    return const_cast<void*>(py::reinterpret_borrow<py::array>(array).data());
 }
 
 std::optional<int> gpu_of(py::handle object) {
@@ -262,12 +262,44 @@ std::optional<Borrowed> borrow(py::handle object, const char* name, const Place&
     return view_of(array, object);
 }
 
+namespace {
+
+void register_functions(py::module_& m) {
+    m.def(
+        "empty_on",
+        [](const std::string& device, const py::dtype& dtype, const DeviceArray::Shape& shape) {
+            return DeviceArray(Place(device), dtype, shape);
+        },
+        py::arg("device"), py::arg("dtype"), py::arg("shape"));
+    m.def(
+        "why_not",
+        [](const std::string& device) {
+            return fastbp_check_device(device.c_str()) == FASTBP_OK ? std::string() : fastbp_last_error();
+        },
+        py::arg("device"));
+    m.def(
+        "set_stream", [](std::uintptr_t stream) { fastbp_set_stream(reinterpret_cast<void*>(stream)); },
+        py::arg("stream"));
+    m.def("get_stream", [] { return reinterpret_cast<std::uintptr_t>(fastbp_get_stream()); });
+}
+
+}  // namespace
+
 void register_device_array(py::module_& m) {
     py::class_<DeviceArray>(m, "DeviceArray", R"(An array in the memory of a device, row-major without gaps.
 
     What nets on a device take and give. torch.from_dlpack(a), cupy.from_dlpack(a) and jax.dlpack.from_dlpack(a) compute
     on its memory without a copy; ``a[...] = value`` writes it from the host, ``a.numpy()`` copies it there, and nothing
-    else does. Made by `fastbp.to_device`.)")
+    else does. Made by `fastbp.to_device`.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> if fb.cuda.is_available():
+    ...     a = fb.to_device([[1.0, 2.0]])
+    ...     a[...] = 3.0
+    ...     a.numpy().sum()
+    )")
         .def_property_readonly("shape", [](const DeviceArray& a) { return py::tuple(py::cast(a.shape())); })
         .def_property_readonly("ndim", [](const DeviceArray& a) { return a.shape().size(); })
         .def_property_readonly("dtype", &DeviceArray::dtype)
@@ -303,22 +335,7 @@ void register_device_array(py::module_& m) {
              py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
         .def("__dlpack_device__",
              [](const DeviceArray& a) { return py::make_tuple(int(dlpack::cuda), a.place().number); });
-    m.def(
-        "empty_on",
-        [](const std::string& device, const py::dtype& dtype, const DeviceArray::Shape& shape) {
-            return DeviceArray(Place(device), dtype, shape);
-        },
-        py::arg("device"), py::arg("dtype"), py::arg("shape"));
-    m.def(
-        "why_not",
-        [](const std::string& device) {
-            return fastbp_check_device(device.c_str()) == FASTBP_OK ? std::string() : fastbp_last_error();
-        },
-        py::arg("device"));
-    m.def(
-        "set_stream", [](std::uintptr_t stream) { fastbp_set_stream(reinterpret_cast<void*>(stream)); },
-        py::arg("stream"));
-    m.def("get_stream", [] { return reinterpret_cast<std::uintptr_t>(fastbp_get_stream()); });
+    register_functions(m);
 }
 
 }  // namespace fastbp::python
