@@ -11,6 +11,12 @@ from helpers import ROOT, SANITIZE, run
 
 import fastbp as fb
 
+if DEVICE := os.environ.get("FASTBP_TEST_DEVICE"):
+    import on_device
+
+    on_device.make_nets_there(DEVICE)
+    on_device.mix_with_numpy()
+
 
 def pytest_report_header():
     facts = fb.show_config("dicts")

@@ -1,0 +1,241 @@
+"""Nets on a device: arrays in and out, errors, and the CPU's own tests there.
+
+Without a GPU the device is the plugin over the emulated runtime of tests/cuda_emulation, in a process of its own, whose
+environment names it before fastbp is imported.
+"""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import SANITIZE, plain_environment
+
+import fastbp as fb
+
+DEVICE = os.environ.get("FASTBP_TEST_DEVICE")
+there = pytest.mark.skipif(DEVICE is None, reason="runs on the emulated device, within another test here")
+not_there = pytest.mark.skipif(DEVICE is not None, reason="is about this very process")
+OWN_TESTS = ("test_device", "test_mlp", "test_tangents", "test_steps", "test_sparse", "test_dropout")
+# These say of what kind the memory of a result is, and bring NumPy arrays to be filled.
+ABOUT_HOST_MEMORY = (
+    "test_copies_are_independent", "test_types_of_results", "test_accumulate_over_chunks", "test_recipes_of_nets",
+    "test_values_of_mini_batches_with_penalties_by_their_weights", "test_only_x_may_be_sparse",
+    "test_sums_penalties_and_out", "test_bad_input",
+)  # fmt: skip
+
+
+def own_tests(environment, *options):
+    files = [os.path.join(os.path.dirname(__file__), f"{name}.py") for name in OWN_TESTS]
+    left_out = " and ".join(f"not {name}" for name in ABOUT_HOST_MEMORY)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks", "-k", left_out]
+    done = subprocess.run(
+        [*command, *options, *files], capture_output=True, text=True, timeout=500,
+        env={**plain_environment(), "FASTBP_TEST_DEVICE": "cuda", **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@not_there
+@pytest.mark.skipif(bool(SANITIZE), reason="the C++ drivers run on the emulated device under the sanitizers")
+def test_the_cpus_own_tests_on_the_emulated_device(test_build):
+    emulated = {
+        "FASTBP_CUDA": str(test_build / "libfastbp_cuda_emulated.so"),
+        "FASTBP_CUBLASLT": str(test_build / "libcublasLt_emulated.so"),
+        "FASTBP_TEST_BUILD": str(test_build.parent),
+    }
+    own_tests(emulated)
+
+
+@not_there
+@pytest.mark.gpu
+def test_the_cpus_own_tests_on_a_gpu():
+    if not fb.cuda.is_available():
+        pytest.skip(f"no GPU: {fb.cuda.why_not()}")
+    own_tests({})
+
+
+@not_there
+def test_a_device_that_is_not_there_is_told():
+    if fb.cuda.is_available():
+        pytest.skip("there is one")
+    assert fb.cuda.why_not()
+    assert fb.show_config("dicts")["cuda"] == fb.cuda.why_not()
+    for call in (lambda: fb.MLP((2, 1), device="cuda"), lambda: fb.to_device([1.0]), lambda: fb.MLP((2, 1)).to("cuda")):
+        with pytest.raises(RuntimeError, match=r"FASTBP_CUDA=1|nvidia|CUDA"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cuda:1000"])
+def test_names_that_are_no_device(name):
+    with pytest.raises(ValueError, match=r"device is .*, expected 'cpu', 'cuda' or 'cuda:' and a number"):
+        fb.MLP((2, 1), device=name)
+
+
+def test_precision_is_for_the_device():
+    with pytest.raises(ValueError, match="precision is for device 'cuda' only, this net is on 'cpu'"):
+        fb.MLP((2, 1), device="cpu", precision="tf32")
+    with pytest.raises(ValueError, match="precision is .tf16."):
+        fb.MLP((2, 1), device="cpu", precision="tf16")
+
+
+class OnAnotherGpu:
+    """An exporter of DLPack far away."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __dlpack_device__(self):
+        return 2, self.number
+
+    def __dlpack__(self, **kwargs):
+        raise BufferError("not here")
+
+
+def test_arrays_of_a_gpu_are_refused_on_the_cpu():
+    with pytest.raises(ValueError, match="X is on cuda:0, expected memory of the host"):
+        fb.MLP((2, 1), device="cpu").forward(OnAnotherGpu(0))
+
+
+def test_streams_are_numbers_or_have_one():
+    class Torch:
+        cuda_stream = 12345
+
+    before = fb._core.get_stream()
+    with fb.cuda.stream(Torch()):
+        assert fb._core.get_stream() == 12345
+        with fb.cuda.stream(7):
+            assert fb._core.get_stream() == 7
+        assert fb._core.get_stream() == 12345
+    assert fb._core.get_stream() == before
+    for wrong in (-1, True, "default"):
+        with pytest.raises(TypeError, match=r"\[stream\] of is"), fb.cuda.stream(wrong):
+            pass
+
+
+@pytest.fixture
+def nets():
+    """The same net on the CPU and on the device, and data."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 5)).astype(np.float32), rng.integers(0, 3, 30)
+    cpu = fb.MLP((5, 8, 3), loss="cross_entropy", l2=0.01, seed=0, device="cpu")
+    return cpu, cpu.to("cuda"), X, y
+
+
+@there
+def test_results_lie_where_the_net_lies(nets):
+    cpu, net, X, y = nets
+    assert net.device == "cuda"
+    assert net.params.device == "cuda:0"
+    assert [w.shape for w in net.weights] == [(5, 8), (8, 3)]
+    grad = net.value_and_grad(X, y)[1]
+    assert isinstance(grad, fb.DeviceArray)
+    np.testing.assert_allclose(grad.numpy(), cpu.value_and_grad(X, y)[1], atol=1e-6)
+    out = fb.to_device(np.zeros((30, 3), np.float32))
+    assert net.forward(X, out=out) is out
+    np.testing.assert_allclose(out.numpy(), cpu.forward(X), atol=1e-6)
+    assert isinstance(net.to("cpu").params, np.ndarray)
+
+
+class OfAnotherLibrary:
+    """An array as a library that knows nothing of fastbp has it; it counts what is asked of it."""
+
+    def __init__(self, array, versioned):
+        self.array, self.versioned, self.streams = array, versioned, []
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, stream=None, **versions):
+        if versions and not self.versioned:
+            raise TypeError("unexpected keyword max_version")
+        self.streams.append(stream)
+        return self.array.__dlpack__(stream=stream, **versions)
+
+
+@there
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.uint8, np.int64, np.bool_])
+def test_arrays_of_other_libraries(nets, versioned, dtype):
+    cpu, net, X, y = nets
+    X = (X > 0).astype(dtype)
+    other, classes = OfAnotherLibrary(fb.to_device(X), versioned), OfAnotherLibrary(fb.to_device(y), versioned)
+    value = net.value(other, classes)
+    assert value == pytest.approx(cpu.value(X, y), rel=1e-6)
+    assert other.streams == [1]
+    with fb.cuda.stream(0):
+        assert net.value(other, y) == pytest.approx(value, rel=1e-12)
+
+
+@there
+def test_what_does_not_fit_is_refused_and_changes_nothing(nets):
+    _, net, X, y = nets
+    before = net.params.numpy()
+    cases = [
+        ("X is on cuda:1", lambda: net.forward(OnAnotherGpu(1))),
+        ("out lies with the process", lambda: net.forward(X, out=np.zeros((30, 3), np.float32))),
+        ("out has shape", lambda: net.forward(X, out=fb.to_device(np.zeros((30, 4), np.float32)))),
+        ("out holds other numbers", lambda: net.forward(X, out=fb.to_device(np.zeros((30, 3))))),
+        ("out overlaps X", lambda: _forward_into_itself(net)),
+        (r"X has 5 columns|X has 3 columns", lambda: net.forward(fb.to_device(X[:, :3].copy()))),
+        ("state was made on cpu", lambda: net.train_step(X, y, fb.SGD(lr=1.0).init(before))),
+        ("a class number", lambda: net.value(X, fb.to_device(np.full(30, 7)))),
+    ]
+    for text, call in cases:
+        with pytest.raises(ValueError, match=text):
+            call()
+    np.testing.assert_array_equal(net.params.numpy(), before)
+
+
+def _forward_into_itself(net):
+    memory = fb.to_device(np.zeros((30, 8), np.float32))
+    square = fb.MLP((8, 8), device="cuda")
+    return square.forward(memory, out=memory)
+
+
+@there
+@pytest.mark.parametrize("optimizer", [fb.SGD(lr=0.1, momentum=0.9), fb.Adam(lr=0.01)], ids=["sgd", "adam"])
+def test_training_goes_on_and_travels(nets, optimizer):
+    cpu, net, X, y = nets
+    options = {"batch_size": 8, "seed": 3, "validation_data": (X, y), "metrics": ("accuracy",), "progress": False}
+    expected = cpu.fit(X, y, optimizer=optimizer, epochs=4, **options)
+    whole, halves = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
+    found = whole.fit(X, y, optimizer=optimizer, epochs=4, **options)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(found.val_loss, expected.val_loss, rtol=1e-5)
+    np.testing.assert_allclose(whole.params.numpy(), cpu.params, atol=1e-5)
+    first = halves.fit(fb.to_device(X).numpy(), y, optimizer=optimizer, epochs=2, **options)
+    state = pickle.loads(pickle.dumps(first.state))
+    halves.fit(X, y, state=state, epochs=2, **{**options, "seed": None})
+    np.testing.assert_array_equal(halves.params.numpy(), whole.params.numpy())
+
+
+@there
+def test_early_stopping_files_and_hooks(nets, tmp_path):
+    _, net, X, y = nets
+    seen = []
+
+    def hook(k, g):
+        seen.append((k, g.shape, g.device))
+
+    history = net.fit(
+        X, y, optimizer=fb.Adam(lr=0.05), epochs=3, batch_size=10, early_stopping=1, validation_data=(X, y),
+        grad_hook=hook, max_grad_norm=0.5, progress=False,
+    )  # fmt: skip
+    assert seen[:2] == [(1, (27,), "cuda:0"), (0, (48,), "cuda:0")]
+    fb.save(net, tmp_path / "net", state=history.state)
+    again = fb.load(tmp_path / "net")
+    np.testing.assert_array_equal(again.params.numpy() if DEVICE else again.params, net.params.numpy())
+
+
+@there
+def test_a_loss_that_is_not_finite(nets):
+    _, net, X, y = nets
+    broken = X.copy()
+    broken[20] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        net.fit(broken, y, batch_size=10, epochs=1, shuffle=False, optimizer=fb.SGD(lr=0.1), progress=False)
+    assert np.isfinite(net.params.numpy()).all()
