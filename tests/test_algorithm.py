@@ -69,7 +69,7 @@ def check(found, expected, tolerance):
 
 
 @pytest.mark.parametrize("torch_layout", [False, True], ids=["(in, out)", "(out, in)"])
-@pytest.mark.parametrize("device", ["plain", "cpu"])
+@pytest.mark.parametrize("device", ["plain", "cpu", "cuda"])
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-13)], ids=["32", "64"])
 def test_loops_and_blas_equal_the_reference(seam, device, dtype, tolerance, torch_layout):
     case = Case(seam, dtype, torch_layout)

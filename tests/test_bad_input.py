@@ -254,6 +254,7 @@ CALLS = [
     (lambda s: s.net.value(X, Y, reduction="men"), VALUE, r"\[value\] reduction is 'men'.*'mean'"),
     (lambda s: s.net.backward(X, Y, reduction=None), VALUE, r"\[backward\] reduction is None, expected"),
     (lambda s: s.net.backward(X, Y, returns=["delta"]), VALUE, r"\[backward\] returns is 'delta'.*'deltas'"),
+    (lambda s: s.net.backward(X, Y, returns=(["x"],)), VALUE, r"\[backward\] returns is \"\['x'\]\", expected one of"),
     (lambda s: s.net.backward(X, Y, returns=5), VALUE, r"\[backward\] returns is '5', expected one of"),
     (lambda s: pull(s, None), TYPE, r"\[pullback\] cotangent is None"),
     (lambda s: pull(s, np.ones((N, 3))), VALUE, r"\[pullback\] cotangent has shape \(6, 3\), expected"),

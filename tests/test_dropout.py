@@ -57,7 +57,7 @@ def numpy_gradient(net, X, y, masks):
     return value, reference.flatten(*reference.weight_gradients(kept, deltas))
 
 
-@pytest.mark.parametrize("device", ["plain", "cpu"])
+@pytest.mark.parametrize("device", ["plain", "cpu", "cuda"])
 @pytest.mark.parametrize("bits, dtype", [("32", np.float32), ("64", np.float64)])
 def test_the_operation(seam, device, bits, dtype):
     on = getattr(seam, f"Operations{bits}")(device)

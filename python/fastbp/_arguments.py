@@ -1,6 +1,7 @@
 """What a network's arguments may be, looked at once when it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import DTypeLike
 from . import _core
 from ._functions import one_of, real
 from ._optimizers import integer
+
+RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")  # of `backward`, where nothing is said
+MORE_RETURNS = ("example_loss", "example_grad_norm", "grad")
 
 
 class Exporter(Protocol):
@@ -72,6 +76,23 @@ def as_array(method: str, argument: str, data: Any) -> Any:
 def as_rows(method: str, X: Any) -> Any:
     """X as the core takes it and slices can be taken of it; sparse matrices in compressed rows."""
     return X.tocsr() if hasattr(X, "tocsr") else as_array(method, "X", X)
+
+
+def as_names(returns: object) -> tuple[str, ...]:
+    """The names in whatever was given for some; a thing of another kind becomes a name that nobody knows."""
+    given = returns if isinstance(returns, Iterable) and not isinstance(returns, str) else (returns,)
+    return tuple(str(name) for name in given)
+
+
+@lru_cache(maxsize=64)
+def asked_of(returns: str | tuple[str, ...]) -> tuple[list[str], set[str]]:
+    """What the core is asked for by `backward`, and which views of the gradient are made of its answer."""
+    if not isinstance(returns, str | tuple):
+        raise TypeError("what may change is not remembered")
+    names = (returns,) if isinstance(returns, str) else returns
+    wanted = {one_of("[backward] returns", name, (*RETURNS, *MORE_RETURNS)) for name in names}
+    shadows = wanted & {"weight_grads", "bias_grads"}
+    return sorted(wanted - shadows | ({"grad"} if shadows else set())), shadows
 
 
 def dropout_rates(dropout: object, hidden: int) -> list[float]:

@@ -1,7 +1,6 @@
 """fastbp.MLP: a fully connected network as a caller sees it."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arguments import Exporter, as_rows, is_sum
+from ._arguments import RETURNS, Exporter, as_names, as_rows, asked_of, is_sum
 from ._chunks import Chunks
 from ._early_stopping import EarlyStopping
 from ._examples import Examples
 from ._fit import Callback, GradHook, fit, train_step
-from ._functions import one_of
 from ._history import History
 from ._metrics import Metric
 from ._numbers import limit_of
@@ -23,8 +21,6 @@ from ._parameters import layer_views
 from .schedules import Schedule
 
 Array = NDArray[Any]
-RETURNS = ("s", "x", "deltas", "weight_grads", "bias_grads", "input_grad")
-MORE_RETURNS = ("example_loss", "example_grad_norm", "grad")
 
 
 class MLP(Examples):
@@ -215,9 +211,11 @@ class MLP(Examples):
         >>> r.deltas[0], r.weight_grads[0].ravel()
         (array([[-3.]], dtype=float32), array([-3., -6.], dtype=float32))
         """
-        names = (returns,) if isinstance(returns, str) or not isinstance(returns, Iterable) else returns
-        asked, shadows = _asked(tuple(map(str, names)))
-        X, y, function = self._data("backward", as_rows("backward", X), y)
+        try:
+            asked, shadows = asked_of(returns)  # type: ignore[arg-type]  # checked by trying: looking would cost more
+        except TypeError:
+            asked, shadows = asked_of(as_names(returns))
+        X, y, function = self._data("backward", as_rows("backward", X) if "x" in asked else X, y)
         found = self._core.backward(
             self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
         )
@@ -377,14 +375,6 @@ class MLP(Examples):
             return 0.0
         w = np.concatenate([w.ravel() for w in self._weights]).astype(np.float64)
         return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
-
-
-@lru_cache(maxsize=64)
-def _asked(returns: tuple[str, ...]) -> tuple[list[str], set[str]]:
-    """What the core is asked for, and which views of the gradient are made of its answer."""
-    wanted = {one_of("[backward] returns", name, (*RETURNS, *MORE_RETURNS)) for name in returns}
-    shadows = wanted & {"weight_grads", "bias_grads"}
-    return sorted(wanted - shadows | ({"grad"} if shadows else set())), shadows
 
 
 class Pullback:

@@ -30,10 +30,13 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     Barrier barrier(team);
     std::vector<std::thread> threads;
     for (int m = 0; m < team; ++m)
-        threads.emplace_back(
-            [&, m] { expect(carry_out(*on, Member{m, barrier}, plan, crew, job), "a job is carried out"); });
+        threads.emplace_back([&, m] {
+            const Member member{m, barrier};
+            prepare(*on, member, crew, job);
+            expect(carry_out(*on, member, plan, crew, job), "a job is carried out");
+        });
     for (std::thread& thread : threads) thread.join();
-    loss = total_loss(plan, crew);
+    loss = total_loss(*on, plan, crew);
     return grad;
 }
 

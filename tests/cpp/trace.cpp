@@ -47,7 +47,7 @@ class Trace final : public B {
   public:
     explicit Trace(B& on) : on_(on) { log_.reserve(4096); }
     const std::string& log() const { return log_; }
-    void forget() { log_.clear(); }
+    void clear() { log_.clear(); }
 
     void* allocate(std::size_t bytes) noexcept override { return note('!'), on_.allocate(bytes); }
     void release(void* memory) noexcept override { note('!'), on_.release(memory); }
@@ -145,20 +145,24 @@ int run() {
     const Member alone{0, barrier};
     std::vector<Real> grad(std::size_t(model.parameter_count));
     const Job<Real> job = gradient_job(example, model, grad.data());
+    prepare(on, alone, crew, job);
     bool done = carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
-    on.forget();
+    on.clear();
     const std::size_t before = allocations;
     done = carry_out(on, alone, plan, crew, job) && done;
-    const double loss = total_loss(plan, crew);
+    const double loss = total_loss(on, plan, crew);
     const std::size_t allocated = allocations - before;
-    // forward: three layers; the classes, the output delta; two propagations; three gradients; the end of the tile.
+    // The sum of losses begins at 0; forward: three layers; the classes, the output delta; two propagations; three
+    // gradients; the end of the tile; the sum is read.
     expect(on.log() ==
+               "u"
                "gagaga"
                "l"
                "o"
                "gmgm"
                "gcgcgc"
-               "|",
+               "|"
+               "d",
            "a pass is these operations and no others", on.log());
     expect(done, "a pass is carried out", "a stop");
     expect(allocated == 0, "a pass allocates nothing", std::to_string(allocated));

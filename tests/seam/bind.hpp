@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "seam/backend.hpp"
@@ -27,6 +28,19 @@ Vector<T> vector(const py::array& array) {
     if (array.ndim() != 1 || array.itemsize() != py::ssize_t(sizeof(T)) || array.strides(0) != py::ssize_t(sizeof(T)))
         throw py::value_error("not a vector of this type");
     return {static_cast<T*>(const_cast<void*>(array.data())), array.shape(0)};
+}
+
+// Operations as one call: what they bring is there when it returns, and what went wrong on a device is thrown.
+template <class Real, class Operations>
+void run_call(Backend<Real>& on, Operations operations) {
+    struct Call {
+        Backend<Real>& on;
+        explicit Call(Backend<Real>& backend) : on(backend) { on.begin_call(nullptr); }
+        ~Call() { on.end_call(); }
+    } const call(on);
+    operations();
+    on.synchronize();
+    if (const char* failure = on.failure()) throw std::runtime_error(failure);
 }
 
 using Optional = std::optional<py::array>;

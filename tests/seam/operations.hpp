@@ -16,82 +16,108 @@ struct Operations {
 
     explicit Operations(const std::string& device) : on(make_backend<Real>(device)) {}
 
+    template <class Operation>
+    void run(Operation operation) {
+        run_call(*on, operation);
+    }
+
     void gemm(Real alpha, const py::array& a, const py::array& b, Real beta, const py::array& c) {
-        on->gemm(alpha, matrix<const Real>(a), matrix<const Real>(b), beta, matrix<Real>(c));
+        run([&] { on->gemm(alpha, matrix<const Real>(a), matrix<const Real>(b), beta, matrix<Real>(c)); });
     }
     void sparse_gemm(Real alpha, const Indices& starts, const Indices& columns, const py::array& values, Index cols,
                      bool transposed, const py::array& b, Real beta, const py::array& c) {
         const Csr<Real> a = CsrArgument{starts, columns, values}.view<Real>(cols);
         if (transposed)
-            on->sparse_gemm_transposed(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c));
+            run([&] { on->sparse_gemm_transposed(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c)); });
         else
-            on->sparse_gemm(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c));
+            run([&] { on->sparse_gemm(alpha, a, matrix<const Real>(b), beta, matrix<Real>(c)); });
     }
     void activate(const G& g, const Optional& b, const py::array& s, const py::array& x) {
-        on->activate(activation<Real>(g), vector<const Real>(b), matrix<Real>(s), matrix<Real>(x));
+        run([&] { on->activate(activation<Real>(g), vector<const Real>(b), matrix<Real>(s), matrix<Real>(x)); });
     }
     void multiply_by_derivative(const G& g, const Optional& s, const py::array& x, const py::array& delta) {
-        on->multiply_by_derivative(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
-                                   matrix<Real>(delta));
+        run([&] {
+            on->multiply_by_derivative(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                       matrix<Real>(delta));
+        });
     }
     double output_delta(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
                         const Optional& values, const Optional& classes, const Optional& c, double scale,
                         const Optional& delta, const Optional& example) {
         const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
         double sum = 0;
-        on->output_delta(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), target.y,
-                         matrix<Real>(delta), {&sum, vector<double>(example)});
+        run([&] {
+            on->output_delta(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x), target.y,
+                             matrix<Real>(delta), {&sum, vector<double>(example)});
+        });
         return sum;
     }
     void drop(double keep, std::uint64_t seed, Index step, std::uint32_t layer, const Indices& rows, Index first_unit,
               const py::array& from, const py::array& to) {
         const Dropout dropout{keep, seed, &step, layer, {rows.data(), 0, rows.size()}, first_unit};
-        on->drop(dropout, matrix<const Real>(from), matrix<Real>(to));
+        run([&] { on->drop(dropout, matrix<const Real>(from), matrix<Real>(to)); });
     }
     void activate_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot,
                           const py::array& x_dot) {
-        on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
-                             matrix<const Real>(s_dot), matrix<Real>(x_dot));
+        run([&] {
+            on->activate_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                 matrix<const Real>(s_dot), matrix<Real>(x_dot));
+        });
     }
     void derivative_tangent(const G& g, const Optional& s, const py::array& x, const py::array& s_dot,
                             const py::array& u, const py::array& delta_dot) {
-        on->derivative_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
-                               matrix<const Real>(s_dot), matrix<const Real>(u), matrix<Real>(delta_dot));
+        run([&] {
+            on->derivative_tangent(activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                   matrix<const Real>(s_dot), matrix<const Real>(u), matrix<Real>(delta_dot));
+        });
     }
     void output_delta_tangent(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
                               const Optional& values, const Optional& classes, const Optional& c, double scale,
                               const py::array& s_dot, const py::array& delta_dot) {
         const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
-        on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
-                                 target.y, matrix<const Real>(s_dot), matrix<Real>(delta_dot));
+        run([&] {
+            on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
+                                     target.y, matrix<const Real>(s_dot), matrix<Real>(delta_dot));
+        });
     }
     void column_sums(Real alpha, const py::array& delta, Real beta, const py::array& b) {
-        on->column_sums(alpha, matrix<const Real>(delta), beta, vector<Real>(b));
+        run([&] { on->column_sums(alpha, matrix<const Real>(delta), beta, vector<Real>(b)); });
     }
     void gradient_squares(const py::array& x, const py::array& delta, bool accumulate, const py::array& squares) {
-        on->gradient_squares({matrix<const Real>(x)}, matrix<const Real>(delta), accumulate, vector<double>(squares));
+        run([&] {
+            on->gradient_squares({matrix<const Real>(x)}, matrix<const Real>(delta), accumulate,
+                                 vector<double>(squares));
+        });
     }
     void example_norms(const py::array& squares, const Optional& c, double scale, double limit, const Optional& norm,
                        const Optional& factor) {
-        on->example_norms(vector<const double>(squares), vector<const double>(c), &scale, limit, vector<double>(norm),
-                          vector<double>(factor));
+        run([&] {
+            on->example_norms(vector<const double>(squares), vector<const double>(c), &scale, limit,
+                              vector<double>(norm), vector<double>(factor));
+        });
     }
     void scale_rows(const py::array& factor, const py::array& m) {
-        on->scale_rows(vector<const double>(factor), matrix<Real>(m));
+        run([&] { on->scale_rows(vector<const double>(factor), matrix<Real>(m)); });
     }
-    void copy(const py::array& from, const py::array& to) { on->copy(matrix<const Real>(from), matrix<Real>(to)); }
-    void add(const py::array& from, const py::array& to) { on->add(matrix<const Real>(from), matrix<Real>(to)); }
+    void copy(const py::array& from, const py::array& to) {
+        run([&] { on->copy(matrix<const Real>(from), matrix<Real>(to)); });
+    }
+    void add(const py::array& from, const py::array& to) {
+        run([&] { on->add(matrix<const Real>(from), matrix<Real>(to)); });
+    }
     void reduce(const std::vector<py::array>& partials, Real beta, const py::array& out) {
         const auto views = list(partials);
-        on->reduce(views, beta, vector<Real>(out));
+        run([&] { on->reduce(views, beta, vector<Real>(out)); });
     }
     void add_penalty(double l2, double l1, const py::array& w, const py::array& grad) {
-        on->add_penalty(l2, l1, vector<const Real>(w), vector<Real>(grad));
+        run([&] { on->add_penalty(l2, l1, vector<const Real>(w), vector<Real>(grad)); });
     }
     std::pair<double, double> sums(const py::array& w) {
         double squares = 0, magnitudes = 0;
-        on->sum_of_squares(vector<const Real>(w), &squares);
-        on->sum_of_magnitudes(vector<const Real>(w), &magnitudes);
+        run([&] {
+            on->sum_of_squares(vector<const Real>(w), &squares);
+            on->sum_of_magnitudes(vector<const Real>(w), &magnitudes);
+        });
         return {squares, magnitudes};
     }
     void load_rows(const py::array& source, const std::optional<Indices>& order, const py::array& tile) {
@@ -106,7 +132,7 @@ struct Operations {
                              source.shape(1),
                              source.strides(0),
                              source.strides(1)};
-        on->load_rows(from, {order ? order->data() : nullptr, 0, tile.shape(0)}, matrix<Real>(tile));
+        run([&] { on->load_rows(from, {order ? order->data() : nullptr, 0, tile.shape(0)}, matrix<Real>(tile)); });
     }
 
     static std::vector<Vector<const Real>> list(const std::vector<py::array>& arrays) {

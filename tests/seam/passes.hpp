@@ -52,7 +52,7 @@ PassArguments<Real> arguments(const Lists& lists, const py::array& X, std::pair<
 // backend and number.
 template <class Real, class Body>
 void run_team(Backend<Real>& one, const PassArguments<Real>& a, int team, int blocks, Body pass) {
-    if (team == 0) return pass(one, 0);
+    if (team == 0) return run_call(one, [&] { pass(one, 0); });
     Index widest = 0;
     for (const Layer<Real>& layer : a.layers) widest = std::max(widest, layer.w.cols);
     const Index rows = a.values.front().x.rows;

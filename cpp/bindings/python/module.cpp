@@ -58,7 +58,7 @@ void update(const fastbp_step_rule& rule, const py::dtype& dtype, const std::vec
         const int type = dtype.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
         const fastbp_status status = [&, data = p.data(), count = p.array().size(), g = grad.data()] {
             const py::gil_scoped_release released;
-            return fastbp_update(&rule, type, count, data, g, pointers.data(), lr, step);
+            return fastbp_update(&rule, nullptr, type, count, data, g, pointers.data(), lr, step);
         }();
         require(status);
     });

@@ -130,6 +130,37 @@ FASTBP_API fastbp_status fastbp_set_num_threads(int32_t n);
  * (member 0 stands for all calling threads). Returns how many members there are. */
 FASTBP_API int32_t fastbp_jobs_taken(int64_t* counts, int32_t size);
 
+/* ---- devices --------------------------------------------------------------------------------------------------
+ *
+ * A device is "cpu", or "cuda", which is "cuda:0", or another number. A net's parameters, kept values and results lie
+ * in the memory of its device; data may lie there or in the process's memory, as fastbp_array.on_device says. Order,
+ * learning rates and everything else of a call lie in the process's memory.
+ *
+ * A call on "cuda" follows what the caller has enqueued on its stream. It waits for the device where it returns numbers
+ * in the process's memory (a loss), where it looks at targets or weights that lie on the device, and, for data in the
+ * process's memory, until they are copied; other results are there when the stream has come that far. */
+
+/* FASTBP_RUNTIME_ERROR where no net can be made there; fastbp_last_error says what is missing and what brings it. */
+FASTBP_API fastbp_status fastbp_check_device(const char* device);
+
+/* Memory of the device, and copies from and to the process's, which are done when they return. */
+FASTBP_API fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory);
+FASTBP_API void fastbp_release(const char* device, void* memory);
+FASTBP_API fastbp_status fastbp_upload(const char* device, const void* from, void* to, size_t bytes);
+FASTBP_API fastbp_status fastbp_download(const char* device, const void* from, void* to, size_t bytes);
+/* Waits for all that was enqueued on this thread's stream. */
+FASTBP_API fastbp_status fastbp_synchronize(const char* device);
+
+/* The stream, a cudaStream_t, of this thread's calls from now on; NULL, as at first: the device's default stream. */
+FASTBP_API void fastbp_set_stream(void* stream);
+
+/* How products of float32 nets may be computed; the parameters stay float32. */
+typedef enum fastbp_precision {
+    FASTBP_FULL_PRECISION = 0,
+    FASTBP_TF32 = 1, /* on "cuda" only: factors with 10 bits behind the point */
+    FASTBP_BF16 = 2  /* on "cuda" only: factors rounded to bfloat16, sums in float32 */
+} fastbp_precision;
+
 /* ---- a net --------------------------------------------------------------------------------------------------- */
 
 typedef struct fastbp_net fastbp_net;
@@ -147,8 +178,8 @@ typedef struct fastbp_net_spec {
     const double* loss_parameters;       /* d(L): huber's delta or pinball's quantile; NULL where the loss has none */
     double l2, l1;                       /* penalties on the weights */
     int32_t weights_by_outputs; /* not 0: w(l) lies as (d(l), d(l-1)), as in torch, in params and every gradient */
-    int32_t reserved;
-    const double* dropout; /* L: the part of each layer's units a training step drops, the last 0; NULL: none */
+    int32_t precision;          /* fastbp_precision */
+    const double* dropout;      /* L: the part of each layer's units a training step drops, the last 0; NULL: none */
 } fastbp_net_spec;
 
 FASTBP_API fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net);
@@ -276,9 +307,10 @@ typedef struct fastbp_step_rule {
  * which start at its lr; Rprop does not look at the lr of a step. Negative: not a rule. */
 FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
 
-/* One step on `count` numbers of the type: params from grad, with the learning rate lr; step counts from 1. */
-FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, int32_t type, int64_t count, void* params,
-                                       const void* grad, void* const* moments, double lr, int64_t step);
+/* One step on `count` numbers of the type in the device's memory (NULL: "cpu"): params from grad, with the learning
+ * rate lr; step counts from 1. */
+FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count,
+                                       void* params, const void* grad, void* const* moments, double lr, int64_t step);
 
 /* Called on the calling thread when a step's gradient is complete, penalties included and before clipping: for each
  * layer from L-1 down to 0 with its part (w and b, `count` numbers of the net's type), which may be written. Not 0: it

@@ -74,7 +74,7 @@ struct TypeOf<std::uint64_t> : TypeIs<FASTBP_UINT64> {};
 template <class T>
 fastbp_array rows(const T* data, std::int64_t n, std::int64_t columns) {
     const std::int64_t size = sizeof(T);
-    return {const_cast<T*>(data), TypeOf<T>::value, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr};
+    return {const_cast<T*>(data), TypeOf<T>::value, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr, 0, 0};
 }
 
 // A matrix (n, columns) of the caller's in compressed rows: numbers starts[i] to starts[i + 1] of `data` are row i's,
@@ -82,15 +82,26 @@ fastbp_array rows(const T* data, std::int64_t n, std::int64_t columns) {
 template <class T, class Place>
 fastbp_array compressed_rows(const T* data, const Place* places, const Place* starts, std::int64_t n,
                              std::int64_t columns) {
-    return {
-        const_cast<T*>(data), TypeOf<T>::value, 0, 2, TypeOf<Place>::value, n, columns, 0, sizeof(T), places, starts};
+    return {const_cast<T*>(data),
+            TypeOf<T>::value,
+            0,
+            2,
+            TypeOf<Place>::value,
+            n,
+            columns,
+            0,
+            sizeof(T),
+            places,
+            starts,
+            0,
+            0};
 }
 
 // A vector (n,) of the caller's: class numbers, or targets of a net with one output.
 template <class T>
 fastbp_array labels(const T* data, std::int64_t n) {
     const std::int64_t size = sizeof(T);
-    return {const_cast<T*>(data), TypeOf<T>::value, 0, 1, 0, n, 1, size, size, nullptr, nullptr};
+    return {const_cast<T*>(data), TypeOf<T>::value, 0, 1, 0, n, 1, size, size, nullptr, nullptr, 0, 0};
 }
 
 // What a call works on: X (n, d(0)), the targets, and weights (n,) or (n, d(L)) where not all are 1. The fields that
@@ -162,11 +173,11 @@ inline fastbp_step_rule adam(double beta1 = 0.9, double beta2 = 0.999, double ep
 // where it is no rule.
 inline int moment_count(const fastbp_step_rule& rule) { return fastbp_moment_count(&rule); }
 
-// One step on `count` numbers: params from grad. Steps count from 1.
+// One step on `count` numbers in the device's memory: params from grad. Steps count from 1.
 template <class Real>
 void update(const fastbp_step_rule& rule, std::int64_t count, Real* params, const Real* grad, void* const* moments,
-            double lr, std::int64_t step) {
-    require(fastbp_update(&rule, TypeOf<Real>::value, count, params, grad, moments, lr, step));
+            double lr, std::int64_t step, const char* device = nullptr) {
+    require(fastbp_update(&rule, device, TypeOf<Real>::value, count, params, grad, moments, lr, step));
 }
 
 // A net whose numbers are Real (float or double). It holds no parameters: they come with every call. Movable; one net

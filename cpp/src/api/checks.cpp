@@ -39,6 +39,20 @@ void check_form(const fastbp_array& array, const char* name) {
     if (array.starts != nullptr) refuse(name, " is in compressed rows, which X alone may be");
 }
 
+// Memory of a device is for nets there, and holds plain numbers.
+void check_place(const Model& model, const fastbp_array& array, const char* name) {
+    if (array.on_device == 0) return;
+    if (!model.on_device) refuse(name, " lies on a device, the net on the cpu");
+    if (array.starts != nullptr)
+        refuse(name, " is in compressed rows on a device, expected them in the process's memory");
+    const Index size = bytes_of(NumberType(array.type));
+    if (array.byte_swapped != 0 || array.type == FASTBP_LONG_DOUBLE)
+        refuse(name, " on a device holds numbers that it has not: long double, or in the other byte order");
+    if (array.row_stride < 0 || array.col_stride < 0 || array.row_stride % size != 0 || array.col_stride % size != 0)
+        refuse(name, " on a device has strides ", array.row_stride, " and ", array.col_stride,
+               ", expected multiples of ", size, " from 0");
+}
+
 // Compressed rows: what they point at is there.
 void check_compressed(const fastbp_array& array, const char* name) {
     if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
@@ -180,6 +194,9 @@ bool y_is_classes(const Model& model, const fastbp_data& data) {
 }
 
 void check_rows(const Model& model, const fastbp_data& data) {
+    check_place(model, data.x, "X");
+    check_place(model, data.y, "y");
+    check_place(model, data.sample_weight, "sample_weight");
     if (data.x.starts != nullptr)
         check_compressed(data.x, "X");
     else
@@ -214,6 +231,7 @@ StepRule step_rule(const fastbp_step_rule& rule) {
 
 void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows) {
     check_form(cotangent, "cotangent");
+    check_place(model, cotangent, "cotangent");
     if (cotangent.dimensions != 2 || cotangent.rows != rows || cotangent.cols != model.outputs())
         refuse("cotangent has shape ", shape(cotangent), ", expected (", rows, ", ", model.outputs(), ")");
 }
@@ -224,6 +242,7 @@ void check_direction(const Model& model, const fastbp_data& data, const fastbp_t
         refuse("there is no direction: neither in the parameters nor in X");
     if (x_dot.data != nullptr) {
         check_form(x_dot, "the direction in X");
+        check_place(model, x_dot, "the direction in X");
         if (x_dot.rows != data.x.rows || x_dot.cols != model.inputs())
             refuse("the direction in X has shape ", shape(x_dot), ", expected that of X, ", shape(data.x));
     }

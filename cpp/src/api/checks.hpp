@@ -16,7 +16,7 @@ RowRange row_range(const fastbp_data& data);
 
 bool y_is_classes(const Model& model, const fastbp_data& data);
 
-// X has d(0) columns; row numbers exist.
+// The data lie where the net can read them; X has d(0) columns; row numbers exist.
 void check_rows(const Model& model, const fastbp_data& data);
 
 // What a loss needs besides: there are rows, y and the weights fit. `sum`: weights may be negative.

@@ -2,60 +2,23 @@
 // text.
 #include "fastbp/fastbp.h"
 
-#include <cmath>
-#include <new>
 #include <string>
 
 #include "api/checks.hpp"
+#include "api/guard.hpp"
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/thread_pool.hpp"
 #include "execution/threads.hpp"
+#include "seam/build_id.hpp"
 #include "seam/error.hpp"
 
 namespace {
 
+using fastbp::check_pointer;
 using fastbp::Error;
 using fastbp::ErrorKind;
-using fastbp::Index;
-
-std::string& last_error() {
-    thread_local std::string text;
-    return text;
-}
-
-fastbp_status status_of(ErrorKind kind) {
-    switch (kind) {
-        case ErrorKind::value: return FASTBP_VALUE_ERROR;
-        case ErrorKind::type: return FASTBP_TYPE_ERROR;
-        case ErrorKind::floating_point: return FASTBP_FLOATING_POINT_ERROR;
-        case ErrorKind::runtime: return FASTBP_RUNTIME_ERROR;
-        case ErrorKind::interrupted: return FASTBP_INTERRUPTED;
-    }
-    return FASTBP_RUNTIME_ERROR;
-}
-
-template <class Body>
-fastbp_status guarded(Body body) noexcept {
-    try {
-        last_error().clear();
-        body();
-        return FASTBP_OK;
-    } catch (const Error& error) {
-        last_error() = error.what();
-        return status_of(error.kind());
-    } catch (const std::bad_alloc&) {
-        last_error() = "out of memory";
-        return FASTBP_MEMORY_ERROR;
-    } catch (const std::exception& error) {
-        last_error() = error.what();
-        return FASTBP_RUNTIME_ERROR;
-    }
-}
-
-void check_pointer(const void* given, const char* name) {
-    if (given == nullptr) throw Error(ErrorKind::value, std::string(name) + " is NULL");
-}
+using fastbp::guarded;
 
 void check_params(const fastbp_net& net, const void* params, const fastbp_data& data) {
     if (params != nullptr) return;
@@ -68,24 +31,13 @@ void check_params(const fastbp_net& net, const void* params, const fastbp_data& 
         throw Error(ErrorKind::value, "a net with penalties needs its parameters in one array");
 }
 
-template <class Real>
-void update(const fastbp::StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
-            const fastbp::StepScalars& now) {
-    static const auto on = fastbp::make_backend<Real>("cpu");
-    fastbp::Vector<Real> state[fastbp::most_moments];
-    const int needed = fastbp::moment_count(rule);
-    for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
-    const fastbp::Vector<const Real> gradient{static_cast<const Real*>(grad), count};
-    on->update(rule, &now, {&gradient, 1}, {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
-}
-
 }  // namespace
 
 extern "C" {
 
 const char* fastbp_version(void) { return FASTBP_VERSION; }
-const char* fastbp_build_id(void) { return FASTBP_VERSION " " __VERSION__ " " __DATE__ " " __TIME__; }
-const char* fastbp_last_error(void) { return last_error().c_str(); }
+const char* fastbp_build_id(void) { return fastbp::build_id(); }
+const char* fastbp_last_error(void) { return fastbp::last_error().c_str(); }
 
 fastbp_status fastbp_get_config(fastbp_config* config) {
     return guarded([&] {
@@ -192,22 +144,6 @@ int32_t fastbp_moment_count(const fastbp_step_rule* rule) {
     int32_t count = -1;
     guarded([&] { count = fastbp::moment_count(fastbp::step_rule(*rule)); });
     return count;
-}
-
-fastbp_status fastbp_update(const fastbp_step_rule* rule, int32_t type, int64_t count, void* params, const void* grad,
-                            void* const* moments, double lr, int64_t step) {
-    return guarded([&] {
-        check_pointer(rule, "rule");
-        check_pointer(params, "params");
-        check_pointer(grad, "grad");
-        const fastbp::StepScalars now{lr, step};
-        if (type == FASTBP_FLOAT32)
-            update<float>(fastbp::step_rule(*rule), count, params, grad, moments, now);
-        else if (type == FASTBP_FLOAT64)
-            update<double>(fastbp::step_rule(*rule), count, params, grad, moments, now);
-        else
-            throw Error(ErrorKind::value, "type is not float32 or float64");
-    });
 }
 
 fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data, fastbp_epoch* epoch) {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "api/net.hpp"
+#include "backend/make_backend.hpp"
 #include "seam/error.hpp"
 
 namespace fastbp {
@@ -68,6 +69,17 @@ void count_parameters(Model& model) {
 
 }  // namespace
 
+Precision precision_of(const fastbp_net_spec& spec) {
+    const std::string device = device_of(spec);
+    if (spec.precision < FASTBP_FULL_PRECISION || spec.precision > FASTBP_BF16)
+        refuse("precision is ", spec.precision, ", which is none of the precisions");
+    if (spec.precision != FASTBP_FULL_PRECISION && !is_distant(device))
+        refuse("precision is for device 'cuda' only, this net is on '", device, "'");
+    if (spec.precision != FASTBP_FULL_PRECISION && spec.type != FASTBP_FLOAT32)
+        refuse("precision is for float32 only, this net is float64");
+    return Precision(spec.precision);
+}
+
 Model make_model(const fastbp_net_spec& spec) {
     if (spec.widths == nullptr || spec.activations == nullptr || spec.layers < 1)
         refuse("layer_sizes needs at least an input and an output width");
@@ -96,6 +108,7 @@ Model make_model(const fastbp_net_spec& spec) {
     model.l1 = spec.l1;
     model.weights_by_outputs = spec.weights_by_outputs != 0;
     model.deterministic = spec.deterministic != 0;
+    model.on_device = is_distant(device_of(spec));
     return model;
 }
 

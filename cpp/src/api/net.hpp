@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "execution/workspace.hpp"
@@ -70,6 +71,14 @@ class FreeList {
     std::mutex mutex_;
     std::vector<std::unique_ptr<Crew<Real>>> free_;
 };
+
+// The stream of a device that this thread's calls are enqueued on; null: the device's default.
+void*& current_stream();
+
+inline std::string device_of(const fastbp_net_spec& spec) { return spec.device == nullptr ? "cpu" : spec.device; }
+
+// What a spec says of its products. Throws Error.
+Precision precision_of(const fastbp_net_spec& spec);
 
 // Builds a model from a spec. Throws Error naming the field that does not fit.
 Model make_model(const fastbp_net_spec& spec);

@@ -3,21 +3,36 @@
 #include "backend/cpu/blas.hpp"
 #include "backend/cpu/cpu.hpp"
 #include "backend/cpu/isa.hpp"
+#include "backend/cuda_plugin.hpp"
 #include "backend/plain/plain.hpp"
 #include "seam/error.hpp"
 
 namespace fastbp {
 
-template <class Real>
-std::unique_ptr<Backend<Real>> make_backend(const std::string& device) {
-    if (device == "cpu") return make_cpu_backend<Real>();
-    if (device == "plain") return make_plain_backend<Real>();
-    if (device == "cuda") throw Error(ErrorKind::runtime, "device 'cuda' is not compiled into this build of fastbp");
-    throw Error(ErrorKind::value, "device is '" + device + "', expected 'cpu'");
+namespace {
+
+// The number behind "cuda" or "cuda:"; -1 where the name is another.
+int cuda_ordinal(const std::string& device) {
+    if (device == "cuda") return 0;
+    if (device.rfind("cuda:", 0) != 0 || device.size() < 6 || device.size() > 8) return -1;
+    if (device.find_first_not_of("0123456789", 5) != std::string::npos) return -1;
+    return std::stoi(device.substr(5));
 }
 
-template std::unique_ptr<Backend<float>> make_backend(const std::string&);
-template std::unique_ptr<Backend<double>> make_backend(const std::string&);
+}  // namespace
+
+bool is_distant(const std::string& device) { return cuda_ordinal(device) >= 0; }
+
+template <class Real>
+std::unique_ptr<Backend<Real>> make_backend(const std::string& device, const BackendOptions& options) {
+    if (device == "cpu") return make_cpu_backend<Real>();
+    if (device == "plain") return make_plain_backend<Real>();
+    if (is_distant(device)) return make_cuda_backend<Real>(cuda_ordinal(device), options);
+    throw Error(ErrorKind::value, "device is '" + device + "', expected 'cpu', 'cuda' or 'cuda:' and a number");
+}
+
+template std::unique_ptr<Backend<float>> make_backend(const std::string&, const BackendOptions&);
+template std::unique_ptr<Backend<double>> make_backend(const std::string&, const BackendOptions&);
 
 CpuFacts cpu_facts() {
     const cpu::Blas& blas = cpu::blas();

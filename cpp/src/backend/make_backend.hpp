@@ -8,9 +8,13 @@
 
 namespace fastbp {
 
-// "cpu" or "plain". Throws Error for a device that is not compiled in, or whose libraries are missing.
+// "cpu", "plain", or "cuda", also with a number as "cuda:1". Throws Error for a device that is not compiled in, or
+// whose libraries are missing.
 template <class Real>
-std::unique_ptr<Backend<Real>> make_backend(const std::string& device);
+std::unique_ptr<Backend<Real>> make_backend(const std::string& device, const BackendOptions& options = {});
+
+// Whether `device` is one whose memory is not the process's.
+bool is_distant(const std::string& device);
 
 // What the CPU backend runs on, for reports.
 struct CpuFacts {

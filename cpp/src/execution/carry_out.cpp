@@ -22,7 +22,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
                  const Job<Real>& job, Index begin, Index end, Index tile_rows, Real* grad, const Blend<Real>* first,
                  double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
-    const auto& slots = workspace.slots();
+    auto& slots = workspace.live();
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
     Index at = begin;
     do {
@@ -36,7 +36,10 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         if (job.along != Along::nothing) forward_tangent(on, net, pass, dot = tile.tangents());
         if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
-        if (job.finite_or_stop && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
+        if (job.ledger != nullptr && tile_end == end)
+            on.note_loss(&loss_sum, job.ledger, &slots.now);
+        else if (job.finite_or_stop && !on.asynchronous() && !std::isfinite(loss_sum))
+            crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return false;
         if (job.backward()) {
             const Blend<Real>* blend = at == begin ? first : &slots.accumulate;
@@ -66,10 +69,10 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
 template <class Real>
 bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
-    const auto& slots = workspace.slots();
+    const auto& slots = workspace.live();
     const bool own_sums = job.grad != nullptr && plan.partial_gradients() > 0;
     for (int group = member.index; group < plan.parts; group += member.team()) {
-        double& sum = crew.loss_sum(group) = 0;
+        double& sum = crew.begin_loss_sum(on, group);
         const bool done =
             carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
                         own_sums ? crew.gradient(group).data : job.grad,
@@ -90,17 +93,25 @@ bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Cre
 }  // namespace
 
 template <class Real>
-bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+void prepare(Backend<Real>& on, const Member& member, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     workspace.slots().scale = job.scale;
     workspace.slots().step = job.step;
+    workspace.publish(on);
+}
+
+template <class Real>
+bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
+    Workspace<Real>& workspace = crew.workspace(member.index);
     if (!plan.shares_operations()) return carry_groups(on, member, plan, crew, job);
-    double& loss_sum = crew.loss_sum(member.index) = 0;
+    double& loss_sum = crew.begin_loss_sum(on, member.index);
     Cooperative<Real> shared = together(on, member, plan, crew);
-    const Blend<Real>* first = job.accumulate ? &workspace.slots().accumulate : &workspace.slots().overwrite;
+    const Blend<Real>* first = job.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
     return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first, loss_sum);
 }
 
+template void prepare(Backend<float>&, const Member&, Crew<float>&, const Job<float>&);
+template void prepare(Backend<double>&, const Member&, Crew<double>&, const Job<double>&);
 template bool carry_out(Backend<float>&, const Member&, const Plan&, Crew<float>&, const Job<float>&);
 template bool carry_out(Backend<double>&, const Member&, const Plan&, Crew<double>&, const Job<double>&);
 

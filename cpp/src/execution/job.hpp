@@ -40,6 +40,7 @@ struct Job {
     Matrix<const Real> x_view;  // x itself, where it can be used as it lies; else tiles are loaded
     Index kept_per_row = 0;     // the most in one row of x, where that is compressed
     RowRange rows;              // which rows of x, y and weights
+    RowRange host_rows;         // the same as the process can read them
 
     Seed seed = Seed::none;
     RowSource y, weights, cotangent;
@@ -47,6 +48,7 @@ struct Job {
     LossCallback function;
     double scale = 1;             // factor on every c_n e_n
     bool finite_or_stop = false;  // a loss that is not finite ends the job before any gradient is written
+    Ledger* ledger = nullptr;     // in the place of that, where nobody waits for the loss
 
     // Training only: layers drop units as their model says, by this seed and step.
     bool drops_units = false;

@@ -22,6 +22,7 @@ struct Model {
     double l2 = 0, l1 = 0;
     bool deterministic = false;
     bool weights_by_outputs = false;  // w(l) lies as (d(l), d(l-1)), in the parameters and in every gradient
+    bool on_device = false;           // parameters and results lie in memory that the process cannot read
     Index parameter_count = 0;
 
     Index inputs() const { return layers.front().inputs; }

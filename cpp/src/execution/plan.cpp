@@ -22,6 +22,7 @@ constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, determ
 constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups
 constexpr Index block_width = 64;                      // columns below which a block of a product no longer pays
 constexpr int most_parts = 64;
+constexpr Index device_bytes = Index(1) << 30;  // that a tile's values may take there
 
 // A tile's values (x and delta of every layer, and the input) fit the cache, unless the weights do not either: then
 // each tile streams all weights through the cache, and few large tiles are best.
@@ -116,6 +117,14 @@ Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int
     const double together = shares ? seconds_together(model, blocks, bytes) : alone;
     if (std::min(by_rows, together) > least_gain * alone) return plan;
     return by_rows <= together ? groups : blocks;
+}
+
+Plan make_device_plan(const Model& model, Index rows, std::size_t bytes_per_number) {
+    const Index per_row = Index(bytes_per_number) * (model.inputs() + model.outputs() + 3 * model.units());
+    Plan plan;
+    plan.rows = rows;
+    plan.tile = std::clamp<Index>(device_bytes / per_row, 1, std::max<Index>(rows, 1));
+    return plan;
 }
 
 }  // namespace fastbp

@@ -36,4 +36,7 @@ struct Plan {
 // numbers a row of X has in the mean, where it is in compressed rows; else 0.
 Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads, Index kept_per_row = 0);
 
+// The plan for a device that shares out each operation itself: one group, whose tiles are as large as memory allows.
+Plan make_device_plan(const Model& model, Index rows, std::size_t bytes_per_number);
+
 }  // namespace fastbp

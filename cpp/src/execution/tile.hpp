@@ -4,6 +4,7 @@
 #include "algorithm/backpropagate.hpp"
 #include "execution/job.hpp"
 #include "execution/workspace.hpp"
+#include "seam/load_rows.hpp"
 
 namespace fastbp {
 
@@ -26,7 +27,7 @@ class Tile {
             layers[k] = values(k);
             const double rate = workspace_.model().layers[k].dropout;
             if (job_.drops_units && rate > 0)
-                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.slots().step, std::uint32_t(k), rows_};
+                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.live().step, std::uint32_t(k), rows_};
         }
         return {input(), layers};
     }
@@ -96,7 +97,7 @@ class Tile {
         if (!job_.looks_at_examples()) return {};
         ExampleNorms e;
         if (target_.c.cols == 1) e.c = {target_.c.data, n_};
-        e.scale = &workspace_.slots().scale;
+        e.scale = &workspace_.live().scale;
         e.limit = job_.max_example_norm;
         e.squares = workspace_.tile().example.block(0, n_);
         if (job_.example_grad_norm != nullptr) e.norm = {job_.example_grad_norm + begin_, n_};
@@ -117,7 +118,7 @@ class Tile {
 
     Input<Real> input() {
         if (!job_.x_view.empty()) return {job_.x_view.row_block(rows_.first, rows_.first + n_)};
-        if (job_.x.compressed()) {
+        if (job_.kept_per_row > 0) {
             const CsrTile<Real>& tile = workspace_.tile().compressed_x0;
             on_.load_csr(job_.x, rows_, tile);
             csr_ = {tile.starts, tile.columns, tile.values, n_, job_.x.cols};
@@ -148,7 +149,7 @@ class Tile {
             y.values = values;
         }
         y.c = weights();
-        y.scale = &workspace_.slots().scale;
+        y.scale = &workspace_.live().scale;
         const LossSlots slots{&loss_sum, job_.example_loss == nullptr ? Vector<double>{}
                                                                       : Vector<double>{job_.example_loss + begin_, n_}};
         on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, y,
@@ -157,11 +158,10 @@ class Tile {
 
     // e and dx come from the caller.
     bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        if (on_.asynchronous()) return seed_by_distant_function(net, pass, loss_sum);
         double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
-        if (job_.function.function(job_.function.context, rows_.order, rows_.first, n_, last.x.data, e,
-                                   last.delta.data) != 0)
-            return false;
+        if (!call_function(last.x.data, e, last.delta.data)) return false;
         target_.c = weights();
         double* factor = workspace_.tile().example.data;  // where e may lie
         double sum = 0;
@@ -175,6 +175,37 @@ class Tile {
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
         return true;
     }
+
+    // The same where the backend's memory is not the process's, which the function works in: x(L) and what the function
+    // makes of it are copied. The weights are then the process's too.
+    bool seed_by_distant_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        const LayerValues<Real>& last = pass.last();
+        const Index cols = last.x.cols;
+        std::vector<Real> x(std::size_t(n_ * cols)), dx(x.size());
+        std::vector<double> e(std::size_t(n_), 0.0), c(e.size(), 1.0);
+        on_.download(last.x.data, x.data(), x.size() * sizeof(Real));
+        if (!call_function(x.data(), e.data(), dx.data())) return false;
+        if (!job_.weights.empty()) load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+        double sum = 0;
+        on_.download(&loss_sum, &sum, sizeof sum);
+        for (Index i = 0; i < n_; ++i) {
+            const double f = job_.scale * c[std::size_t(i)];
+            sum += f * e[std::size_t(i)];
+            for (Index j = i * cols; j < (i + 1) * cols; ++j) dx[std::size_t(j)] *= Real(f);
+        }
+        on_.upload(&sum, &loss_sum, sizeof sum);
+        on_.upload(dx.data(), last.delta.data, dx.size() * sizeof(Real));
+        if (job_.example_loss != nullptr) on_.upload(e.data(), job_.example_loss + begin_, e.size() * sizeof(double));
+        on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
+        return true;
+    }
+
+    bool call_function(const Real* x, double* e, Real* dx) const {
+        const RowRange rows = host_rows();
+        return job_.function.function(job_.function.context, rows.order, rows.first, n_, x, e, dx) == 0;
+    }
+
+    RowRange host_rows() const { return job_.host_rows.block(begin_, begin_ + n_); }
 
     Backend<Real>& on_;
     Workspace<Real>& workspace_;

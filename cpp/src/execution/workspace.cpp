@@ -99,17 +99,25 @@ TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, 
 }
 
 template <class Real>
-Workspace<Real>::Workspace(const Model& model, std::shared_ptr<TileValues<Real>> tile)
+Workspace<Real>::Workspace(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile)
     : model_(model),
       tile_(std::move(tile)),
-      loss_parameter_(model.loss_parameter.begin(), model.loss_parameter.end()),
       pass_layers_(model.layers.size()),
       tangent_layers_(model.layers.size()),
       layers_(model.layers.size()),
       direction_(model.layers.size()),
       sinks_(model.layers.size()),
       steps_(model.layers.size()) {
-    loss_ = {model.loss, {loss_parameter_.empty() ? nullptr : loss_parameter_.data(), Index(loss_parameter_.size())}};
+    const std::vector<Real> parameter(model.loss_parameter.begin(), model.loss_parameter.end());
+    Real* parameter_memory = nullptr;
+    block_ = carve(on, [&](Carver& carver) {
+        live_ = carver.take<Slots<Real>>(1);
+        parameter_memory = carver.take<Real>(Index(parameter.size()));
+    });
+    loss_.kind = model.loss;
+    if (parameter.empty()) return;
+    on.upload(parameter.data(), parameter_memory, parameter.size() * sizeof(Real));
+    loss_.parameter = {parameter_memory, Index(parameter.size())};
 }
 
 template <class Real>
@@ -151,7 +159,7 @@ std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, do
         const auto w = [&](Real* flat) { return dense(flat + shape.first_w, shape.inputs, shape.outputs); };
         const auto b = [&](Real* flat) { return Vector<Real>{flat + shape.first_b, shape.outputs}; };
         LayerStep<Real>& step = steps_[k];
-        step = {&rule, &slots_.now, l2, l1, w(params), b(params), {}, {}};
+        step = {&rule, &live_->now, l2, l1, w(params), b(params), {}, {}};
         for (std::size_t j = 0; j < moments.size(); ++j) {
             step.moments_of_w[j] = w(moments[j].data);
             step.moments_of_b[j] = b(moments[j].data);
@@ -162,20 +170,18 @@ std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, do
 
 template <class Real>
 Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs)
-    : tile_(plan.tile),
-      shares_tile_(plan.shares_operations()),
-      needs_(needs),
-      loss_sums_(std::size_t(std::max(plan.parts, needs.members))),
-      numbers_(2 * std::size_t(plan.parts)) {
+    : tile_(plan.tile), shares_tile_(plan.shares_operations()), needs_(needs), numbers_(2 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
     workspaces_.reserve(std::size_t(needs.members));
     for (int m = 0; m < needs.members; ++m) {
         if (tile == nullptr || !shares_tile_) tile = std::make_shared<TileValues<Real>>(on, model, plan.tile, needs);
-        workspaces_.emplace_back(model, tile);
+        workspaces_.emplace_back(on, model, tile);
     }
     const int gradients = plan.partial_gradients() + needs.extra_gradients;
     products_.size = 2 * products_size(model, plan);
+    loss_sums_.size = std::max(plan.parts, needs.members);
     block_ = carve(on, [&](Carver& carver) {
+        loss_sums_.data = carver.take<double>(loss_sums_.size);
         gradients_.clear();
         for (int k = 0; k < gradients; ++k)
             gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
@@ -187,7 +193,7 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const 
 template <class Real>
 bool Crew<Real>::fits(const Plan& plan, const Needs& needs) const {
     return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs_.cover(needs) &&
-           plan.parts <= int(loss_sums_.size()) && 2 * plan.parts <= int(numbers_.size()) &&
+           plan.parts <= int(loss_sums_.size) && 2 * plan.parts <= int(numbers_.size()) &&
            2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
            plan.partial_gradients() + needs.extra_gradients <= int(gradients_.size());
 }

@@ -70,7 +70,7 @@ struct TileValues {
     std::unique_ptr<Block<Real>> block_;
 };
 
-// Numbers that operations read when they run.
+// Numbers that operations read when they run, and some that they write.
 template <class Real>
 struct Slots {
     double scale = 1;
@@ -80,20 +80,25 @@ struct Slots {
     double squares = 0, magnitudes = 0;
     double clip = 1;
     Index step = 0;
+    Index first_row = 0;
 };
 
-// One member's views: each has its own lists, so that members never write the same one.
+// One member's views and slots: each has its own lists, so that members never write the same one.
 template <class Real>
 class Workspace {
   public:
-    Workspace(const Model& model, std::shared_ptr<TileValues<Real>> tile);
+    Workspace(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile);
 
     const Model& model() const { return model_; }
     const TileValues<Real>& tile() const { return *tile_; }
     const LossFunction<Real>& loss() const { return loss_; }
     std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
     std::vector<LayerTangents<Real>>& tangent_layers() { return tangent_layers_; }
+    // What the next operations are to find in the live slots, which lie in the backend's memory; publish brings it
+    // there.
     Slots<Real>& slots() { return slots_; }
+    Slots<Real>& live() const { return *live_; }
+    void publish(Backend<Real>& on) { on.upload(&slots_, live_, sizeof slots_); }
 
     // Points the layers at parameters.
     Network<Real> network(const Parameters<Real>& params);
@@ -111,8 +116,9 @@ class Workspace {
 
     const Model& model_;
     std::shared_ptr<TileValues<Real>> tile_;
+    std::unique_ptr<Block<Real>> block_;
     Slots<Real> slots_;
-    std::vector<Real> loss_parameter_;
+    Slots<Real>* live_ = nullptr;
     LossFunction<Real> loss_;
     std::vector<LayerValues<Real>> pass_layers_;
     std::vector<LayerTangents<Real>> tangent_layers_;
@@ -136,8 +142,14 @@ class Crew {
     std::span<const Vector<const Real>> partials(int first, int count) const {
         return {partials_.data() + first, std::size_t(count)};
     }
-    // Of a group of rows; or, where members share their operations, the same sum for each member.
-    double& loss_sum(int part) { return loss_sums_[std::size_t(part)]; }
+    // Of a group of rows; or, where members share their operations, the same sum for each member. In the backend's
+    // memory.
+    double& loss_sum(int part) const { return loss_sums_.data[part]; }
+    double& begin_loss_sum(Backend<Real>& on, int part) const {
+        static constexpr double zero = 0;
+        on.upload(&zero, &loss_sum(part), sizeof zero);
+        return loss_sum(part);
+    }
     SharedSums<Real> shared_sums(const Plan& plan) {
         return {plan, numbers_.data(), products_.data, products_.size / 2};
     }
@@ -163,7 +175,8 @@ class Crew {
     std::unique_ptr<Block<Real>> block_;
     std::vector<Vector<Real>> gradients_;
     std::vector<Vector<const Real>> partials_;
-    std::vector<double> loss_sums_, numbers_;
+    Vector<double> loss_sums_;
+    std::vector<double> numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
     Pace pace_;

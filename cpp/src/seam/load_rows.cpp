@@ -43,6 +43,7 @@ void convert_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
 
 template <class To>
 void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) {
+    if (source.type == NumberType::long_double) return convert_rows<long double>(source, rows, tile);
     with_number(source.type, [&](auto from) { convert_rows<decltype(from)>(source, rows, tile); });
 }
 

@@ -75,6 +75,25 @@ enum class NumberType : std::int32_t {
     uint64 = 12,
 };
 
+inline Index bytes_of(NumberType type) {
+    switch (type) {
+        case NumberType::boolean:
+        case NumberType::int8:
+        case NumberType::uint8: return 1;
+        case NumberType::float16:
+        case NumberType::int16:
+        case NumberType::uint16: return 2;
+        case NumberType::float32:
+        case NumberType::int32:
+        case NumberType::uint32: return 4;
+        case NumberType::long_double: return sizeof(long double);
+        case NumberType::float64:
+        case NumberType::int64:
+        case NumberType::uint64: break;
+    }
+    return 8;
+}
+
 // Rows of a caller's array in whatever form they lie: strides in bytes, of any sign, numbers possibly unaligned or
 // in the other byte order; or in compressed rows, where `starts` is not null, and `data` holds the numbers that are
 // kept, col_stride apart. `load_rows` and `load_csr` turn them into a tile.

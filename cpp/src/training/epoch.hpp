@@ -19,9 +19,10 @@ struct Epoch {
     // Not 0: it failed. Called by the first member for layers L-1 .. 0.
     int (*grad_hook)(void* context, std::int32_t layer, void* grad, std::int64_t count) = nullptr;
     void* hook_context = nullptr;
-    std::uint64_t seed = 0;  // of dropout
-    Index step = 0;          // steps done before this epoch, by all epochs; moves on with every step
-    Plan plan;               // of a mini-batch of batch_size rows
+    std::uint64_t seed = 0;    // of dropout
+    Index step = 0;            // steps done before this epoch, by all epochs; moves on with every step
+    Plan plan;                 // of a mini-batch of batch_size rows
+    Ledger* ledger = nullptr;  // in the backend's memory, where that is asynchronous
 
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;          // sum of c_n e_n over the mini-batches as they were met
@@ -31,6 +32,11 @@ struct Epoch {
 
     // Whether a step looks at the one summed gradient before the update.
     bool needs_gradient() const { return max_grad_norm > 0 || grad_hook != nullptr; }
+    // Whether one step is the same operations as the next: no code of the caller's in between, nothing that the process
+    // waits for, and no factor that differs and is not in a slot.
+    bool steps_are_alike(const Job<Real>& data) const {
+        return grad_hook == nullptr && values == nullptr && !penalties_by_weight && data.seed != Seed::function;
+    }
 };
 
 // Trains `params` in place on the rows of `data` (x, y, weights, rows, seed, poll, x_view and max_example_norm are

@@ -14,12 +14,13 @@ constexpr int least_capability = 75;  // the oldest GPUs that this is compiled f
 
 // What the driver lacks, or nullptr.
 const char* driver_missing(char (&text)[512]) {
-    int driver = 0;
+    int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
     if (driver == 0) return "no CUDA driver: install NVIDIA's (on Debian the package nvidia-driver)";
-    if (driver / 1000 >= CUDART_VERSION / 1000) return nullptr;
+    if (driver / 1000 >= runtime / 1000) return nullptr;
     std::snprintf(text, sizeof text, "the CUDA driver is for CUDA %d.%d, which is too old: install one for CUDA %d",
-                  driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000);
+                  driver / 1000, driver % 1000 / 10, runtime / 1000);
     return text;
 }
 

@@ -22,7 +22,7 @@ class Staging {
 
   private:
     static constexpr int buffers = 4;
-    static constexpr std::size_t buffer_bytes = std::size_t(1) << 20;
+    static constexpr std::size_t buffer_bytes = std::size_t(1) << 18;
 
     void* next_buffer() noexcept;
     template <class To>

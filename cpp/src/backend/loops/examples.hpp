@@ -2,62 +2,48 @@
 // product of (x, 1) and delta, so its norm needs no more than theirs.
 #pragma once
 
-#include <cstring>
-
 #include "backend/loops/activations.hpp"
 #include "backend/loops/table.hpp"
+#include "backend/loops/vectors.hpp"
 #include "formulas/norms.hpp"
 
 namespace fastbp::loops {
 namespace {
 
-// Rows are short, so four are taken at a time: adding up the lanes of four sums costs little more than of one.
-constexpr Index rows_at_a_time = 4;
-typedef double EightSums __attribute__((vector_size(8 * sizeof(double))));
+// Rows are short, so eight are taken at a time: their sums run side by side, and their lanes are added up together.
+constexpr Index rows_at_a_time = 8;
 
-template <class Real>
-inline void add_squares(const Real* eight, EightSums& sums) {
-    typedef Real Eight __attribute__((vector_size(8 * sizeof(Real))));
-    Eight v;
-    std::memcpy(&v, eight, sizeof v);
-    const EightSums wide = __builtin_convertvector(v, EightSums);
-    sums += wide * wide;
-}
-
-// out[i] += the sum of all lanes of sums[i].
-inline void add_lanes(const EightSums (&sums)[rows_at_a_time], double* out) {
-    const auto pairs = [](const EightSums& a, const EightSums& b, EightSums& ab) {
-        ab = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
-             __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-    };
-    EightSums ab, cd;
-    pairs(sums[0], sums[1], ab);
-    pairs(sums[2], sums[3], cd);
-    const EightSums abcd = __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) +
-                           __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
-    for (int i = 0; i < rows_at_a_time; ++i) out[i] += abcd[i] + abcd[i + rows_at_a_time];
-}
-
-// Of rows n, .. of m, in float64; behind the last row it is repeated.
+// Of rows n, .. of m, in float64, in which the squares of float32 are exact; behind the last row it is repeated.
 template <class Real>
 inline void row_squares(Matrix<const Real> m, Index n, double* out) {
+    using Wide = Vectors<double>;
     const Real* row[rows_at_a_time];
     for (Index i = 0; i < rows_at_a_time; ++i) {
-        row[i] = m.data + (n + i < m.rows ? n + i : m.rows - 1) * m.row_stride;
+        row[i] = row_of(m, n + i < m.rows ? n + i : m.rows - 1);
         out[i] = 0;
     }
-    Index j = 0;
-    if (m.col_stride == 1) {
-        EightSums sums[rows_at_a_time] = {};
-        for (; j + 8 <= m.cols; j += 8)
-            for (Index i = 0; i < rows_at_a_time; ++i) add_squares(row[i] + j, sums[i]);
-        if (j > 0) add_lanes(sums, out);
+    if (m.col_stride != 1) {
+        for (Index j = 0; j < m.cols; ++j)
+            for (Index i = 0; i < rows_at_a_time; ++i) {
+                const double v = double(row[i][j * m.col_stride]);
+                out[i] += v * v;
+            }
+        return;
     }
-    for (; j < m.cols; ++j)
+    Wide::V sums[rows_at_a_time];
+    for (Wide::V& sum : sums) sum = Wide::all(0);
+    const auto add_squares = [&](Index j, auto... mask) {
+#pragma GCC unroll 8
         for (Index i = 0; i < rows_at_a_time; ++i) {
-            const double v = double(row[i][j * m.col_stride]);
-            out[i] += v * v;
+            const Wide::V v = Wide::load(row[i] + j, mask...);
+            sums[i] = Wide::multiply_add(v, v, sums[i]);
         }
+    };
+    Index j = 0;
+    for (; j + Wide::lanes <= m.cols; j += Wide::lanes) add_squares(j);
+    if (j < m.cols) add_squares(j, Wide::first(int(m.cols - j)));
+#pragma GCC unroll 8
+    for (Index i = 0; i < rows_at_a_time; i += Wide::lanes) Wide::store(out + i, lane_sums<double>(sums + i));
 }
 
 template <class Real>

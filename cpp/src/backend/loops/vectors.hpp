@@ -1,5 +1,5 @@
 // One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes; nan passes
-// not_below.
+// not_below. A register of float64 can be loaded from float32.
 #pragma once
 
 #include <cstring>
@@ -46,6 +46,8 @@ struct Vectors<double> {
     static V all(double v) { return _mm512_set1_pd(v); }
     static V load(const double* p) { return _mm512_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+    static V load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+    static V load(const float* p, Mask mask) { return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, p)); }
     static void store(double* p, V v) { _mm512_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm512_mask_storeu_pd(p, mask, v); }
     static V add(V a, V b) { return _mm512_add_pd(a, b); }
@@ -86,6 +88,13 @@ struct Vectors<double> {
     static V all(double v) { return _mm256_set1_pd(v); }
     static V load(const double* p) { return _mm256_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
+    static V load(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+    static V load(const float* p, Mask mask) {
+        const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(mask));
+        const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(mask, 1));
+        const __m128i narrow = _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
+        return _mm256_cvtps_pd(_mm_maskload_ps(p, narrow));
+    }
     static void store(double* p, V v) { _mm256_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm256_maskstore_pd(p, mask, v); }
     static V add(V a, V b) { return _mm256_add_pd(a, b); }
@@ -109,6 +118,18 @@ struct Vectors {
     static V load(const Real* p, Mask mask) {
         V v{};
         std::memcpy(&v, p, std::size_t(mask) * sizeof(Real));
+        return v;
+    }
+    static V load(const float* p)
+        requires(sizeof(Real) > sizeof(float))
+    {
+        return load(p, lanes);
+    }
+    static V load(const float* p, Mask mask)
+        requires(sizeof(Real) > sizeof(float))
+    {
+        V v{};
+        for (Mask lane = 0; lane < mask; ++lane) v[lane] = Real(p[lane]);
         return v;
     }
     static void store(Real* p, V v) { store(p, v, lanes); }
@@ -142,6 +163,19 @@ inline void transpose(typename Vectors<Real>::V* rows) {
             exchange(rows[i], rows[i + distance], std::integral_constant<int, distance>(),
                      std::make_integer_sequence<int, n>());
     if constexpr (distance > 1) transpose<Real, distance / 2>(rows);
+}
+
+// Lane i of the result is the sum of the lanes of rows[i], which are used up: the same halves of halves, added.
+template <class Real, int distance = Vectors<Real>::lanes / 2>
+inline typename Vectors<Real>::V lane_sums(typename Vectors<Real>::V* rows) {
+#pragma GCC unroll 8
+    for (int i = 0; i < distance; ++i) {
+        exchange(rows[i], rows[i + distance], std::integral_constant<int, distance>(),
+                 std::make_integer_sequence<int, Vectors<Real>::lanes>());
+        rows[i] = Vectors<Real>::add(rows[i], rows[i + distance]);
+    }
+    if constexpr (distance > 1) return lane_sums<Real, distance / 2>(rows);
+    return rows[0];
 }
 
 }  // namespace

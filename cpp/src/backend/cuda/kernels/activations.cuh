@@ -10,13 +10,10 @@ namespace fastbp::cuda {
 
 template <Activation kind, class Real>
 __global__ void activate_elements(Real a, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
-    each_element(x.rows, x.cols, [=](Index r, Index j) {
-        Real summed = s(r, j);
-        if (!b.empty()) {
-            summed += b[j];
-            if (s.data != x.data) s(r, j) = summed;
-        }
-        x(r, j) = formulas::g<kind>(summed, a);
+    const auto summed = [=](Index r, Index j) { return b.empty() ? s(r, j) : s(r, j) + b[j]; };
+    each_element(x.rows, x.cols, summed, [=](Index r, Index j, Real value) {
+        if (!b.empty() && s.data != x.data) s(r, j) = value;
+        x(r, j) = formulas::g<kind>(value, a);
     });
 }
 
@@ -55,8 +52,12 @@ void activate(Queue& queue, ActivationFunction<Real> g, Vector<const Real> b, Ma
 template <Activation kind, class Real>
 __global__ void derivative_elements(Real a, Matrix<const Real> s, Matrix<const Real> x, Matrix<const Real> from,
                                     Matrix<Real> to) {
-    each_element(to.rows, to.cols,
-                 [=](Index r, Index j) { to(r, j) = from(r, j) * formulas::g_prime<kind>(s(r, j), x(r, j), a); });
+    struct Loaded {
+        Real s, x, from;
+    };
+    each_element(
+        to.rows, to.cols, [=](Index r, Index j) { return Loaded{s(r, j), x(r, j), from(r, j)}; },
+        [=](Index r, Index j, Loaded at) { to(r, j) = at.from * formulas::g_prime<kind>(at.s, at.x, a); });
 }
 
 // The same where softmax mixes a row: to = x (from - sum_j from_j x_j).

@@ -8,7 +8,7 @@ namespace fastbp::cuda {
 
 constexpr int warp_size = 32, warps_per_block = 8, block_size = warp_size * warps_per_block;
 constexpr unsigned whole_warp = 0xffffffffU;
-constexpr Index most_blocks = 2048;  // that run at a time on a large device
+constexpr Index most_blocks = 1024;  // about as many as run at a time on a large device
 
 constexpr Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
 constexpr Index between(Index low, Index n, Index high) { return n < low ? low : n > high ? high : n; }
@@ -59,10 +59,13 @@ void straighten(Matrix<First>& m, Matrix<Others>&... others) {
 
 // ---- what a thread takes -------------------------------------------------------------------------------------
 
+// Loops are not unrolled: threads hide latency, and code for seven generations of GPUs is to be small.
+
 // Calls body(i).
 template <class Body>
 __device__ inline void each_number(Index n, Body body) {
     const Index threads = Index(gridDim.x) * blockDim.x;
+#pragma unroll 1
     for (Index i = Index(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += threads) body(i);
 }
 
@@ -70,14 +73,39 @@ __device__ inline void each_number(Index n, Body body) {
 template <class Body>
 __device__ inline void each_element(Index rows, Index cols, Body body) {
     const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
+#pragma unroll 1
     for (Index r = Index(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += down)
+#pragma unroll 1
         for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols; j += across) body(r, j);
+}
+
+// Calls finish(r, j, load(r, j)) for every element. Of a thread's next elements all are asked for before the first is
+// finished, since memory answers late.
+template <class Load, class Finish>
+__device__ inline void each_element(Index rows, Index cols, Load load, Finish finish) {
+    using Loaded = decltype(load(rows, cols));
+    constexpr int at_a_time = sizeof(Loaded) > 4 ? 2 : 4;
+    const Index across = Index(gridDim.x) * blockDim.x, down = Index(gridDim.y) * blockDim.y;
+    const Index next_row = rows > 1 ? down : 0, next_col = rows > 1 ? 0 : across;
+#pragma unroll 1
+    for (Index r = Index(blockIdx.y) * blockDim.y + threadIdx.y; r < rows; r += down + (at_a_time - 1) * next_row)
+#pragma unroll 1
+        for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols;
+             j += across + (at_a_time - 1) * next_col) {
+            Loaded loaded[at_a_time] = {};
+            const auto within = [=](int k) { return r + k * next_row < rows && j + k * next_col < cols; };
+            for (int k = 0; k < at_a_time; ++k)
+                if (within(k)) loaded[k] = load(r + k * next_row, j + k * next_col);
+            for (int k = 0; k < at_a_time; ++k)
+                if (within(k)) finish(r + k * next_row, j + k * next_col, loaded[k]);
+        }
 }
 
 // Calls body(r) in all lanes of a warp.
 template <class Body>
 __device__ inline void each_row(Index rows, Body body) {
     const Index warps = Index(gridDim.x) * warps_per_block;
+#pragma unroll 1
     for (Index r = Index(blockIdx.x) * warps_per_block + threadIdx.y; r < rows; r += warps) body(r);
 }
 
@@ -86,6 +114,7 @@ __device__ inline Index lane() { return threadIdx.x % warp_size; }
 // Calls body(j) for the lane's columns of its warp's row.
 template <class Body>
 __device__ inline void each_column(Index cols, Body body) {
+#pragma unroll 1
     for (Index j = lane(); j < cols; j += warp_size) body(j);
 }
 

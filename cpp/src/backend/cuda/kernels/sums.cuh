@@ -21,9 +21,16 @@ struct BlendArgument {
 
 // ---- (6) -----------------------------------------------------------------------------------------------------
 
-// sums(chunk, j) = the sum of column j over the rows of a chunk. A block has a chunk of rows and 32 columns.
 template <class Real>
-__global__ void chunk_sums(Matrix<const Real> delta, Index chunk_rows, double* sums) {
+__device__ inline void put_column_sum(Blend<Real> k, double sum, Real& b) {
+    b = kept(k.beta, b) + k.alpha * Real(sum);
+}
+
+// sums(chunk, j) = the sum of column j over the rows of a chunk; where there is one chunk only, b has it at once. A
+// block has a chunk of rows and 32 columns.
+template <class Real>
+__global__ void chunk_sums(Matrix<const Real> delta, Index chunk_rows, double* sums, BlendArgument<Real> blend,
+                           Vector<Real> b) {
     __shared__ double of_warp[warps_per_block][warp_size];
     const Index j = Index(blockIdx.x) * warp_size + threadIdx.x;
     const Index begin = Index(blockIdx.y) * chunk_rows;
@@ -35,7 +42,10 @@ __global__ void chunk_sums(Matrix<const Real> delta, Index chunk_rows, double* s
     __syncthreads();
     if (threadIdx.y != 0 || j >= delta.cols) return;
     for (int w = 1; w < warps_per_block; ++w) sum += of_warp[w][threadIdx.x];
-    sums[Index(blockIdx.y) * delta.cols + j] = sum;
+    if (gridDim.y == 1)
+        put_column_sum(blend.read(), sum, b[j]);
+    else
+        sums[Index(blockIdx.y) * delta.cols + j] = sum;
 }
 
 template <class Real>
@@ -44,7 +54,7 @@ __global__ void add_chunks(const double* sums, Index chunks, BlendArgument<Real>
     each_number(b.size, [=](Index j) {
         double sum = 0;
         for (Index chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * b.size + j];
-        b[j] = kept(k.beta, b[j]) + k.alpha * Real(sum);
+        put_column_sum(k, sum, b[j]);
     });
 }
 
@@ -60,7 +70,9 @@ void column_sums(Queue& queue, BlendArgument<Real> blend, Matrix<const Real> del
         const Index across = parts(end - begin, warp_size);
         const Index chunks = between(1, parts(delta.rows, least_chunk), chunk_blocks / across);
         queue.launch(chunk_sums<Real>, {dim3(unsigned(across), unsigned(chunks)), dim3(warp_size, warps_per_block)},
-                     delta.column_block(begin, end), parts(delta.rows, chunks), queue.scratch);
+                     delta.column_block(begin, end), parts(delta.rows, chunks), queue.scratch, blend,
+                     b.block(begin, end));
+        if (chunks == 1) continue;
         queue.launch(add_chunks<Real>, over_numbers(end - begin), queue.scratch, chunks, blend, b.block(begin, end));
     }
 }
@@ -105,12 +117,16 @@ __global__ static void one_clip_factor(const double* squares, double limit, doub
 
 template <class Real>
 __global__ void copy_elements(Matrix<const Real> from, Matrix<Real> to) {
-    each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) = from(r, j); });
+    each_element(
+        to.rows, to.cols, [=](Index r, Index j) { return from(r, j); },
+        [=](Index r, Index j, Real value) { to(r, j) = value; });
 }
 
 template <class Real>
 __global__ void add_elements(Matrix<const Real> from, Matrix<Real> to) {
-    each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) += from(r, j); });
+    each_element(
+        to.rows, to.cols, [=](Index r, Index j) { return to(r, j) + from(r, j); },
+        [=](Index r, Index j, Real sum) { to(r, j) = sum; });
 }
 
 template <class Real>
@@ -139,8 +155,10 @@ struct PartialPointers {
         if (count == 1) return of[0][i];
         Real sums[most_halvings + 1];
         int last = -1;
+#pragma unroll 1
         for (int k = 0; k < count; ++k) {
             sums[++last] = of[k][i];
+#pragma unroll 1
             for (int join = 0; join < joins[k]; ++join, --last) sums[last - 1] += sums[last];
         }
         return sums[0];
@@ -157,7 +175,7 @@ struct PartialPointers {
 
 template <class Real>
 __global__ void reduce_elements(PartialPointers<Real> partials, Real beta, Vector<Real> out) {
-    each_number(out.size, [=](Index i) { out[i] = kept(beta, out[i]) + partials.sum(i); });
+    each_number(out.size, [&](Index i) { out[i] = kept(beta, out[i]) + partials.sum(i); });
 }
 
 }  // namespace fastbp::cuda

@@ -1,0 +1,134 @@
+// The extern "C" functions for memory that is not the process's, and for an optimiser's step on any memory.
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "api/checks.hpp"
+#include "api/guard.hpp"
+#include "api/net.hpp"
+#include "backend/make_backend.hpp"
+#include "execution/workspace.hpp"
+
+namespace fastbp {
+
+void*& current_stream() {
+    thread_local void* stream = nullptr;
+    return stream;
+}
+
+namespace {
+
+// The backend of a device for what belongs to no net. They are never destroyed: memory may outlive everything.
+template <class Real>
+Backend<Real>& backend_of(const char* device) {
+    static std::mutex mutex;
+    static auto& made = *new std::map<std::string, std::unique_ptr<Backend<Real>>>;
+    check_pointer(device, "device");
+    const std::lock_guard<std::mutex> lock(mutex);
+    auto& backend = made[device];
+    if (backend == nullptr) backend = make_backend<Real>(device);
+    return *backend;
+}
+
+// body(backend), as one call of the device; what went wrong there is thrown.
+template <class Real, class Body>
+void on_device(const char* device, Body body) {
+    Backend<Real>& on = backend_of<Real>(device);
+    struct Bracket {
+        explicit Bracket(Backend<Real>& b) : on(b) { on.begin_call(current_stream()); }
+        ~Bracket() { on.end_call(); }
+        Backend<Real>& on;
+    } const bracket(on);
+    body(on);
+    if (const char* failure = on.failure()) throw Error(ErrorKind::runtime, failure);
+}
+
+template <class Real>
+void update(const char* device, const StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
+            const StepScalars& now) {
+    on_device<Real>(device, [&](Backend<Real>& on) {
+        Vector<Real> state[most_moments];
+        const int needed = moment_count(rule);
+        for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
+        const Vector<const Real> gradient{static_cast<const Real*>(grad), count};
+        const Block<Real> scalars(on, sizeof now);
+        on.upload(&now, scalars.memory(), sizeof now);
+        on.update(rule, static_cast<const StepScalars*>(scalars.memory()), {&gradient, 1},
+                  {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
+        on.synchronize();
+    });
+}
+
+}  // namespace
+}  // namespace fastbp
+
+using fastbp::check_pointer;
+using fastbp::Error;
+using fastbp::ErrorKind;
+using fastbp::guarded;
+
+extern "C" {
+
+fastbp_status fastbp_check_device(const char* device) {
+    return guarded([&] { fastbp::backend_of<float>(device); });
+}
+
+fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory) {
+    return guarded([&] {
+        check_pointer(memory, "memory");
+        fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) {
+            *memory = on.allocate(bytes > 0 ? bytes : 1);
+            if (*memory == nullptr) throw std::bad_alloc();
+        });
+    });
+}
+
+void fastbp_release(const char* device, void* memory) {
+    guarded([&] { fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.release(memory); }); });
+}
+
+fastbp_status fastbp_upload(const char* device, const void* from, void* to, size_t bytes) {
+    return guarded([&] {
+        if (bytes == 0) return;
+        check_pointer(from, "from");
+        check_pointer(to, "to");
+        fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) {
+            on.upload(from, to, bytes);
+            on.synchronize();
+        });
+    });
+}
+
+fastbp_status fastbp_download(const char* device, const void* from, void* to, size_t bytes) {
+    return guarded([&] {
+        if (bytes == 0) return;
+        check_pointer(from, "from");
+        check_pointer(to, "to");
+        fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.download(from, to, bytes); });
+    });
+}
+
+fastbp_status fastbp_synchronize(const char* device) {
+    return guarded([&] { fastbp::on_device<float>(device, [](fastbp::Backend<float>& on) { on.synchronize(); }); });
+}
+
+void fastbp_set_stream(void* stream) { fastbp::current_stream() = stream; }
+
+fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count, void* params,
+                            const void* grad, void* const* moments, double lr, int64_t step) {
+    return guarded([&] {
+        check_pointer(rule, "rule");
+        check_pointer(params, "params");
+        check_pointer(grad, "grad");
+        const fastbp::StepScalars now{lr, step};
+        const char* where = device == nullptr ? "cpu" : device;
+        if (type == FASTBP_FLOAT32)
+            fastbp::update<float>(where, fastbp::step_rule(*rule), count, params, grad, moments, now);
+        else if (type == FASTBP_FLOAT64)
+            fastbp::update<double>(where, fastbp::step_rule(*rule), count, params, grad, moments, now);
+        else
+            throw Error(ErrorKind::value, "type is not float32 or float64");
+    });
+}
+
+}  // extern "C"

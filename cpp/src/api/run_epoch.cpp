@@ -1,0 +1,99 @@
+#include <cmath>
+
+#include "api/net_of.hpp"
+#include "execution/thread_pool.hpp"
+#include "training/enqueued_epoch.hpp"
+
+namespace fastbp {
+
+template <class Real>
+void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const {
+    check_rows(model, data);
+    const Call<Real> call(*on_);
+    const HostTargets host(*on_, data);
+    check_targets(model, host.data(), false);
+    if (epoch.batch_size < 1)
+        throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
+    Poll poll(data.poll, data.poll_context);
+    Job<Real> job = job_of(nullptr, data, poll);
+    seed_by_loss(job, data);
+    job.max_example_norm = epoch.max_example_norm;
+    Epoch<Real> state;
+    state.rule = step_rule(epoch.rule);
+    std::array<Vector<Real>, most_moments> moments;
+    const auto moments_kept = std::size_t(moment_count(state.rule));
+    for (std::size_t k = 0; k < moments_kept; ++k)
+        moments[k] = {static_cast<Real*>(epoch.moments[k]), model.parameter_count};
+    state.moments = {moments.data(), moments_kept};
+    epoch.steps_done = 0;
+    state.steps_done = &epoch.steps_done;
+    if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;  // no whole mini-batch
+    state.batch_size = std::min(epoch.batch_size, job.rows.count);
+    state.drop_last = epoch.drop_last != 0;
+    state.lr = epoch.lr;
+    state.step = epoch.step;
+    state.seed = epoch.seed;
+    state.max_grad_norm = epoch.max_grad_norm;
+    state.penalties_by_weight = epoch.penalties_by_weight != 0;
+    state.values = epoch.values;
+    state.grad_hook = epoch.grad_hook;
+    state.hook_context = epoch.hook_context;
+    state.plan = plan_for(job, state.batch_size);
+    const Stop stopped =
+        on_->asynchronous() ? run_enqueued(params, job, host.weights(), state) : run_by_team(params, job, state);
+    epoch.step = state.step;
+    epoch.loss_sum = state.loss_sum;
+    epoch.weight_sum = state.weight_sum;
+    throw_if(stopped);
+    call.finish();
+}
+
+template <class Real>
+Stop NetOf<Real>::run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const {
+    const int team = team_for(epoch.plan, job);
+    const int extra = epoch.needs_gradient() ? 1 : extra_gradients(epoch.plan);
+    const auto crew = free_.borrow(*on_, model, epoch.plan, {team, extra, false, false, job.kept_per_row});
+    (*crew).start();
+    const double steps = double(steps_of_epoch(job.rows.count, epoch.batch_size, epoch.drop_last));
+    ThreadPool::get().run(team, worth_waking(epoch.plan, steps), [&](const Member& member) {
+        fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, epoch);
+    });
+    return (*crew).stopped();
+}
+
+// The rows, their order and the ledger lie in the backend's memory while the epoch lasts.
+template <class Real>
+Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, const RowSource& host_weights,
+                               Epoch<Real>& epoch) const {
+    Job<Real> job = given;
+    const auto x = Resident<Real>::template copy_of<Real>(*on_, job.x);
+    const auto y = job.y_is_classes ? Resident<Real>::template copy_of<std::int32_t>(*on_, job.y)
+                                    : Resident<Real>::template copy_of<Real>(*on_, job.y);
+    const bool by_function = job.seed == Seed::function;
+    const auto weights = Resident<Real>::template copy_of<double>(*on_, by_function ? RowSource{} : job.weights);
+    job.x = x.rows();
+    job.x_view = {};
+    job.y = y.rows();
+    job.weights = by_function ? host_weights : weights.rows();
+
+    const RowRange rows = job.host_rows;
+    const auto order_bytes = rows.order == nullptr ? 0 : std::size_t(rows.count) * sizeof(Index);
+    const Block<Real> order(*on_, order_bytes);
+    if (order_bytes > 0) on_->upload(rows.order, order.memory(), order_bytes);
+    const auto steps = std::size_t(steps_of_epoch(rows.count, epoch.batch_size, epoch.drop_last));
+    const Block<Real> losses(*on_, steps * sizeof(double)), ledger(*on_, sizeof(Ledger));
+    const Ledger empty{static_cast<double*>(losses.memory())};
+    on_->upload(&empty, ledger.memory(), sizeof empty);
+    epoch.ledger = static_cast<Ledger*>(ledger.memory());
+
+    const auto crew = free_.borrow(*on_, model, epoch.plan, {1, 1, false, false, 0});
+    (*crew).start();
+    run_enqueued_epoch(*on_, model, *crew, static_cast<Real*>(params), job,
+                       order_bytes > 0 ? static_cast<const Index*>(order.memory()) : nullptr, host_weights, epoch);
+    return (*crew).stopped();
+}
+
+template void NetOf<float>::run_epoch(void*, const fastbp_data&, fastbp_epoch&) const;
+template void NetOf<double>::run_epoch(void*, const fastbp_data&, fastbp_epoch&) const;
+
+}  // namespace fastbp

@@ -1,0 +1,85 @@
+#include "backend/cuda_plugin.hpp"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "seam/build_id.hpp"
+#include "seam/error.hpp"
+
+namespace fastbp {
+namespace {
+
+// The plugin's functions, or why there are none.
+struct Plugin {
+    const char* (*unavailable)(int) = nullptr;
+    Backend<float>* (*make32)(int, const BackendOptions*) = nullptr;
+    Backend<double>* (*make64)(int, const BackendOptions*) = nullptr;
+    std::string missing;
+};
+
+// Where libfastbp.so lies, unless FASTBP_CUDA names a file.
+std::string plugin_path() {
+    if (const char* named = std::getenv("FASTBP_CUDA"); named != nullptr && named[0] == '/') return named;
+    Dl_info info = {};
+    if (dladdr(reinterpret_cast<void*>(&plugin_path), &info) == 0 || info.dli_fname == nullptr) return "";
+    const std::string self = info.dli_fname;
+    return self.substr(0, self.find_last_of('/') + 1) + "libfastbp_cuda.so";
+}
+
+Plugin open_plugin() {
+    Plugin plugin;
+    const std::string path = plugin_path();
+    void* file = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (file == nullptr) {
+        plugin.missing =
+            "device 'cuda' is not compiled into this build of fastbp: install it with FASTBP_CUDA=1 set (" +
+            std::string(dlerror()) + ")";
+        return plugin;
+    }
+    using BuildId = const char* (*)();
+    const auto build = reinterpret_cast<BuildId>(dlsym(file, "fastbp_cuda_build_id"));
+    if (build == nullptr || std::string(build()) != build_id()) {
+        plugin.missing = path + " belongs to another build of fastbp (" + (build == nullptr ? "unknown" : build()) +
+                         "), expected " + build_id();
+        return plugin;
+    }
+    plugin.unavailable = reinterpret_cast<decltype(plugin.unavailable)>(dlsym(file, "fastbp_cuda_unavailable"));
+    plugin.make32 = reinterpret_cast<decltype(plugin.make32)>(dlsym(file, "fastbp_cuda_make_backend32"));
+    plugin.make64 = reinterpret_cast<decltype(plugin.make64)>(dlsym(file, "fastbp_cuda_make_backend64"));
+    return plugin;
+}
+
+// It is never closed: memory on the device may outlive every net.
+const Plugin& plugin() {
+    static const Plugin opened = open_plugin();
+    return opened;
+}
+
+Backend<float>* make(const Plugin& plugin, int ordinal, const BackendOptions& options, float) {
+    return plugin.make32(ordinal, &options);
+}
+Backend<double>* make(const Plugin& plugin, int ordinal, const BackendOptions& options, double) {
+    return plugin.make64(ordinal, &options);
+}
+
+}  // namespace
+
+std::string cuda_unavailable(int ordinal) {
+    if (!plugin().missing.empty()) return plugin().missing;
+    const char* why = plugin().unavailable(ordinal);
+    return why == nullptr ? "" : why;
+}
+
+template <class Real>
+std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options) {
+    if (const std::string why = cuda_unavailable(ordinal); !why.empty()) throw Error(ErrorKind::runtime, why);
+    std::unique_ptr<Backend<Real>> made(make(plugin(), ordinal, options, Real()));
+    if (made == nullptr) throw std::bad_alloc();
+    return made;
+}
+
+template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&);
+template std::unique_ptr<Backend<double>> make_cuda_backend(int, const BackendOptions&);
+
+}  // namespace fastbp

@@ -1,0 +1,175 @@
+// The steps of an epoch: a mini-batch's gradient and what becomes of it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "execution/penalty.hpp"
+#include "training/epoch.hpp"
+
+namespace fastbp {
+
+// One member's way through an epoch. All members take the same steps; the first keeps the account. A step is begun,
+// which puts its numbers where operations read them, and taken, which is operations alone.
+template <class Real>
+class Steps {
+  public:
+    Steps(Backend<Real>& on, const Member& member, const Model& model, Crew<Real>& crew, Real* params,
+          const Job<Real>& data, const Epoch<Real>& epoch)
+        : on_(on), member_(member), model_(model), crew_(crew), params_(params), job_(data), epoch_(epoch) {
+        job_.params = {params};
+        job_.finite_or_stop = true;
+        job_.ledger = epoch.ledger;
+        if (epoch.ledger != nullptr) job_.poll = nullptr;  // the epoch asks it, between steps
+        job_.leave_partials = true;
+        job_.drops_units = true;
+        job_.seed_of_dropout = epoch.seed;
+    }
+
+    // What a mini-batch gave: its mean loss, and the penalties where they are wanted.
+    struct Taken {
+        double loss, penalty;
+    };
+
+    // `rows` as operations read them, `host_rows` as the process does.
+    void begin(RowRange rows, RowRange host_rows, double weight, double lr, Index step) {
+        job_.rows = rows;
+        job_.host_rows = host_rows;
+        job_.scale = 1 / weight;
+        job_.step = step;
+        const double share = epoch_.penalties_by_weight ? 1 / weight : 1;
+        l2_ = share * model_.l2;
+        l1_ = share * model_.l1;
+        auto& slots = crew_.workspace(member_.index).slots();
+        slots.now = {lr, step};
+        slots.first_row = host_rows.first;
+        slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + l2_))};
+        slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
+        prepare(on_, member_, crew_, job_);
+    }
+
+    // For the first member; nothing where the team stopped, and then nothing has changed.
+    std::optional<Taken> take(const Plan& plan) {
+        const double before = epoch_.values != nullptr && model_.has_penalty() ? penalties(plan) : 0;
+        const auto loss = blends_into_parameters(plan) ? blended_step(plan)
+                          : steps_layer_by_layer(plan) ? layered_step(plan)
+                                                       : separate_step(plan);
+        return loss ? std::optional<Taken>({*loss, before}) : std::nullopt;
+    }
+
+  private:
+    // Plain SGD can blend the step into the weight-gradient product, w = (1 - lr weight_decay) w - lr x^T delta: where
+    // nothing else needs the gradient, and where one tile of one group writes it.
+    bool blends_into_parameters(const Plan& plan) const {
+        return epoch_.rule.kind == Optimizer::sgd && epoch_.rule.momentum == 0 && model_.l1 == 0 &&
+               writes_one_gradient(plan);
+    }
+
+    double penalties(const Plan& plan) {
+        return among_team(on_, member_, plan, crew_, [&](Backend<Real>& shared) {
+            return penalty(shared, l2_, l1_, model_, crew_.workspace(member_.index).live(), params_);
+        });
+    }
+
+    // Nobody but the step itself needs the gradient, which one tile of one group writes; and the loss is known before.
+    bool writes_one_gradient(const Plan& plan) const {
+        return !epoch_.needs_gradient() && plan.partial_gradients() == 0 && plan.tile >= plan.rows &&
+               !on_.asynchronous();
+    }
+
+    std::optional<double> blended_step(const Plan& plan) {
+        job_.grad = params_;
+        job_.into_parameters = true;
+        if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
+        return known_loss(plan);
+    }
+
+    // Other rules can step with each layer's gradient as it comes, under the same condition.
+    bool steps_layer_by_layer(const Plan& plan) const {
+        return writes_one_gradient(plan) && !job_.x.compressed() && !model_.weights_by_outputs;
+    }
+
+    std::optional<double> layered_step(const Plan& plan) {
+        Workspace<Real>& workspace = crew_.workspace(member_.index);
+        job_.grad = crew_.gradient(0).data;
+        job_.into_parameters = false;
+        job_.steps = workspace.steps(epoch_.rule, l2_, l1_, params_, epoch_.moments);
+        const bool done = carry_out(on_, member_, plan, crew_, job_);
+        job_.steps = {};
+        if (!done) return std::nullopt;
+        return known_loss(plan);
+    }
+
+    std::optional<double> separate_step(const Plan& plan) {
+        job_.grad = crew_.gradient(0).data;
+        job_.into_parameters = false;
+        if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
+        const double loss = known_loss(plan);  // before the last meeting: after it the next step begins to sum
+        const bool made = among_team(on_, member_, plan, crew_,
+                                     [&](Backend<Real>& shared) { return update_parameters(shared, plan); });
+        return made ? std::optional<double>(loss) : std::nullopt;
+    }
+
+    bool update_parameters(Backend<Real>& shared, const Plan& plan) {
+        const int partials = std::max(plan.partial_gradients(), 1);
+        if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad);
+        auto gradient = crew_.partials(0, partials);
+        if (epoch_.needs_gradient()) {
+            const int place = plan.partial_gradients();  // behind the groups' own
+            const Vector<Real> sum = crew_.gradient(place);
+            if (partials > 1) shared.reduce(gradient, 0, sum);
+            if (!finish_gradient(shared, sum)) return false;
+            gradient = crew_.partials(place, 1);
+        }
+        const StepScalars* now = &crew_.workspace(member_.index).live().now;
+        shared.update(epoch_.rule, now, gradient, {params_, model_.parameter_count}, epoch_.moments);
+        shared.meet();
+        return true;
+    }
+
+    // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
+    bool finish_gradient(Backend<Real>& shared, Vector<Real> grad) {
+        if (epoch_.grad_hook != nullptr) {
+            shared.meet();
+            if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
+            member_.meet();
+            if (crew_.stopped() != Stop::none) return false;
+        }
+        if (epoch_.max_grad_norm <= 0) return true;
+        auto& live = crew_.workspace(member_.index).live();
+        static constexpr double zero = 0;
+        shared.upload(&zero, &live.squares, sizeof zero);
+        shared.sum_of_squares(grad, &live.squares);
+        shared.clip_factor(&live.squares, epoch_.max_grad_norm, &live.clip);
+        if (on_.asynchronous() || live.clip < 1) shared.scale_rows({&live.clip, 1}, dense(grad.data, 1, grad.size));
+        return true;
+    }
+
+    // 0 where nobody waits for it, and the ledger has it.
+    double known_loss(const Plan& plan) const {
+        return job_.ledger != nullptr || !member_.first() ? 0 : total_loss(on_, plan, crew_);
+    }
+
+    bool call_hook(Vector<Real> grad) const {
+        on_.synchronize();
+        for (std::size_t k = model_.layers.size(); k-- > 0;) {
+            const LayerShape& layer = model_.layers[k];
+            const Index count = layer.outputs * (layer.inputs + 1);
+            if (epoch_.grad_hook(epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w, count) != 0)
+                return false;
+        }
+        return true;
+    }
+
+    Backend<Real>& on_;
+    const Member& member_;
+    const Model& model_;
+    Crew<Real>& crew_;
+    Real* const params_;
+    Job<Real> job_;
+    const Epoch<Real>& epoch_;
+    double l2_ = 0, l1_ = 0;  // of the step
+};
+
+}  // namespace fastbp

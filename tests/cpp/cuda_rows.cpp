@@ -1,0 +1,130 @@
+// Rows into tiles of the CUDA backend: from the device and from the process, of any type, compressed, in several
+// pieces.
+#include "two_devices.hpp"
+
+namespace fastbp::test {
+namespace {
+
+// Rows of numbers of any type that lie on the device, at `order` and moved on, into tiles of each kind.
+template <class Stored, class Real>
+void check_rows(Devices<Real>& devices, NumberType type) {
+    constexpr Index rows = 40, cols = 21, count = 9;
+    std::vector<Stored> host(rows * cols);
+    for (std::size_t k = 0; k < sizeof(Stored) * host.size(); ++k)
+        reinterpret_cast<unsigned char*>(host.data())[k] = static_cast<unsigned char>(k * 7 % (k % 2 ? 80 : 256));
+    if (type == NumberType::float32 || type == NumberType::float64) host = random<Stored>(host.size(), -9, 99);
+    const Numbers<Stored, Real> source(devices, host);
+    const Numbers<Index, Real> order(devices, {3, 39, 0, 7, 7, 20, 31, 2, 11, 5, 6}), moved(devices, {2});
+    const Numbers<Real, Real> tile(devices, nans<Real>(count * cols)), turned(devices, nans<Real>(count * cols));
+    const Numbers<double, Real> weights(devices, nans<double>(count * cols));
+    const Numbers<std::int32_t, Real> classes(devices, std::vector<std::int32_t>(count, 77));
+    devices.both([&](Backend<Real>& on, int d) {
+        RowSource from{reinterpret_cast<const std::byte*>(source[d]), type, false, rows, cols};
+        from.row_stride = sizeof(Stored);
+        from.col_stride = sizeof(Stored) * rows;
+        from.on_device = d == 1;
+        on.load_rows(from, {order[d], 0, count, moved[d]}, tile.matrix(d, count, cols));
+        on.load_rows(from, {nullptr, 5, count, moved[d]}, turned.matrix(d, cols, count).transposed());
+        on.load_weights(from, {order[d], 1, count}, weights.matrix(d, count, cols));
+        on.load_classes(from, {order[d], 1, count}, classes.vector(d));
+    });
+    const std::string what = "rows of type " + std::to_string(int(type));
+    tile.expect_equal(0, what);
+    turned.expect_equal(0, what);
+    weights.expect_equal(0, what);
+    classes.expect_equal(0, what);
+}
+
+// Compressed rows of the device and of the process, into dense tiles and as they are.
+template <class Position, class Real>
+void check_compressed(Devices<Real>& devices, bool on_device, Index cols) {
+    constexpr Index rows = 12, count = 7;
+    std::vector<Position> starts{0}, columns;
+    for (Index r = 0; r < rows; ++r) {
+        for (Index j = r; j < cols; j += 1 + cols / (1 + 17 * r)) columns.push_back(Position(j));
+        starts.push_back(Position(columns.size()));
+    }
+    const std::vector<double> values = random<double>(columns.size());
+    const std::vector<Index> order{4, 0, 11, 11, 2, 9, 5, 1};
+    const Numbers<Position, Real> starts_there(devices, starts), columns_there(devices, columns);
+    const Numbers<double, Real> values_there(devices, values);
+    const Numbers<Index, Real> order_there(devices, order), tile_starts(devices, std::vector<Index>(count + 1, -1));
+    std::size_t kept = 0;
+    for (Index i = 1; i <= count; ++i) kept += std::size_t(starts[order[i] + 1] - starts[order[i]]);
+    const Numbers<Index, Real> tile_columns(devices, std::vector<Index>(kept, -1));
+    const Numbers<Real, Real> tile_values(devices, nans<Real>(kept)), tile(devices, nans<Real>(count * cols));
+    devices.both([&](Backend<Real>& on, int d) {
+        const bool there = on_device && d == 1;
+        const auto bytes = [](const void* list) { return static_cast<const std::byte*>(list); };
+        RowSource from{bytes(there ? values_there[d] : values.data()), NumberType::float64, false, rows, cols};
+        from.col_stride = sizeof(double);
+        from.on_device = there;
+        from.starts = bytes(there ? starts_there[d] : starts.data());
+        from.columns = bytes(there ? columns_there[d] : columns.data());
+        from.index_type = sizeof(Position) == 8 ? NumberType::int64 : NumberType::int32;
+        const RowRange range{there ? order_there[d] : order.data(), 1, count};
+        on.load_csr(from, range, {tile_starts[d], tile_columns[d], tile_values[d]});
+        if (d == 1) return on.load_rows(from, range, tile.matrix(d, count, cols));
+        std::vector<Real> spread(count * cols, Real(0));  // which plain has no need to do
+        for (Index i = 0; i < count; ++i)
+            for (Index k = tile_starts[d][i]; k < tile_starts[d][i + 1]; ++k)
+                spread[i * cols + tile_columns[d][k]] = tile_values[d][k];
+        on.upload(spread.data(), tile[d], spread.size() * sizeof(Real));
+    });
+    tile_starts.expect_equal(0, "starts of compressed rows");
+    tile_columns.expect_equal(0, "columns of compressed rows");
+    tile_values.expect_equal(0, "values of compressed rows");
+    tile.expect_equal(0, "compressed rows made dense");
+}
+
+// From the process's memory in several pieces.
+template <class Real>
+void check_large_rows(Devices<Real>& devices, Index rows, Index cols, bool turned) {
+    const std::vector<float> host = random<float>(rows * cols);
+    const Numbers<Real, Real> tile(devices, nans<Real>(rows * cols));
+    devices.both([&](Backend<Real>& on, int d) {
+        RowSource from{reinterpret_cast<const std::byte*>(host.data()), NumberType::float32, false, rows, cols};
+        from.row_stride = cols * Index(sizeof(float));
+        from.col_stride = sizeof(float);
+        on.load_rows(from, {nullptr, 0, rows},
+                     turned ? tile.matrix(d, cols, rows).transposed() : tile.matrix(d, rows, cols));
+    });
+    tile.expect_equal(0, "rows in several pieces");
+}
+
+template <class Real>
+void check_loading(Devices<Real>& devices) {
+    check_rows<float>(devices, NumberType::float32);
+    check_rows<double>(devices, NumberType::float64);
+    check_rows<std::uint16_t>(devices, NumberType::float16);
+    check_rows<std::uint8_t>(devices, NumberType::boolean);
+    check_rows<std::int8_t>(devices, NumberType::int8);
+    check_rows<std::int16_t>(devices, NumberType::int16);
+    check_rows<std::int32_t>(devices, NumberType::int32);
+    check_rows<std::int64_t>(devices, NumberType::int64);
+    check_rows<std::uint8_t>(devices, NumberType::uint8);
+    check_rows<std::uint16_t>(devices, NumberType::uint16);
+    check_rows<std::uint32_t>(devices, NumberType::uint32);
+    check_rows<std::uint64_t>(devices, NumberType::uint64);
+    for (const bool on_device : {false, true})
+        for (const Index cols : {5, 33, 700}) {
+            check_compressed<std::int32_t>(devices, on_device, cols);
+            check_compressed<std::int64_t>(devices, on_device, cols);
+        }
+    check_compressed<std::int64_t>(devices, false, 300'000);  // a row is larger than a buffer
+    for (const bool turned : {false, true}) {
+        check_large_rows(devices, 3000, 401, turned);
+        check_large_rows(devices, 3, 150'000, turned);
+    }
+}
+
+}  // namespace
+}  // namespace fastbp::test
+
+int main() {
+    fastbp::test::Devices<float> single;
+    fastbp::test::Devices<double> twice;
+    fastbp::test::check_loading(single);
+    fastbp::test::check_loading(twice);
+    std::puts("rows: as the plain backend has them");
+}

@@ -1,0 +1,28 @@
+// What the parts of the emulated runtime, and of the emulated cuBLASLt, share.
+#pragma once
+
+#include <functional>
+
+#include "cuda_runtime_api.h"
+
+namespace cuda_emulation {
+
+// Keeps an error for cudaGetLastError.
+cudaError_t report(cudaError_t error);
+
+// cudaSuccess where the environment leaves a device: FASTBP_EMULATED_GPUS is their number (1), or "driver" where even
+// the driver is missing.
+cudaError_t device_is_there();
+int current_device();
+
+// Work for a stream. It runs at once, or is recorded where the stream captures. Under FASTBP_EMULATED_DELAY=1 it waits
+// until something synchronises, so that a missing synchronisation shows.
+cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
+void finish_all_work();
+bool delayed();
+
+// Not cudaSuccess where the thread may not call what waits, allocates or asks, because a stream captures; the capture
+// is then of no use any more. What waits for the whole device is never allowed.
+cudaError_t allowed_under_capture(bool whole_device = false);
+
+}  // namespace cuda_emulation

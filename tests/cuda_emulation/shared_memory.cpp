@@ -1,0 +1,48 @@
+// Where a library's kernels keep their shared memory: in its part of the thread's own memory, since __shared__ is
+// `static thread_local`. Nothing else of the library may lie there.
+#include <link.h>
+
+#include <cstring>
+
+#include "grid.hpp"
+
+namespace cuda_emulation {
+
+namespace {
+
+struct Search {
+    const char* within;
+    char* begin = nullptr;
+    std::size_t size = 0;
+};
+
+int look(dl_phdr_info* library, std::size_t, void* given) {
+    Search& search = *static_cast<Search*>(given);
+    char* begin = static_cast<char*>(library->dlpi_tls_data);
+    if (begin == nullptr) return 0;
+    for (int k = 0; k < library->dlpi_phnum; ++k) {
+        const ElfW(Phdr) & segment = library->dlpi_phdr[k];
+        if (segment.p_type != PT_TLS || search.within < begin || search.within >= begin + segment.p_memsz) continue;
+        search.begin = begin;
+        search.size = segment.p_memsz;
+        return 1;
+    }
+    return 0;
+}
+
+}  // namespace
+
+void poison_shared_memory(const void* within) {
+#ifndef __SANITIZE_ADDRESS__
+    static thread_local Search found{nullptr};
+    if (found.within != within) {
+        found = {static_cast<const char*>(within)};
+        dl_iterate_phdr(look, &found);
+    }
+    if (found.begin != nullptr) std::memset(found.begin, 0xff, found.size);
+#else
+    static_cast<void>(within);
+#endif
+}
+
+}  // namespace cuda_emulation
