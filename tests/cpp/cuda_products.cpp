@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -206,8 +207,10 @@ void affine() {
     const auto b = drawn(8, 3);
     auto expected = on.xw;
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += b[i % 8];
-    expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), false, on.s.view()), "there is a bias epilogue");
-    expect(on.s.numbers() == expected, "affine");
+    const bool in_float32 = std::is_same_v<Real, float>;
+    expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), false, on.s.view()) == in_float32,
+           "there is a bias epilogue, here in float32 alone");
+    if (in_float32) expect(on.s.numbers() == expected, "affine");
     if (on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view())) {
         for (double& number : expected) number = std::max(number, 0.0);
         expect(on.s.numbers() == expected, "affine with relu");
@@ -215,6 +218,7 @@ void affine() {
         on.products.affine(on.x.view(), on.w.view(), {broken.view().data, 8}, true, on.s.view());
         for (const double number : on.s.numbers()) expect(std::isnan(number), "relu keeps NaN");
     }
+    on.gemm();
     const auto before = on.s.numbers();
     const DeviceMatrix<Real> by_columns(4, 8, {true, 0, 0}, std::vector(32, nan));
     expect(!on.products.affine(on.x.view(), on.w.view(), on.bias(), false, by_columns.view()),

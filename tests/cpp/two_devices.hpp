@@ -45,7 +45,7 @@ class Numbers {
         for (int d = 0; d < 2; ++d) {
             data_[d] = static_cast<T*>(devices.on[d]->allocate(std::max<std::size_t>(1, size_) * sizeof(T)));
             expect(data_[d] != nullptr, "memory");
-            devices.on[d]->upload(host.data(), data_[d], size_ * sizeof(T));
+            if (size_ > 0) devices.on[d]->upload(host.data(), data_[d], size_ * sizeof(T));
         }
     }
     ~Numbers() {
@@ -59,7 +59,7 @@ class Numbers {
     Matrix<T> matrix(int d, Index rows, Index cols) const { return dense(data_[d], rows, cols); }
     std::vector<T> read(int d) const {
         std::vector<T> host(size_);
-        devices_.on[d]->download(data_[d], host.data(), size_ * sizeof(T));
+        if (size_ > 0) devices_.on[d]->download(data_[d], host.data(), size_ * sizeof(T));
         return host;
     }
     void expect_equal(double tolerance, const std::string& what) const {

@@ -69,7 +69,7 @@ __global__ void warp_functions(unsigned* to) {
     to[threadIdx.x] = wrong;
 }
 
-__global__ void read_shared(float* to) {
+[[maybe_unused]] __global__ void read_shared(float* to) {
     __shared__ float shared[4];
     to[threadIdx.x] = shared[threadIdx.x % 4];
     shared[threadIdx.x % 4] = 1;

@@ -99,7 +99,8 @@ Shape shape(const Layout& m, std::int32_t operation) {
 
 bool has_bias(const Description& d) { return (d.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0; }
 
-// The combinations of types in cuBLASLt's table for cublasLtMatmul; in float64 it has no epilogue.
+// The combinations of types that the backend may ask for. In float64 there is no epilogue here, so that what the
+// backend does without one is tried.
 bool supported(const Description& how, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
     if (c.type != d.type || a.type != b.type) return false;
     for (const Layout* m : {&a, &b, &c, &d})

@@ -10,6 +10,12 @@ namespace cuda_emulation {
 
 namespace {
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool in_thread_memory = false;
+#else
+constexpr bool in_thread_memory = true;
+#endif
+
 struct Search {
     const char* within;
     char* begin = nullptr;
@@ -33,16 +39,13 @@ int look(dl_phdr_info* library, std::size_t, void* given) {
 }  // namespace
 
 void poison_shared_memory(const void* within) {
-#ifndef __SANITIZE_ADDRESS__
+    if (!in_thread_memory) return;
     static thread_local Search found{nullptr};
     if (found.within != within) {
         found = {static_cast<const char*>(within)};
         dl_iterate_phdr(look, &found);
     }
     if (found.begin != nullptr) std::memset(found.begin, 0xff, found.size);
-#else
-    static_cast<void>(within);
-#endif
 }
 
 }  // namespace cuda_emulation
