@@ -153,10 +153,8 @@ std::vector<double> product_of(Index m, Index n, Index k, const std::vector<doub
 
 // A product of one form, by gemm and by gemm_blended.
 template <class Real>
-void one_form(Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double alpha, double beta) {
-    Queue queue;
-    const Library lt = watched();
-    Products<Real> products(lt, {}, queue);
+void one_form(Products<Real>& products, Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double alpha,
+              double beta) {
     const auto a = drawn(m * k, 1), b = drawn(k * n, 2),
                c = beta == 0 ? std::vector(std::size_t(m * n), nan) : drawn(m * n, 3);
     auto expected = product_of(m, n, k, a, b);
@@ -167,23 +165,26 @@ void one_form(Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double
     const DeviceMatrix<Real> blend(1, 2, {}, {alpha, beta});
     products.gemm_blended(on_a.view(), on_b.view(), reinterpret_cast<const Blend<Real>*>(blend.view().data),
                           blended.view());
-    expect(!queue.failure.noted(), queue.failure.text());
     expect(on_c.numbers() == expected, "gemm");
     expect(blended.numbers() == expected, "gemm_blended");
 }
 
 template <class Real>
 void all_forms() {
+    Queue queue;
+    const Library lt = watched();
+    Products<Real> products(lt, {}, queue);
     const Form forms[] = {{false, 0, 0}, {true, 0, 0}, {false, 3, 1}, {true, 2, 1}};
     const Index sizes[][3] = {{5, 7, 3}, {1, 4, 6}, {6, 1, 5}, {4, 3, 1}, {1, 1, 4}, {1, 5, 1}, {1, 1, 1}, {9, 1, 1}};
     for (const auto& [m, n, k] : sizes)
         for (const Form of_a : forms)
             for (const Form of_b : forms)
-                for (const Form of_c : forms) one_form<Real>(m, n, k, of_a, of_b, of_c, 1, 0);
+                for (const Form of_c : forms) one_form(products, m, n, k, of_a, of_b, of_c, 1, 0);
     for (const auto& [alpha, beta] : {std::pair{0.5, 0.0}, {-2.0, 1.0}, {1.0, 0.25}})
-        for (const Form of_c : forms) one_form<Real>(5, 7, 3, forms[0], forms[3], of_c, alpha, beta);
+        for (const Form of_c : forms) one_form(products, 5, 7, 3, forms[0], forms[3], of_c, alpha, beta);
     for (const double beta : {0.0, 1.0, -0.5})
-        for (const Form of_c : forms) one_form<Real>(4, 3, 0, forms[0], forms[0], of_c, 2, beta);
+        for (const Form of_c : forms) one_form(products, 4, 3, 0, forms[0], forms[0], of_c, 2, beta);
+    expect(!queue.failure.noted(), queue.failure.text());
 }
 
 // A net's first layer on the device, ready for products: x (4, 3), w (3, 8), b (8,), s (4, 8).
@@ -211,7 +212,8 @@ void affine() {
     expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), false, on.s.view()) == in_float32,
            "there is a bias epilogue, here in float32 alone");
     if (in_float32) expect(on.s.numbers() == expected, "affine");
-    if (on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view())) {
+    expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view()) == in_float32, "and one of relu");
+    if (in_float32) {
         for (double& number : expected) number = std::max(number, 0.0);
         expect(on.s.numbers() == expected, "affine with relu");
         const DeviceMatrix<Real> broken(1, 8, {}, std::vector(8, nan));
