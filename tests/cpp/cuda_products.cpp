@@ -1,5 +1,6 @@
 // Products on the emulated device: every form of views, what is planned when, and what does not reach the result.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -202,6 +203,25 @@ struct Example {
     Vector<const Real> bias(Index from = 0) const { return {b.view().data + from, 8 - from}; }
 };
 
+// A single row or column, of which neither stride need be 1: every third number of a, every second of b and c.
+void strided_vectors() {
+    Example<float> on;
+    const DeviceMatrix<float> a(1, 12, {}, drawn(12, 4)), b(1, 8, {}, drawn(8, 5));
+    DeviceMatrix<float> c(4, 8, {}, std::vector(32, 0.0));
+    on.products.gemm(1, {a.view().data, 4, 1, 3, 5}, {b.view().data, 1, 4, 7, 2}, 0, c.view().column_block(0, 4));
+    on.products.gemm(1, {b.view().data, 1, 4, 9, 2}, {a.view().data, 4, 1, 3, 9}, 0, {c.view().data + 31, 1, 1, 0, 0});
+    on.products.gemm(1, {a.view().data, 4, 1, 3, 5}, {b.view().data, 1, 1, 5, 5}, 0, {c.view().data + 5, 4, 1, 8, 3});
+    const auto numbers_a = drawn(12, 4), numbers_b = drawn(8, 5), found = c.numbers();
+    double inner = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+        inner += numbers_a[3 * i] * numbers_b[2 * i];
+        expect(found[8 * i + 5] == numbers_a[3 * i] * numbers_b[0], "a column into a column");
+        for (std::size_t j = 0; j < 4; ++j)
+            expect(found[8 * i + j] == numbers_a[3 * i] * numbers_b[2 * j], "a column times a row");
+    }
+    expect(found[31] == inner && !on.queue.failure.noted(), "a row times a column");
+}
+
 template <class Real>
 void affine() {
     Example<Real> on;
@@ -296,10 +316,12 @@ void recorded() {
 
 void in_bfloat16() {
     const double inf = std::numeric_limits<double>::infinity();
+    const double every_bit = std::bit_cast<float>(0x7fffffffU);  // a NaN that would be carried over into -0
     // Between two neighbours: below and above the middle, the middle to the even one down and up; the largest float
     // rounds to infinity; NaN and infinity stay.
-    const std::vector<double> numbers = {
-        1 + 0x1.fp-9, 1 + 0x1.1p-8, 1 + 0x1p-8, 1 + 0x3p-8, -1 - 0x3p-8, std::numeric_limits<float>::max(), inf, nan};
+    const std::vector<double> numbers = {1 + 0x1.fp-9, 1 + 0x1.1p-8, 1 + 0x1p-8,
+                                         1 + 0x3p-8,   -1 - 0x3p-8,  std::numeric_limits<float>::max(),
+                                         inf,          every_bit};
     const std::vector<double> rounded = {1, 1 + 0x1p-7, 1, 1 + 0x1p-6, -1 - 0x1p-6, inf, inf, nan};
     Queue queue;
     const Library lt = watched();
@@ -331,6 +353,7 @@ void in_tf32() {
 void run() {
     all_forms<float>();
     all_forms<double>();
+    strided_vectors();
     affine<float>();
     affine<double>();
     plans_are_kept();
