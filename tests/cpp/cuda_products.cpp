@@ -1,5 +1,6 @@
 // Products on the emulated device: every form of views, what is planned when, and what does not reach the result.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -153,10 +154,8 @@ std::vector<double> product_of(Index m, Index n, Index k, const std::vector<doub
 
 // A product of one form, by gemm and by gemm_blended.
 template <class Real>
-void one_form(Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double alpha, double beta) {
-    Queue queue;
-    const Library lt = watched();
-    Products<Real> products(lt, {}, queue);
+void one_form(Products<Real>& products, Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double alpha,
+              double beta) {
     const auto a = drawn(m * k, 1), b = drawn(k * n, 2),
                c = beta == 0 ? std::vector(std::size_t(m * n), nan) : drawn(m * n, 3);
     auto expected = product_of(m, n, k, a, b);
@@ -167,23 +166,26 @@ void one_form(Index m, Index n, Index k, Form of_a, Form of_b, Form of_c, double
     const DeviceMatrix<Real> blend(1, 2, {}, {alpha, beta});
     products.gemm_blended(on_a.view(), on_b.view(), reinterpret_cast<const Blend<Real>*>(blend.view().data),
                           blended.view());
-    expect(!queue.failure.noted(), queue.failure.text());
     expect(on_c.numbers() == expected, "gemm");
     expect(blended.numbers() == expected, "gemm_blended");
 }
 
 template <class Real>
 void all_forms() {
+    Queue queue;
+    const Library lt = watched();
+    Products<Real> products(lt, {}, queue);
     const Form forms[] = {{false, 0, 0}, {true, 0, 0}, {false, 3, 1}, {true, 2, 1}};
     const Index sizes[][3] = {{5, 7, 3}, {1, 4, 6}, {6, 1, 5}, {4, 3, 1}, {1, 1, 4}, {1, 5, 1}, {1, 1, 1}, {9, 1, 1}};
     for (const auto& [m, n, k] : sizes)
         for (const Form of_a : forms)
             for (const Form of_b : forms)
-                for (const Form of_c : forms) one_form<Real>(m, n, k, of_a, of_b, of_c, 1, 0);
+                for (const Form of_c : forms) one_form(products, m, n, k, of_a, of_b, of_c, 1, 0);
     for (const auto& [alpha, beta] : {std::pair{0.5, 0.0}, {-2.0, 1.0}, {1.0, 0.25}})
-        for (const Form of_c : forms) one_form<Real>(5, 7, 3, forms[0], forms[3], of_c, alpha, beta);
+        for (const Form of_c : forms) one_form(products, 5, 7, 3, forms[0], forms[3], of_c, alpha, beta);
     for (const double beta : {0.0, 1.0, -0.5})
-        for (const Form of_c : forms) one_form<Real>(4, 3, 0, forms[0], forms[0], of_c, 2, beta);
+        for (const Form of_c : forms) one_form(products, 4, 3, 0, forms[0], forms[0], of_c, 2, beta);
+    expect(!queue.failure.noted(), queue.failure.text());
 }
 
 // A net's first layer on the device, ready for products: x (4, 3), w (3, 8), b (8,), s (4, 8).
@@ -201,6 +203,25 @@ struct Example {
     Vector<const Real> bias(Index from = 0) const { return {b.view().data + from, 8 - from}; }
 };
 
+// A single row or column, of which neither stride need be 1: every third number of a, every second of b and c.
+void strided_vectors() {
+    Example<float> on;
+    const DeviceMatrix<float> a(1, 12, {}, drawn(12, 4)), b(1, 8, {}, drawn(8, 5));
+    DeviceMatrix<float> c(4, 8, {}, std::vector(32, 0.0));
+    on.products.gemm(1, {a.view().data, 4, 1, 3, 5}, {b.view().data, 1, 4, 7, 2}, 0, c.view().column_block(0, 4));
+    on.products.gemm(1, {b.view().data, 1, 4, 9, 2}, {a.view().data, 4, 1, 3, 9}, 0, {c.view().data + 31, 1, 1, 0, 0});
+    on.products.gemm(1, {a.view().data, 4, 1, 3, 5}, {b.view().data, 1, 1, 5, 5}, 0, {c.view().data + 5, 4, 1, 8, 3});
+    const auto numbers_a = drawn(12, 4), numbers_b = drawn(8, 5), found = c.numbers();
+    double inner = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+        inner += numbers_a[3 * i] * numbers_b[2 * i];
+        expect(found[8 * i + 5] == numbers_a[3 * i] * numbers_b[0], "a column into a column");
+        for (std::size_t j = 0; j < 4; ++j)
+            expect(found[8 * i + j] == numbers_a[3 * i] * numbers_b[2 * j], "a column times a row");
+    }
+    expect(found[31] == inner && !on.queue.failure.noted(), "a row times a column");
+}
+
 template <class Real>
 void affine() {
     Example<Real> on;
@@ -211,7 +232,8 @@ void affine() {
     expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), false, on.s.view()) == in_float32,
            "there is a bias epilogue, here in float32 alone");
     if (in_float32) expect(on.s.numbers() == expected, "affine");
-    if (on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view())) {
+    expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view()) == in_float32, "and one of relu");
+    if (in_float32) {
         for (double& number : expected) number = std::max(number, 0.0);
         expect(on.s.numbers() == expected, "affine with relu");
         const DeviceMatrix<Real> broken(1, 8, {}, std::vector(8, nan));
@@ -294,10 +316,12 @@ void recorded() {
 
 void in_bfloat16() {
     const double inf = std::numeric_limits<double>::infinity();
+    const double every_bit = std::bit_cast<float>(0x7fffffffU);  // a NaN that would be carried over into -0
     // Between two neighbours: below and above the middle, the middle to the even one down and up; the largest float
     // rounds to infinity; NaN and infinity stay.
-    const std::vector<double> numbers = {
-        1 + 0x1.fp-9, 1 + 0x1.1p-8, 1 + 0x1p-8, 1 + 0x3p-8, -1 - 0x3p-8, std::numeric_limits<float>::max(), inf, nan};
+    const std::vector<double> numbers = {1 + 0x1.fp-9, 1 + 0x1.1p-8, 1 + 0x1p-8,
+                                         1 + 0x3p-8,   -1 - 0x3p-8,  std::numeric_limits<float>::max(),
+                                         inf,          every_bit};
     const std::vector<double> rounded = {1, 1 + 0x1p-7, 1, 1 + 0x1p-6, -1 - 0x1p-6, inf, inf, nan};
     Queue queue;
     const Library lt = watched();
@@ -329,6 +353,7 @@ void in_tf32() {
 void run() {
     all_forms<float>();
     all_forms<double>();
+    strided_vectors();
     affine<float>();
     affine<double>();
     plans_are_kept();

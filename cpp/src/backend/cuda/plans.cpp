@@ -173,7 +173,7 @@ Plans::Preference Plans::prefer(const Form& form) noexcept {
 void Plans::choose(cudaStream_t stream, Product product, Plan& plan) noexcept {
     plan.chosen = true;
     const bool relu = product.epilogue == Epilogue::bias_relu;
-    if (plan.candidates.empty() || (!relu && (deterministic_ || plan.candidates.size() == 1))) return;
+    if (!relu && (deterministic_ || plan.candidates.size() < 2)) return;
     const Form form = product.form();
     const std::size_t size = arithmetic_.numbers == CUDA_R_64F ? sizeof(double) : sizeof(float);
     const std::size_t result = (std::size_t(form.c_ld * (form.n - 1) + form.m) * size + 255) / 256 * 256;

@@ -32,6 +32,13 @@ Stored stored(Matrix<T> m) {
     return {columns.data, transposed, columns.rows, columns.cols, columns.cols > 1 ? columns.col_stride : columns.rows};
 }
 
+template <class Real>
+void scale(Queue& queue, BlendArgument<Real> blend, Matrix<Real> c) {
+    if (c.empty() || c.rows == 0 || c.cols == 0) return;
+    straighten(c);
+    queue.launch(scale_elements<Real>, over_elements(c), blend, c);
+}
+
 }  // namespace
 
 Scratch::~Scratch() {
@@ -64,13 +71,13 @@ Products<Real>::Products(const Library& lt, const BackendOptions& options, Queue
 
 template <class Real>
 void Products<Real>::gemm(Real alpha, In a, In b, Real beta, Out c) noexcept {
-    if (a.cols == 0) return scale(beta, nullptr, c);
+    if (a.cols == 0) return scale(queue_, BlendArgument<Real>{{alpha, beta}}, c);
     require(multiply(a, b, {&alpha, &beta, beta == 0 ? Scalars::overwriting : Scalars::blending}, c));
 }
 
 template <class Real>
 void Products<Real>::gemm_blended(In a, In b, const Blend<Real>* blend_on_device, Out c) noexcept {
-    if (a.cols == 0) return scale(0, blend_on_device, c);
+    if (a.cols == 0) return scale(queue_, BlendArgument<Real>{{}, blend_on_device}, c);
     require(multiply(a, b, {&blend_on_device->alpha, &blend_on_device->beta, Scalars::on_device}, c));
 }
 
@@ -110,13 +117,6 @@ bool Products<Real>::multiply(In a, In b, const Ends& ends, Out c) noexcept {
 template <class Real>
 void Products<Real>::require(bool done) noexcept {
     if (!done) queue_.failure.note("cuBLASLt has no algorithm for a product of this form");
-}
-
-template <class Real>
-void Products<Real>::scale(Real beta, const Blend<Real>* blend, Out c) noexcept {
-    if (c.empty() || c.rows == 0 || c.cols == 0) return;
-    straighten(c);
-    queue_.launch(scale_elements<Real>, over_elements(c), beta, blend, c);
 }
 
 // Where a factor's copy lies. Its columns begin at multiples of 16 bytes.

@@ -52,7 +52,6 @@ class Products {
 
     bool multiply(In a, In b, const Ends& ends, Out c) noexcept;
     void require(bool done) noexcept;
-    void scale(Real beta, const Blend<Real>* blend, Out c) noexcept;
     Stored in_bf16(const Stored& factor, Scratch& scratch) noexcept;
     void round(const Stored& factor, const Stored& rounded) noexcept;
 

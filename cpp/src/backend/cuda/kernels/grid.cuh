@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/cuda/runtime.hpp"
+#include "seam/network.hpp"
 
 namespace fastbp::cuda {
 
@@ -145,5 +146,14 @@ template <class Real>
 __device__ inline Real kept(Real beta, const Real& old) {
     return beta == 0 ? Real(0) : beta * old;
 }
+
+// A blend known to the host, or one that lies on the device and is read when the kernel runs.
+template <class Real>
+struct BlendArgument {
+    Blend<Real> value = {};
+    const Blend<Real>* on_device = nullptr;
+
+    __device__ Blend<Real> read() const { return on_device == nullptr ? value : *on_device; }
+};
 
 }  // namespace fastbp::cuda

@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "backend/cuda/kernels/grid.cuh"
-#include "seam/network.hpp"
 
 namespace fastbp::cuda {
 
@@ -16,15 +15,15 @@ __device__ inline std::uint16_t rounded_to_bf16(float number) {
     return std::uint16_t((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
 }
 
-__global__ void round_elements_to_bf16(Matrix<const float> from, Matrix<std::uint16_t> to) {
+__global__ static void round_elements_to_bf16(Matrix<const float> from, Matrix<std::uint16_t> to) {
     each_element(to.rows, to.cols, [=](Index r, Index j) { to(r, j) = rounded_to_bf16(from(r, j)); });
 }
 
-// c = beta c, with beta from the blend where there is one.
+// c = beta c.
 template <class Real>
-__global__ void scale_elements(Real beta, const Blend<Real>* blend, Matrix<Real> c) {
-    const Real factor = blend != nullptr ? blend->beta : beta;
-    each_element(c.rows, c.cols, [=](Index r, Index j) { c(r, j) = kept(factor, c(r, j)); });
+__global__ void scale_elements(BlendArgument<Real> blend, Matrix<Real> c) {
+    const Real beta = blend.read().beta;
+    each_element(c.rows, c.cols, [=](Index r, Index j) { c(r, j) = kept(beta, c(r, j)); });
 }
 
 }  // namespace fastbp::cuda

@@ -10,15 +10,6 @@
 
 namespace fastbp::cuda {
 
-// A blend known to the host, or one that lies on the device and is read when the kernel runs.
-template <class Real>
-struct BlendArgument {
-    Blend<Real> value = {};
-    const Blend<Real>* on_device = nullptr;
-
-    __device__ Blend<Real> read() const { return on_device == nullptr ? value : *on_device; }
-};
-
 // ---- (6) -----------------------------------------------------------------------------------------------------
 
 template <class Real>
