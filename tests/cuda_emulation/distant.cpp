@@ -19,8 +19,8 @@ std::size_t used = 0;
 std::map<std::size_t, std::vector<void*>> returned;  // by size, to be given again
 
 char* arena() {
-    static char* const memory = static_cast<char*>(
-        mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    static char* const memory =
+        static_cast<char*>(mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     return memory;
 }
 

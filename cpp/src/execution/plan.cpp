@@ -21,7 +21,7 @@ constexpr Index least_tile = 32, most_tile = 512;
 constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, deterministic_blocks = 8;
 constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups
 constexpr Index block_width = 64;                      // columns below which a block of a product no longer pays
-constexpr Index device_bytes = Index(1) << 30;  // that a tile's values may take there
+constexpr Index device_bytes = Index(1) << 30;         // that a tile's values may take there
 
 // A tile's values (x and delta of every layer, and the input) fit the cache, unless the weights do not either: then
 // each tile streams all weights through the cache, and few large tiles are best.

@@ -119,11 +119,11 @@ class Backend {
     virtual void sum_of_magnitudes(VectorIn w, double* out) noexcept = 0;
     // *factor = limit / (sqrt(*squares) + 1e-6), at most 1: what clips a gradient, as torch's clip_grad_norm_.
     virtual void clip_factor(const double* squares, double limit, double* factor) noexcept = 0;
-    // Notes *loss as the ledger's next. Where it is not finite, or one before it was not, it is not counted, and now->step
-    // becomes 0.
+    // Notes *loss as the ledger's next. Where it is not finite, or one before it was not, it is not counted, and
+    // now->step becomes 0.
     virtual void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept = 0;
-    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says. Nothing where
-    // now->step is 0.
+    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says. Nothing
+    // where now->step is 0.
     virtual void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                         std::span<const VectorOut> moments) noexcept = 0;
 
