@@ -171,6 +171,18 @@ def test_arrays_of_other_libraries(nets, versioned, dtype):
 
 
 @there
+def test_parameters_that_lie_each_by_itself(nets):
+    cpu, _, X, _ = nets
+    plain = fb.MLP((5, 8, 3), output_activation="softmax", device="cuda")  # penalties need one array
+    plain.params = cpu.params
+    parts = [OfAnotherLibrary(part, True) for pair in zip(plain.weights, plain.biases, strict=True) for part in pair]
+    found = plain._core.forward(parts, fb.to_device(X), None)
+    np.testing.assert_allclose(found.numpy(), cpu.forward(X), atol=1e-6)
+    with pytest.raises(ValueError, match="a weight is not a row-major array of 40 float32 numbers"):
+        plain._core.forward(parts[::-1], X, None)
+
+
+@there
 def test_what_does_not_fit_is_refused_and_changes_nothing(nets):
     _, net, X, y = nets
     before = net.params.numpy()

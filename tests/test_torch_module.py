@@ -204,14 +204,26 @@ def test_replaced_parameters_that_do_not_fit_are_refused():
         ours(x)
 
 
-def test_another_device_is_refused(monkeypatch):
+def test_another_device_is_refused():
+    import fastbp as fb
     from fastbp.torch import _checks
 
     class Elsewhere:
+        is_cuda = False
+        device = torch.device("xpu", 0)
+
+    class OnAGpu:
+        is_cuda = True
         device = torch.device("cuda", 0)
 
-    with pytest.raises(ValueError, match="x is on cuda:0, expected the CPU: fastbp has no backend for cuda yet"):
+        def get_device(self):
+            return 0
+
+    with pytest.raises(ValueError, match="x is on xpu:0, expected the CPU or a CUDA device: fastbp has no backend"):
         _checks.check_device("x", Elsewhere())
+    if not fb.cuda.is_available():
+        with pytest.raises(RuntimeError, match="x is on cuda:0: .*cuda"):
+            _checks.check_device("x", OnAGpu())
 
 
 def test_a_missing_torch_is_named():

@@ -24,12 +24,16 @@ Value answered(Value value) {
     return value;
 }
 
+bool is_true(py::object value) { return answered(std::move(value)).is(py::bool_(true)); }
+
 }  // namespace
 
-py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py::handle dtype) {
+py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py::handle dtype, int gpu) {
     static PyObject* const of_dtype = name_of("dtype");
     static PyObject* const of_shape = name_of("shape");
     static PyObject* const is_cpu = name_of("is_cpu");
+    static PyObject* const is_cuda = name_of("is_cuda");
+    static PyObject* const get_device = name_of("get_device");
     static PyObject* const is_contiguous = name_of("is_contiguous");
     static PyObject* const is_neg = name_of("is_neg");
     static PyObject* const data_ptr = name_of("data_ptr");
@@ -39,7 +43,9 @@ py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py
     for (std::size_t k = 0; k < count; ++k) {
         const py::object tensor = tensors[k], shape = shapes[k];
         const bool fits = answered(get(tensor, of_dtype)).is(dtype) && answered(get(tensor, of_shape)).equal(shape) &&
-                          answered(get(tensor, is_cpu)).is(py::bool_(true)) &&
+                          (gpu < 0 ? is_true(get(tensor, is_cpu))
+                                   : is_true(get(tensor, is_cuda)) &&
+                                         answered(ask(tensor, get_device)).equal(py::int_(gpu))) &&
                           answered(ask(tensor, is_contiguous)).is(py::bool_(true)) &&
                           answered(ask(tensor, is_neg)).is(py::bool_(false));
         if (!fits) return py::none();

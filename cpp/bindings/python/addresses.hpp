@@ -11,8 +11,8 @@ namespace fastbp::python {
 using Address = std::uintptr_t;
 
 // Where the numbers of torch's tensors lie: a list, or None unless all are of these shapes and this dtype, in the
-// host's memory, row-major without gaps and not negated by a flag.
-py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py::handle dtype);
+// host's memory (`gpu` is -1) or that of the GPU with this number, row-major without gaps and not negated by a flag.
+py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py::handle dtype, int gpu);
 
 inline void* pointer(Address address) { return reinterpret_cast<void*>(address); }
 

@@ -121,7 +121,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
             return named(method, [&] { return Output(object, name, Place(), dtype, shape, {}).array(); });
         },
         py::arg("method"), py::arg("name"), py::arg("object"), py::arg("dtype"), py::arg("shape"));
-    m.def("addresses", &addresses, py::arg("tensors"), py::arg("shapes"), py::arg("dtype"));
+    m.def("addresses", &addresses, py::arg("tensors"), py::arg("shapes"), py::arg("dtype"), py::arg("gpu") = -1);
     m.def("config", &config);
     m.def("get_num_threads", &fastbp_get_num_threads);
     m.def("jobs_taken", [] {

@@ -302,13 +302,15 @@ class PyNet {
 
   private:
     Parameters parameters(py::handle given, Batch& batch) const {
-        Parameters found(given, dtype_, widths_);
+        Parameters found(given, place_, dtype_, widths_);
         found.attach(batch.data);
         return found;
     }
 
     fastbp_array at(Address address, std::int64_t n, std::int64_t columns) const {
-        return matrix_at(address, n, columns, dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64);
+        fastbp_array array = matrix_at(address, n, columns, dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64);
+        array.on_device = place_.distant() && n > 0;
+        return array;
     }
 
     // Before results of X's size are allocated.

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cuda import why_not
+
 DTYPES = (torch.float32, torch.float64)
-DEVICES = ("cpu", "meta")
+DEVICES = ("cpu", "cuda", "meta")
 
 
 def check_dtype(name: str, dtype: object) -> None:
@@ -18,8 +20,10 @@ def check_dtype(name: str, dtype: object) -> None:
 def check_device(name: str, tensor: Tensor) -> None:
     if tensor.device.type not in DEVICES:
         raise ValueError(
-            f"{name} is on {tensor.device}, expected the CPU: fastbp has no backend for {tensor.device.type} yet"
+            f"{name} is on {tensor.device}, expected the CPU or a CUDA device: fastbp has no backend for others"
         )
+    if tensor.is_cuda and (missing := why_not(f"cuda:{tensor.get_device()}")):
+        raise RuntimeError(f"{name} is on {tensor.device}: {missing}")
 
 
 def check_parameters(parameters: Sequence[Tensor | None], shapes: Sequence[tuple[int, ...]]) -> None:

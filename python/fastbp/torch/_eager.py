@@ -33,7 +33,7 @@ def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor
     if torch.compiler.is_compiling() and not _keeps(x, parameters):  # Dynamo would call forward with a context too many
         out, _ = _operators.forward(x, parameters, architecture, False)
         return out
-    if not torch.compiler.is_compiling() and x.is_cpu:
+    if not torch.compiler.is_compiling() and not x.is_meta:
         short = short_output(architecture, in_order(x), [in_order(p) for p in parameters])
         if short is not None:
             return short

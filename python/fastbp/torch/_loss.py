@@ -12,6 +12,7 @@ from .._functions import Huber, Pinball, loss_number, output_activation
 from ._checks import check_device
 from ._nets import core_of, describe, functions_of, layout_of, sizes_of
 from ._operators import array, parts
+from ._passes import device_of, on_stream_of
 
 
 def add_gradients(
@@ -21,15 +22,17 @@ def add_gradients(
     if not isinstance(loss, (str, Huber, Pinball)):
         raise TypeError(f"[loss] loss is {loss!r}, expected a name, fb.Huber(..) or fb.Pinball(..)")
     number, settings = loss_number(loss, layout_of(architecture).outputs)
-    core = core_of(_behind(architecture, str(loss)), X.dtype, (number, None if settings is None else tuple(settings)))
+    numbers = number, None if settings is None else tuple(settings)
+    core = core_of(_behind(architecture, str(loss)), X.dtype, device_of(X), numbers)
     wants_grad = torch.is_grad_enabled() and any([p.requires_grad for p in parameters])
     if wants_grad and not all([p.is_leaf for p in parameters]):
         raise ValueError("[loss] a parameter is itself computed, and .grad is for leaves: take forward and backward")
-    value, grad = core.evaluate(
-        "loss", [array(p) for p in parameters], array(X), _numbers("y", y),
-        None if sample_weight is None else _numbers("sample_weight", sample_weight),
-        is_sum("loss", reduction), None, None, wants_grad, False, 0.0,
-    )  # fmt: skip
+    with on_stream_of(X):
+        value, grad = core.evaluate(
+            "loss", [array(p) for p in parameters], array(X), _numbers("y", y),
+            None if sample_weight is None else _numbers("sample_weight", sample_weight),
+            is_sum("loss", reduction), None, None, wants_grad, False, 0.0,
+        )  # fmt: skip
     if wants_grad:
         _add(parts(grad, architecture), parameters)
     return value

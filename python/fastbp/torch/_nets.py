@@ -33,13 +33,15 @@ def functions_of(architecture: str) -> list[tuple[str, float]]:
 
 
 @lru_cache(maxsize=256)
-def core_of(architecture: str, dtype: torch.dtype, loss: tuple[int, tuple[float, ...] | None] = NO_LOSS) -> "_core.Net":
+def core_of(
+    architecture: str, dtype: torch.dtype, device: str = "cpu", loss: tuple[int, tuple[float, ...] | None] = NO_LOSS
+) -> "_core.Net":
     """The net, whose parameters are a list w(1), b(1), .. with w as (d(l), d(l-1)), torch's way."""
     sizes, functions = json.loads(architecture)
     number, parameters = loss
     return _core.Net(
         sizes, [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
-        number, parameters, [0.0] * len(functions), NUMPY_DTYPES[dtype], 0.0, 0.0, False, "cpu",
+        number, parameters, [0.0] * len(functions), NUMPY_DTYPES[dtype], 0.0, 0.0, False, device,
         weights_by_outputs=True,
     )  # fmt: skip
 
