@@ -46,12 +46,15 @@ def layers(found: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def joined(found: Iterable[Any]) -> Any:
-    """(1, P) in the order of fastbp's own `params`; rows (1, size) are what XLA joins as blocks."""
-    return jnp.concatenate([array.reshape(1, -1) for array in found], axis=1)
+    """(E, P) in the order of fastbp's own `params`, of parts (E, ..) and (1, ..); XLA joins rows as blocks."""
+    parts = list(found)
+    problems = max(part.shape[0] for part in parts)
+    rows = [jnp.broadcast_to(part.reshape(part.shape[0], -1), (problems, prod(part.shape[1:]))) for part in parts]
+    return jnp.concatenate(rows, axis=1)
 
 
 def divided(net: Architecture, vector: Any) -> tuple[Any, ...]:
-    """The parts of what `joined` made, or of as many vectors (E, P)."""
+    """The parts of what `joined` made."""
     ends = accumulate(map(prod, net.part_shapes), initial=0)
     places = zip(pairwise(ends), net.part_shapes, strict=True)
     return tuple(vector[:, begin:end].reshape(-1, *shape) for (begin, end), shape in places)
