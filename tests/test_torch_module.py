@@ -222,7 +222,7 @@ def test_another_device_is_refused():
     with pytest.raises(ValueError, match="x is on xpu:0, expected the CPU or a CUDA device: fastbp has no backend"):
         _checks.check_device("x", Elsewhere())
     if not fb.cuda.is_available():
-        with pytest.raises(RuntimeError, match="x is on cuda:0: .*cuda"):
+        with pytest.raises(RuntimeError, match=r"x is on cuda:0: .*cuda"):
             _checks.check_device("x", OnAGpu())
 
 

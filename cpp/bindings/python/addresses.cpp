@@ -42,12 +42,12 @@ py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py
     py::list found(count);
     for (std::size_t k = 0; k < count; ++k) {
         const py::object tensor = tensors[k], shape = shapes[k];
-        const bool fits = answered(get(tensor, of_dtype)).is(dtype) && answered(get(tensor, of_shape)).equal(shape) &&
-                          (gpu < 0 ? is_true(get(tensor, is_cpu))
-                                   : is_true(get(tensor, is_cuda)) &&
-                                         answered(ask(tensor, get_device)).equal(py::int_(gpu))) &&
-                          answered(ask(tensor, is_contiguous)).is(py::bool_(true)) &&
-                          answered(ask(tensor, is_neg)).is(py::bool_(false));
+        const bool fits =
+            answered(get(tensor, of_dtype)).is(dtype) && answered(get(tensor, of_shape)).equal(shape) &&
+            (gpu < 0 ? is_true(get(tensor, is_cpu))
+                     : is_true(get(tensor, is_cuda)) && answered(ask(tensor, get_device)).equal(py::int_(gpu))) &&
+            answered(ask(tensor, is_contiguous)).is(py::bool_(true)) &&
+            answered(ask(tensor, is_neg)).is(py::bool_(false));
         if (!fits) return py::none();
         found[k] = answered(ask(tensor, data_ptr));
     }

@@ -11,8 +11,7 @@ namespace fastbp::python {
 class Parameters {
   public:
     // The flat array is the package's own; a sequence's arrays must be of the net's type and sizes, without gaps.
-    Parameters(py::handle given, const Place& place, const py::dtype& dtype,
-               const std::vector<std::int64_t>& widths) {
+    Parameters(py::handle given, const Place& place, const py::dtype& dtype, const std::vector<std::int64_t>& widths) {
         if (py::isinstance<py::array>(given) || py::isinstance<DeviceArray>(given)) {
             flat_ = py::reinterpret_borrow<py::object>(given);
             flat_memory_ = memory_of(flat_);

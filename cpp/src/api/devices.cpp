@@ -51,10 +51,13 @@ void update(const char* device, const StepRule& rule, Index count, void* params,
         const int needed = moment_count(rule);
         for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
         const Vector<const Real> gradient{static_cast<const Real*>(grad), count};
+        const auto update_with = [&](const StepScalars* scalars) {
+            on.update(rule, scalars, {&gradient, 1}, {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
+        };
+        if (!on.asynchronous()) return update_with(&now);
         const Block<Real> scalars(on, sizeof now);
         on.upload(&now, scalars.memory(), sizeof now);
-        on.update(rule, static_cast<const StepScalars*>(scalars.memory()), {&gradient, 1},
-                  {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
+        update_with(static_cast<const StepScalars*>(scalars.memory()));
         on.synchronize();
     });
 }
