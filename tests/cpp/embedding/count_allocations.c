@@ -55,6 +55,6 @@ WRAPPED(evaluate, (const fastbp_net* net, const void* params, const fastbp_data*
 WRAPPED(run_epoch, (const fastbp_net* net, void* params, const fastbp_data* data, fastbp_epoch* epoch),
         (net, params, data, epoch))
 WRAPPED(update,
-        (const fastbp_step_rule* rule, int32_t kind, int64_t count, void* params, const void* grad,
+        (const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count, void* params, const void* grad,
          void* const* moments, double lr, int64_t step),
-        (rule, kind, count, params, grad, moments, lr, step))
+        (rule, device, type, count, params, grad, moments, lr, step))
