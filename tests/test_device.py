@@ -226,6 +226,25 @@ def test_training_goes_on_and_travels(nets, optimizer):
 
 
 @there
+def test_training_on_arrays_that_lie_there(nets):
+    cpu, net, X, y = nets
+    there, classes = OfAnotherLibrary(fb.to_device(X), True), fb.to_device(y)
+    there.shape = X.shape
+    weights = np.linspace(0.5, 2, 30)
+    options = {"optimizer": fb.Adam(lr=0.01), "batch_size": 8, "seed": 3, "epochs": 3, "progress": False}
+    expected = cpu.fit(X, y, weights, metrics=("accuracy",), **options)
+    found = net.fit(there, classes, fb.to_device(weights), metrics=("accuracy",), **options)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-5)
+    assert found.metrics == expected.metrics
+    x, pullback = net.vjp(there)
+    np.testing.assert_allclose(x.numpy(), cpu.forward(X), atol=1e-5)
+    assert pullback(x)[1].shape == (30, 5)
+    assert np.isfinite(net.train_step(there, classes, found.state))
+    with pytest.raises(ValueError, match=r"y.* is 5, expected a class number"):
+        net.fit(there, fb.to_device(y + 5 * (y == 0)), **options)
+
+
+@there
 def test_early_stopping_files_and_hooks(nets, tmp_path):
     _, net, X, y = nets
     seen = []

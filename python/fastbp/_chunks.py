@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arguments import as_array, as_rows
 from ._device import is_distant, to_device
 from ._functions import REAL_KINDS
 
@@ -56,8 +55,8 @@ def checked(
     method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, *, number: int = 0, may_weigh_nothing: bool = False
 ) -> Data:
     """The arrays of one chunk, if the core can train on them."""
-    X, weight = as_rows(method, X), as_array(method, "sample_weight", sample_weight)
-    y = as_array(method, "y", y)
+    X, weight = net._rows(method, X), net._array(method, "sample_weight", sample_weight)
+    y = net._array(method, "y", y)
     function = net._row_loss(method, X, y)
     plain = isinstance(weight, np.ndarray) and weight.size > 0 and weight.dtype.kind in REAL_KINDS
     weighs = not (may_weigh_nothing and plain) or bool(weight.any())

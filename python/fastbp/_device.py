@@ -12,11 +12,17 @@ from ._core import DeviceArray
 from .reference import views as numpy_views
 
 _KINDS_THERE = "biuf"  # of dtypes that lie on a device as they are
+_CUDA = 2  # in DLPack
 
 
 def is_distant(device: str) -> bool:
     """Whether the memory of the device is not the process's."""
     return device.partition(":")[0] == "cuda"
+
+
+def lies_there(device: str, array: Any) -> bool:
+    """Whether the array lies on a GPU, where the device is one; which GPU is the core's to look at."""
+    return is_distant(device) and hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == _CUDA
 
 
 def host(array: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array, as_rows
 from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
 from ._core import StepRule
 from ._device import is_distant
@@ -119,8 +118,8 @@ def run_steps(
 def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> float:
     """MLP.train_step: one mini-batch, and no epoch: the row orders of a later fit stay as they were."""
     rule = _trainable("train_step", net, state)
-    X, y = as_rows("train_step", X), as_array("train_step", "y", y)
-    weight = as_array("train_step", "sample_weight", sample_weight)
+    X, y = net._rows("train_step", X), net._array("train_step", "y", y)
+    weight = net._array("train_step", "sample_weight", sample_weight)
     data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0)
     penalty = net._penalty()
     lr = np.array([state.optimizer.lr], dtype=np.float64)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arguments import as_array
 from ._device import host
 from ._functions import one_of, real
 
@@ -123,7 +124,7 @@ class Metrics:
             self._check(method, data)
 
     def _check(self, method: str, data: "Data") -> None:
-        shape, outputs = np.shape(data.y), self._net.layer_sizes[-1]
+        shape, outputs = tuple(data.y.shape), self._net.layer_sizes[-1]
         fits = shape == (data.rows, outputs)
         vector = shape == (data.rows,)
         if "accuracy" in self._metrics and not (fits or (vector and (self._softmax or outputs == 1))):
@@ -141,7 +142,7 @@ class Metrics:
             self._check("fit", data)
             x = host(self._net.forward(data.X))
             for meter in meters.values():
-                meter.add(data.y, x)
+                meter.add(as_array("fit", "y", host(data.y)), x)
             del data
         return {name: meter.value() for name, meter in meters.items()}
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arguments import RETURNS, Exporter, as_names, as_rows, asked_of, is_sum
+from ._arguments import RETURNS, Exporter, as_names, asked_of, is_sum
 from ._chunks import Chunks
 from ._device import host, views
 from ._early_stopping import EarlyStopping
@@ -220,7 +220,7 @@ class MLP(Examples):
             asked, shadows = asked_of(returns)  # type: ignore[arg-type]  # checked by trying: looking would cost more
         except TypeError:
             asked, shadows = asked_of(as_names(returns))
-        X, y, function = self._data("backward", as_rows("backward", X) if "x" in asked else X, y)
+        X, y, function = self._data("backward", self._rows("backward", X) if "x" in asked else X, y)
         found = self._core.backward(
             self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
         )
@@ -254,7 +254,7 @@ class MLP(Examples):
         >>> grad
         array([-3., -6., -3.], dtype=float32)
         """
-        X = as_rows("vjp", X)
+        X = self._rows("vjp", X)
         params = self._params.copy()
         x, kept = self._core.forward_kept(params, X)
         return x, Pullback(self._core, params, X, kept)

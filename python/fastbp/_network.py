@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
-from ._device import at, host, is_distant, views
+from ._device import at, host, is_distant, lies_there, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
@@ -172,14 +172,21 @@ class Network:
         direction: Array = at(self.device, np.ascontiguousarray(given, dtype=self.dtype))
         return direction
 
+    def _rows(self, method: str, X: Any) -> Any:
+        """X as the core takes it, once for all calls; as it is where it lies on the net's device."""
+        return X if lies_there(self.device, X) else as_rows(method, X)
+
+    def _array(self, method: str, argument: str, data: Any) -> Any:
+        return data if lies_there(self.device, data) else as_array(method, argument, data)
+
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""
         loss = self._recipe["loss"]
-        return row_loss(method, loss, X, y, self.dtype) if callable(loss) else None
+        return row_loss(method, loss, X, host(y), self.dtype) if callable(loss) else None
 
     def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """X and y as the core takes them, and `_row_loss`."""
         if not callable(self._recipe["loss"]):
             return X, y, None
-        X, y = as_rows(method, X), as_array(method, "y", y)
+        X, y = self._rows(method, X), self._array(method, "y", y)
         return X, y, self._row_loss(method, X, y)

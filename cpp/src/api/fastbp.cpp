@@ -105,8 +105,7 @@ int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) { return net->model.k
 fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t targets) {
     return guarded([&] {
         fastbp::check_size(data, "data");
-        fastbp::check_rows(net->model, *data);
-        if (targets != FASTBP_CHECK_ROWS) fastbp::check_targets(net->model, *data, targets == FASTBP_CHECK_SUM);
+        net->check(*data, targets);
     });
 }
 

@@ -35,6 +35,15 @@ Index most_kept(const RowSource& compressed) {
 }  // namespace
 
 template <class Real>
+void NetOf<Real>::check(const fastbp_data& data, std::int32_t targets) const {
+    check_rows(model, data);
+    if (targets == FASTBP_CHECK_ROWS) return;
+    const Call<Real> call(*on_);
+    const HostTargets host(*on_, data);
+    check_targets(model, host.data(), targets == FASTBP_CHECK_SUM);
+}
+
+template <class Real>
 void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out, void* kept) const {
     check_rows(model, data);
     const Call<Real> call(*on_);

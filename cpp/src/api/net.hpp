@@ -15,6 +15,7 @@ struct fastbp_net {
 
     explicit fastbp_net(fastbp::Model m) : model(std::move(m)) {}
     virtual ~fastbp_net() = default;
+    virtual void check(const fastbp_data& data, std::int32_t targets) const = 0;
     virtual void forward(const void* params, const fastbp_data& data, void* out, void* kept) const = 0;
     virtual void evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const = 0;
     virtual void pull_back(const void* params, const fastbp_data& data, const void* kept, const fastbp_array& cotangent,

@@ -66,6 +66,7 @@ class NetOf final : public fastbp_net {
     NetOf(Model m, const std::string& device, const BackendOptions& options)
         : fastbp_net(std::move(m)), on_(make_backend<Real>(device, options)) {}
 
+    void check(const fastbp_data& data, std::int32_t targets) const override;
     void forward(const void* params, const fastbp_data& data, void* out, void* kept) const override;
     void evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const override;
     void pull_back(const void* params, const fastbp_data& data, const void* kept, const fastbp_array& cotangent,
