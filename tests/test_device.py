@@ -258,8 +258,25 @@ def test_early_stopping_files_and_hooks(nets, tmp_path):
     )  # fmt: skip
     assert seen[:2] == [(1, (27,), "cuda:0"), (0, (48,), "cuda:0")]
     fb.save(net, tmp_path / "net", state=history.state)
-    again = fb.load(tmp_path / "net")
-    np.testing.assert_array_equal(again.params.numpy() if DEVICE else again.params, net.params.numpy())
+    again, state = fb.load(tmp_path / "net", with_state=True, device="cuda")
+    np.testing.assert_array_equal(again.params.numpy(), net.params.numpy())
+    more = {"epochs": 2, "batch_size": 10, "progress": False}
+    assert again.fit(X, y, state=state, **more).loss == net.fit(X, y, state=history.state, **more).loss
+    with pytest.raises(ValueError, match="state was made on cuda:0, the net is on cpu: take state.to"):
+        again.to("cpu").fit(X, y, state=state, **more)
+    assert np.isfinite(again.to("cpu").fit(X, y, state=state.to("cpu"), **more).loss).all()
+
+
+@there
+def test_what_computes_on_the_host(nets):
+    _, net, X, y = nets
+    assert fb.testing.check_gradient(net, X, y) < 1e-3
+    line = fb.MLP((5, 4, 1), loss="squared_error", activation="tanh", seed=0, device="cuda")
+    found = fb.optimize.levenberg_marquardt(line, X, X[:, 0])
+    assert found.fun < line.value(X, X[:, 0]) / 10
+    state = fb.Adam(lr=0.1).init(line.params)
+    state.update(line.params, line.value_and_grad(X, X[:, 0])[1])
+    assert state.step == 1
 
 
 @there

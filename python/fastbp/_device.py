@@ -25,6 +25,11 @@ def lies_there(device: str, array: Any) -> bool:
     return is_distant(device) and hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == _CUDA
 
 
+def full_name(device: str) -> str:
+    """With the number of the GPU."""
+    return "cuda:0" if device == "cuda" else device
+
+
 def host(array: Any) -> Any:
     """A NumPy copy of an array on a device; everything else as it is."""
     return array.numpy() if isinstance(array, DeviceArray) else array

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
 from ._core import StepRule
-from ._device import is_distant
+from ._device import full_name
 from ._early_stopping import EarlyStopping, Watch, early_stopping
 from ._functions import one_of
 from ._history import History
@@ -300,8 +300,9 @@ def check_state(method: str, net: "MLP", state: TrainState) -> StepRule:
             f"[{method}] state was made for {state.dtype}{state.shape}, "
             f"the net has {net.params.dtype}{net.params.shape}"
         )
-    if is_distant(state.device) != is_distant(net.device):
-        raise ValueError(f"[{method}] state was made on {state.device}, the net is on {net.device}")
+    if state.device != full_name(net.device):
+        cure = f"take state.to('{net.device}')"
+        raise ValueError(f"[{method}] state was made on {state.device}, the net is on {net.device}: {cure}")
     return state.check(method)
 
 

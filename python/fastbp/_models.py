@@ -74,10 +74,10 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
 
 
 @overload
-def load(path: PathLike, *, with_state: Literal[False] = False) -> MLP: ...
+def load(path: PathLike, *, with_state: Literal[False] = False, device: str = ...) -> MLP: ...
 @overload
-def load(path: PathLike, *, with_state: Literal[True]) -> tuple[MLP, TrainState]: ...
-def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainState]:
+def load(path: PathLike, *, with_state: Literal[True], device: str = ...) -> tuple[MLP, TrainState]: ...
+def load(path: PathLike, *, with_state: bool = False, device: str = "cpu") -> MLP | tuple[MLP, TrainState]:
     """Read what `save` has written; nothing in a file is executed.
 
     Parameters
@@ -85,11 +85,13 @@ def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainS
     path : str or path-like
     with_state : bool
         Ask for the state too: ``net.fit(X, y, state=state)`` then goes on as if training had not stopped.
+    device : str
+        Where both are to lie, wherever they lay.
 
     Returns
     -------
     net : MLP
-        On "cpu". With the parameters, to the bit, and options of the one saved.
+        With the parameters, to the bit, and options of the one saved.
     state : TrainState
         Only with ``with_state=True``.
 
@@ -130,6 +132,8 @@ def load(path: PathLike, *, with_state: bool = False) -> MLP | tuple[MLP, TrainS
         ) from error
     if state is None and with_state:
         raise ValueError(f"[load] {name} holds no state: it was saved without, as by fb.save(net, path)")
+    if device != "cpu":
+        net, state = net.to(device), None if state is None else state.to(device)
     return (net, state) if with_state and state is not None else net
 
 

@@ -1,5 +1,6 @@
 """Optimisers: frozen recipes with torch.optim's names and formulas, and the caller's state of a training."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._core import DeviceArray
-from ._device import at, host, is_distant
+from ._device import at, full_name, host, is_distant
 from ._functions import REAL_KINDS
-from ._numbers import integer
+from ._numbers import count
 
 
 def _at_least_zero(**numbers: float) -> None:
@@ -314,7 +315,7 @@ class TrainState:
     """
 
     def __init__(self, optimizer: _Optimizer, params: NDArray[Any], seed: int | None = None) -> None:
-        self.device = params.device if isinstance(params, DeviceArray) else "cpu"
+        self.device: str = params.device if isinstance(params, DeviceArray) else "cpu"
         if hasattr(params, "__dlpack__") and self.device == "cpu":
             params = _core.as_array("init", "params", params)
         if not isinstance(params, (np.ndarray, DeviceArray)) or params.dtype not in (np.float32, np.float64):
@@ -326,7 +327,7 @@ class TrainState:
         self.moments: list[Any] = [at(self.device, np.full(params.shape, start, params.dtype)) for start in starts]
         self.step = 0
         self.epoch = 0
-        self.seed = fresh_seed() if seed is None else _seed(seed)
+        self.seed = fresh_seed() if seed is None else count("init", "seed", seed, 0)
 
     def update(self, params: NDArray[Any], grad: ArrayLike) -> None:
         """One step of the optimiser, in place.
@@ -344,18 +345,24 @@ class TrainState:
             If shapes or dtypes do not fit; nothing has been changed then.
         """
         rule = self.check("update")
-        gradient: Any = _core.as_array("update", "grad", host(grad))
+        gradient: Any = grad if isinstance(grad, DeviceArray) else _core.as_array("update", "grad", grad)
         if gradient.shape != self.shape:
             raise ValueError(f"[update] grad has shape {gradient.shape}, expected {self.shape}")
         if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
-        fits = isinstance(grad, DeviceArray) and grad.dtype == self.dtype and is_distant(self.device)
-        gradient = grad if fits else at(self.device, np.ascontiguousarray(gradient, dtype=self.dtype))
+        if not (isinstance(grad, DeviceArray) and (grad.device, grad.dtype) == (self.device, self.dtype)):
+            gradient = at(self.device, np.ascontiguousarray(host(gradient), dtype=self.dtype))
         _core.update(
             rule, self.device, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr,
             self.step + 1,
         )  # fmt: skip
         self.step += 1
+
+    def to(self, device: str) -> "TrainState":
+        """The same state with its moments on the device: for a net that went there."""
+        moved = copy.copy(self)
+        moved.device, moved.moments = full_name(device), [at(device, host(m).copy()) for m in self.moments]
+        return moved
 
     def check(self, method: str) -> "_core.StepRule":
         """The core's rule, if the moments are as `init` made them; attributes may have been written since."""
@@ -385,13 +392,3 @@ class TrainState:
 def fresh_seed() -> int:
     """A seed from the system's entropy."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-
-
-def _seed(seed: object) -> int:
-    try:
-        number = integer(seed)
-    except TypeError:
-        raise TypeError(f"[init] seed is {seed!r}, expected an integer or None") from None
-    if number < 0:
-        raise ValueError(f"[init] seed is {seed!r}, expected an integer >= 0")
-    return number

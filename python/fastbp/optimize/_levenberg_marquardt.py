@@ -138,7 +138,7 @@ class _LeastSquares:
     """The value, its gradient and its Gauss-Newton matrix as functions of the parameters."""
 
     def __init__(self, net: MLP, X: Any, y: Any, sample_weight: Any) -> None:
-        self._net = net._with_recipe(dtype=np.dtype(np.float64))
+        self._net = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
         self._X = as_rows("levenberg_marquardt", X)
         self.objective = Objective(self._net, self._X, y, sample_weight, method="levenberg_marquardt")
         shape = (self._X.shape[0], net.layer_sizes[-1])

@@ -7,6 +7,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._device import host
 from .._mlp import MLP
 from ._slopes import Comparison, ComplexSteps, Differences, Slopes
 
@@ -85,7 +86,8 @@ def check_gradient(
 def _of_net(
     net: MLP, X: Any, y: Any, sample_weight: Any, reduction: str, grad: ArrayLike | None, seed: int
 ) -> float:
-    given = net.value_and_grad(X, y, sample_weight, reduction=reduction)[1] if grad is None else np.asarray(grad)
+    found = net.value_and_grad(X, y, sample_weight, reduction=reduction)[1] if grad is None else grad
+    given = np.asarray(host(found))
     if given.shape != net.params.shape:
         raise ValueError(f"[check_gradient] grad has shape {given.shape}, expected {net.params.shape}")
     shadow = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
