@@ -168,6 +168,13 @@ def test_arrays_of_other_libraries(nets, versioned, dtype):
     assert other.streams == [1]
     with fb.cuda.stream(0):
         assert net.value(other, y) == pytest.approx(value, rel=1e-12)
+    out = OfAnotherLibrary(fb.to_device(np.zeros((30, 3), np.float32)), versioned)
+    if versioned:
+        assert net.forward(X, out=out) is out
+        np.testing.assert_allclose(out.array.numpy(), cpu.forward(X), atol=1e-6)
+    else:  # which cannot say that it may be written
+        with pytest.raises(ValueError, match="out is read-only"):
+            net.forward(X, out=out)
 
 
 @there

@@ -108,6 +108,7 @@ Borrowed imported(py::handle object, const char* name) {
         found.read_only = (managed->flags & dlpack::VersionedManaged::read_only) != 0;
     } else if (PyCapsule_IsValid(capsule, dlpack::Managed::capsule)) {
         tensor = &static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule, dlpack::Managed::capsule))->tensor;
+        found.read_only = true;  // it cannot say otherwise
     }
     const std::string who = name;
     if (tensor == nullptr) throw Refusal(FASTBP_TYPE_ERROR, who + ".__dlpack__ gives no capsule of a tensor");

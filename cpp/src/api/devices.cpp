@@ -25,7 +25,7 @@ Backend<Real>& backend_of(const char* device) {
     static auto& made = *new std::map<std::string, std::unique_ptr<Backend<Real>>>;
     check_pointer(device, "device");
     const std::lock_guard<std::mutex> lock(mutex);
-    auto& backend = made[device];
+    auto& backend = made[std::string(device) == "cuda" ? "cuda:0" : device];
     if (backend == nullptr) backend = make_backend<Real>(device);
     return *backend;
 }
