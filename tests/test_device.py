@@ -269,7 +269,7 @@ def test_early_stopping_files_and_hooks(nets, tmp_path):
     np.testing.assert_array_equal(again.params.numpy(), net.params.numpy())
     more = {"epochs": 2, "batch_size": 10, "progress": False}
     assert again.fit(X, y, state=state, **more).loss == net.fit(X, y, state=history.state, **more).loss
-    with pytest.raises(ValueError, match="state was made on cuda:0, the net is on cpu: take state.to"):
+    with pytest.raises(ValueError, match=r"state was made on cuda:0, the net is on cpu: take state.to"):
         again.to("cpu").fit(X, y, state=state, **more)
     assert np.isfinite(again.to("cpu").fit(X, y, state=state.to("cpu"), **more).loss).all()
 
