@@ -9,10 +9,10 @@ wrong.
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import environment
+import turns
 
 ROUND_SECONDS, TOLERANCE = 0.08, 1e-4
 
@@ -72,26 +72,6 @@ def right(problem, call):
     return abs(found - value) <= TOLERANCE * value and np.linalg.norm(flat - grad) <= TOLERANCE * np.linalg.norm(grad)
 
 
-def measure(calls, rounds):
-    """Seconds of a call (rounds, contenders)."""
-    import numpy as np
-
-    found = np.empty((rounds, len(calls)))
-    counts = [max(1, round(ROUND_SECONDS / min(seconds(call, 1) for _ in range(20)))) for call in calls]
-    for i, row in enumerate(found):
-        for k in range(len(calls))[:: 1 if i % 2 == 0 else -1]:
-            seconds(calls[k], counts[k])
-            row[k] = seconds(calls[k], counts[k]) / counts[k]
-    return found
-
-
-def seconds(call, count):
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return time.perf_counter() - start
-
-
 def main():
     options = arguments()
     if absent := environment.missing(["jax"]):
@@ -107,7 +87,7 @@ def main():
         calls = contenders(problem)
         wrong = [name for name, call in calls.items() if not right(problem, call)]
         all_right = all_right and not wrong
-        found = measure(list(calls.values()), options.rounds)
+        found = turns.measure(list(calls.values()), options.rounds, ROUND_SECONDS)
         speeds = np.median(found[:, :1] / found, axis=0).tolist()
         times = dict(zip(calls, zip(np.median(found, axis=0).tolist(), speeds, strict=True), strict=True))
         text = ", ".join(f"{name} {1e6 * t:.1f} us ({speed:.2f})" for name, (t, speed) in times.items())

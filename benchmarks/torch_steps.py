@@ -8,13 +8,12 @@ that.
 """
 
 import argparse
-import gc
 import json
 import sys
-import time
 from pathlib import Path
 
 import environment
+import turns
 
 CHECKED_STEPS, TOLERANCE, RATE = 4, 1e-5, 0.01
 ROUND_SECONDS, SMALL = 0.08, 2
@@ -80,31 +79,6 @@ def error(found, expected):
     return float((p - q).norm() / q.norm())
 
 
-def measure(steps, rounds):
-    """Seconds (rounds, steps) of one step each."""
-    import numpy as np
-
-    once = min(seconds(steps[0], 1) for _ in range(20))
-    count, found = max(1, round(ROUND_SECONDS / once)), np.empty((rounds, len(steps)))
-    gc.collect()
-    gc.disable()
-    try:
-        for i, row in enumerate(found):
-            for k in range(len(steps))[:: 1 if i % 2 == 0 else -1]:
-                seconds(steps[k], count)
-                row[k] = seconds(steps[k], count) / count
-    finally:
-        gc.enable()
-    return found
-
-
-def seconds(step, count):
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return time.perf_counter() - start
-
-
 def result(sizes, batch, kinds, rounds):
     import numpy as np
 
@@ -116,7 +90,7 @@ def result(sizes, batch, kinds, rounds):
     errors = {kind: error(model, models[0]) for kind, model in zip(kinds, models, strict=True)}
     found = {"widths": sizes, "batch": batch, "errors": errors, "right": max(errors.values()) <= TOLERANCE}
     if found["right"]:
-        times = measure(steps, rounds)
+        times = turns.measure(steps, rounds, ROUND_SECONDS)
         ratios = times / times[:, :1]
         found["times"] = {
             kind: {

@@ -34,13 +34,9 @@ Backend<Real>& backend_of(const char* device) {
 template <class Real, class Body>
 void on_device(const char* device, Body body) {
     Backend<Real>& on = backend_of<Real>(device);
-    struct Bracket {
-        explicit Bracket(Backend<Real>& b) : on(b) { on.begin_call(current_stream()); }
-        ~Bracket() { on.end_call(); }
-        Backend<Real>& on;
-    } const bracket(on);
+    const Call<Real> call(on);
     body(on);
-    if (const char* failure = on.failure()) throw Error(ErrorKind::runtime, failure);
+    call.finish();
 }
 
 template <class Real>
@@ -73,7 +69,10 @@ using fastbp::guarded;
 extern "C" {
 
 fastbp_status fastbp_check_device(const char* device) {
-    return guarded([&] { fastbp::backend_of<float>(device); });
+    return guarded([&] {
+        check_pointer(device, "device");
+        fastbp::check_device(device);
+    });
 }
 
 fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory) {

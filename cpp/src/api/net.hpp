@@ -8,6 +8,7 @@
 
 #include "execution/workspace.hpp"
 #include "fastbp/fastbp.h"
+#include "seam/error.hpp"
 
 // The handle. Its two kinds differ in the type of their numbers.
 struct fastbp_net {
@@ -75,6 +76,22 @@ class FreeList {
 
 // The stream of a device that this thread's calls are enqueued on; null: the device's default.
 void*& current_stream();
+
+// All that a call asks of its backend stands between begin_call and end_call.
+template <class Real>
+class Call {
+  public:
+    explicit Call(Backend<Real>& on) : on_(on) { on_.begin_call(current_stream()); }
+    ~Call() { on_.end_call(); }
+    Call(const Call&) = delete;
+    // Throws what the backend has met.
+    void finish() const {
+        if (const char* failure = on_.failure()) throw Error(ErrorKind::runtime, failure);
+    }
+
+  private:
+    Backend<Real>& on_;
+};
 
 inline std::string device_of(const fastbp_net_spec& spec) { return spec.device == nullptr ? "cpu" : spec.device; }
 

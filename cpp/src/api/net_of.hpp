@@ -35,22 +35,6 @@ class LayerList {
     std::pmr::vector<LayerValues<Real>> list_;
 };
 
-// All that a call asks of its backend stands between begin_call and end_call.
-template <class Real>
-class Call {
-  public:
-    explicit Call(Backend<Real>& on) : on_(on) { on_.begin_call(current_stream()); }
-    ~Call() { on_.end_call(); }
-    Call(const Call&) = delete;
-    // Throws what the backend has met.
-    void finish() const {
-        if (const char* failure = on_.failure()) throw Error(ErrorKind::runtime, failure);
-    }
-
-  private:
-    Backend<Real>& on_;
-};
-
 inline void throw_if(Stop stopped) {
     switch (stopped) {
         case Stop::none: return;

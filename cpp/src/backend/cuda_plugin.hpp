@@ -8,12 +8,11 @@
 
 namespace fastbp {
 
-// A backend of device number `ordinal`. Throws Error(runtime) saying what is missing: the plugin itself, the driver, a
-// GPU or cuBLASLt.
+// A backend of device number `ordinal`, of which cuda_unavailable says "". Throws std::bad_alloc.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options);
 
-// Why no net can be made on it, or "".
+// Why no net can be made on it: the plugin itself, the driver, a GPU or cuBLASLt is missing; or "".
 std::string cuda_unavailable(int ordinal);
 
 }  // namespace fastbp

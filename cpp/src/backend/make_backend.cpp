@@ -23,12 +23,20 @@ int cuda_ordinal(const std::string& device) {
 
 bool is_distant(const std::string& device) { return cuda_ordinal(device) >= 0; }
 
+void check_device(const std::string& device) {
+    if (device == "cpu" || device == "plain") return;
+    if (!is_distant(device))
+        throw Error(ErrorKind::value, "device is '" + device + "', expected 'cpu', 'cuda' or 'cuda:' and a number");
+    if (const std::string why = cuda_unavailable(cuda_ordinal(device)); !why.empty())
+        throw Error(ErrorKind::runtime, why);
+}
+
 template <class Real>
 std::unique_ptr<Backend<Real>> make_backend(const std::string& device, const BackendOptions& options) {
+    check_device(device);
     if (device == "cpu") return make_cpu_backend<Real>();
     if (device == "plain") return make_plain_backend<Real>();
-    if (is_distant(device)) return make_cuda_backend<Real>(cuda_ordinal(device), options);
-    throw Error(ErrorKind::value, "device is '" + device + "', expected 'cpu', 'cuda' or 'cuda:' and a number");
+    return make_cuda_backend<Real>(cuda_ordinal(device), options);
 }
 
 template std::unique_ptr<Backend<float>> make_backend(const std::string&, const BackendOptions&);

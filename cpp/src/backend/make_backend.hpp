@@ -13,6 +13,9 @@ namespace fastbp {
 template <class Real>
 std::unique_ptr<Backend<Real>> make_backend(const std::string& device, const BackendOptions& options = {});
 
+// Throws what make_backend would for a device of this name, and makes nothing.
+void check_device(const std::string& device);
+
 // Whether `device` is one whose memory is not the process's.
 bool is_distant(const std::string& device);
 

@@ -47,4 +47,15 @@ FASTBP_FORMULA RpropNumbers<Real> rprop_numbers(const StepRule& rule) {
     return {Real(rule.eta_minus), Real(rule.eta_plus), Real(rule.step_size_min), Real(rule.step_size_max)};
 }
 
+// A step's loss becomes the ledger's next; where it is not finite, or one before was not, there is no step.
+FASTBP_FORMULA void note_loss(double loss, Ledger& ledger, StepScalars& now) {
+    const bool finite = loss - loss == 0;
+    if (ledger.stopped == 0 && finite) {
+        ledger.losses[ledger.count++] = loss;
+    } else {
+        ledger.stopped = 1;
+        now.step = 0;
+    }
+}
+
 }  // namespace fastbp::formulas

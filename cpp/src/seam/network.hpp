@@ -148,13 +148,6 @@ struct LayerSink {
 template <class Real>
 using Sink = std::span<const LayerSink<Real>>;
 
-// The losses of an epoch's steps, kept by the backend where nobody waits for each.
-struct Ledger {
-    double* losses = nullptr;
-    Index count = 0;
-    Index stopped = 0;  // 1: the loss behind the last that counts was not finite
-};
-
 // One layer's parameters, and what a step on them needs besides their gradient.
 template <class Real>
 struct LayerStep {

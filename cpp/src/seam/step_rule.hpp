@@ -22,6 +22,13 @@ struct StepScalars {
     Index step = 1;  // counts from 1; 0: no step
 };
 
+// The losses of an epoch's steps, kept by the backend where nobody waits for each.
+struct Ledger {
+    double* losses = nullptr;
+    Index count = 0;
+    Index stopped = 0;  // 1: the loss behind the last that counts was not finite
+};
+
 // How many arrays of the parameters' size a rule keeps between steps, and the most that any rule keeps.
 inline int moment_count(const StepRule& rule) {
     const int buffer = rule.momentum != 0 ? 1 : 0;

@@ -2,12 +2,12 @@
 // puts BLAS in the place of gemm.
 #pragma once
 
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
 #include "backend/loops/table.hpp"
 #include "formulas/norms.hpp"
+#include "formulas/step_numbers.hpp"
 #include "seam/backend.hpp"
 #include "seam/load_rows.hpp"
 
@@ -107,12 +107,7 @@ class LoopBackend : public Backend<Real> {
         *factor = formulas::clip_factor(*squares, limit);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        if (ledger->stopped == 0 && std::isfinite(*loss)) {
-            ledger->losses[ledger->count++] = *loss;
-        } else {
-            ledger->stopped = 1;
-            now->step = 0;
-        }
+        formulas::note_loss(*loss, *ledger, *now);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials<Real> gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

@@ -116,13 +116,7 @@ void update(Queue& queue, const StepRule& rule, const StepScalars* now, std::spa
 // ---- between the steps ---------------------------------------------------------------------------------------
 
 __global__ static void note_one_loss(const double* loss, Ledger* ledger, StepScalars* now) {
-    const bool finite = *loss - *loss == 0;
-    if (ledger->stopped == 0 && finite) {
-        ledger->losses[ledger->count++] = *loss;
-    } else {
-        ledger->stopped = 1;
-        now->step = 0;
-    }
+    formulas::note_loss(*loss, *ledger, *now);
 }
 
 }  // namespace fastbp::cuda
