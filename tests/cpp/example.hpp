@@ -28,7 +28,15 @@ struct Example {
         for (std::size_t l = 0; l + 1 < widths.size(); ++l)
             for (std::int64_t i = 0; i < (widths[l] + 1) * widths[l + 1]; ++i) params.push_back(next());
     }
-    Net<double> net() const { return {widths.data(), g.data(), int(g.size()), FASTBP_CROSS_ENTROPY}; }
+    fastbp_net_spec spec() const {
+        fastbp_net_spec spec = spec_for(FASTBP_FLOAT64);
+        spec.layers = std::int32_t(g.size());
+        spec.widths = widths.data();
+        spec.activations = reinterpret_cast<const std::int32_t*>(g.data());
+        spec.loss = FASTBP_CROSS_ENTROPY;
+        return spec;
+    }
+    Net<double> net() const { return Net<double>(spec()); }
     fastbp_array x() const { return fastbp::rows(X.data(), rows, widths[0]); }
     fastbp_array classes() const { return labels(y.data(), rows); }
 };

@@ -139,6 +139,48 @@ void pool() {
     for (std::thread& caller : callers) caller.join();
 }
 
+// A pool of the caller's, which makes its threads anew for each job.
+struct Lender {
+    int width;  // 0: it forgets the job
+    int jobs = 0;
+
+    static void run(void* self, fastbp_take take, void* job) {
+        Lender& lender = *static_cast<Lender*>(self);
+        ++lender.jobs;
+        std::vector<std::thread> threads;
+        for (int k = 1; k < lender.width; ++k)
+            threads.emplace_back([&lender, take, job, k] { take(job, k, lender.width); });
+        if (lender.width > 0) take(job, 0, lender.width);
+        for (std::thread& thread : threads) thread.join();
+    }
+};
+
+// As many as the plan has parts, fewer, and more.
+void lent_threads() {
+    const Example example(1000);
+    std::vector<double> expected(std::size_t(example.net().parameter_count())), grad(expected.size());
+    const auto gradient_by = [&](Lender* lender, std::vector<double>& to) {
+        fastbp_net_spec spec = example.spec();
+        if (lender != nullptr) spec.pool = &Lender::run;
+        spec.pool_context = lender;
+        return Net<double>(spec).value_and_grad(example.params.data(), example.x(), example.classes(), to.data());
+    };
+    const double value = gradient_by(nullptr, expected);
+    for (const int width : {1, 2, 4, 7}) {
+        Lender lender{width};
+        expect(gradient_by(&lender, grad) == value && grad == expected, "lent threads give the bits of the own pool");
+        expect(lender.jobs == 1, "a job that is worth a team is given to the lender");
+    }
+    Lender forgetful{0};
+    bool refused = false;
+    try {
+        gradient_by(&forgetful, grad);
+    } catch (const StatusError& error) {
+        refused = error.status() == FASTBP_RUNTIME_ERROR;
+    }
+    expect(refused, "a lender that forgets the job is told");
+}
+
 }  // namespace
 }  // namespace fastbp::test
 
@@ -147,6 +189,7 @@ int main() {
     fastbp::test::teams();
     fastbp::test::pool();
     fastbp::test::callers_of_one_net();
+    fastbp::test::lent_threads();
     fastbp::test::pace();
     fastbp::test::trainers(8, 12);
     fastbp::test::trainers(1000, 12);

@@ -10,6 +10,7 @@
 #include "batch.hpp"
 #include "callbacks.hpp"
 #include "fastbp/fastbp.hpp"
+#include "openmp.hpp"
 #include "parameters.hpp"
 
 namespace fastbp::python {
@@ -27,8 +28,8 @@ class PyNet {
           const std::vector<double>& activation_parameters, int loss,
           const std::optional<std::vector<double>>& loss_parameters, const std::vector<double>& dropout,
           py::dtype dtype, double l2, double l1, bool deterministic, const std::string& device, bool weights_by_outputs,
-          int precision)
-        : dtype_(std::move(dtype)), widths_(widths), place_(device) {
+          int precision, const std::optional<OpenMP>& openmp)
+        : openmp_(openmp), dtype_(std::move(dtype)), widths_(widths), place_(device) {
         fastbp_net_spec spec = {};
         spec.size = sizeof spec;
         spec.device = device.c_str();
@@ -45,6 +46,10 @@ class PyNet {
         spec.deterministic = deterministic;
         spec.weights_by_outputs = weights_by_outputs;
         spec.precision = precision;
+        if (openmp_) {
+            spec.pool = &OpenMP::run;
+            spec.pool_context = &*openmp_;
+        }
         fastbp_net* net = nullptr;
         named("MLP", [&] { require(fastbp_net_create(&spec, &net)); });
         net_.reset(net);
@@ -335,6 +340,7 @@ class PyNet {
         require(status);
     }
 
+    std::optional<OpenMP> openmp_;  // the net knows its address
     std::unique_ptr<fastbp_net, NetDeleter> net_;
     py::dtype dtype_;
     std::vector<std::int64_t> widths_;
@@ -344,14 +350,16 @@ class PyNet {
 }  // namespace
 
 void register_net(py::module_& m) {
+    py::class_<OpenMP>(m, "OpenMP", "A loaded OpenMP runtime, by the addresses of three functions.")
+        .def(py::init(&OpenMP::at), py::arg("parallel"), py::arg("thread_num"), py::arg("num_threads"));
     py::class_<PyNet>(m, "Net", "A network's description, ready to run. It holds no parameters.")
         .def(py::init<const std::vector<std::int64_t>&, const std::vector<std::int32_t>&, const std::vector<double>&,
                       int, const std::optional<std::vector<double>>&, const std::vector<double>&, py::dtype, double,
-                      double, bool, const std::string&, bool, int>(),
+                      double, bool, const std::string&, bool, int, const std::optional<OpenMP>&>(),
              py::arg("widths"), py::arg("activations"), py::arg("activation_parameters"), py::arg("loss"),
              py::arg("loss_parameters"), py::arg("dropout"), py::arg("dtype"), py::arg("l2"), py::arg("l1"),
              py::arg("deterministic"), py::arg("device"), py::arg("weights_by_outputs") = false,
-             py::arg("precision") = 0)
+             py::arg("precision") = 0, py::arg("openmp") = py::none())
         .def_property_readonly("parameter_count", &PyNet::parameter_count)
         .def("kept_size", &PyNet::kept_size, py::arg("n"))
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))

@@ -166,6 +166,12 @@ typedef enum fastbp_precision {
 
 typedef struct fastbp_net fastbp_net;
 
+/* Threads of the caller's own that carry out a net's calls in place of fastbp's: for programs whose pool waits spinning,
+ * as OpenMP's threads do. The pool calls take(job, index, width) for every index < width at the same time, index 0 on
+ * the calling thread, and returns when all have returned. It chooses the width; results do not depend on it. */
+typedef void (*fastbp_take)(void* job, int32_t index, int32_t width);
+typedef void (*fastbp_pool)(void* context, fastbp_take take, void* job);
+
 typedef struct fastbp_net_spec {
     size_t size;
     const char* device;                  /* NULL: "cpu" */
@@ -181,6 +187,8 @@ typedef struct fastbp_net_spec {
     int32_t weights_by_outputs; /* not 0: w(l) lies as (d(l), d(l-1)), as in torch, in params and every gradient */
     int32_t precision;          /* fastbp_precision */
     const double* dropout;      /* L: the part of each layer's units a training step drops, the last 0; NULL: none */
+    fastbp_pool pool;           /* asked where a call is worth more threads than one; NULL: fastbp's own */
+    void* pool_context;         /* handed to `pool`; lives as long as the net */
 } fastbp_net_spec;
 
 FASTBP_API fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net);

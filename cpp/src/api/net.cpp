@@ -225,7 +225,7 @@ void NetOf<Real>::run(Job<Real> job, After after) const {
     const bool paced = team > 1 && forced_team() == 0;
     Pace& pace = (*crew).pace(job.work());
     const double begin = paced ? seconds_now() : 0;
-    ThreadPool::get().run(paced && pace.alone() ? 1 : team, worth_waking(plan, 1), [&](const Member& member) {
+    by_team(paced && pace.alone() ? 1 : team, worth_waking(plan, 1), [&](const Member& member) {
         prepare(*on_, member, *crew, job);
         static_cast<void>(carry_out(*on_, member, plan, *crew, job));
     });
@@ -245,8 +245,9 @@ template class NetOf<double>;
 std::unique_ptr<fastbp_net> make_net(const fastbp_net_spec& spec) {
     const std::string device = device_of(spec);
     const BackendOptions options{precision_of(spec), spec.deterministic != 0};
-    if (spec.type == FASTBP_FLOAT32) return std::make_unique<NetOf<float>>(make_model(spec), device, options);
-    if (spec.type == FASTBP_FLOAT64) return std::make_unique<NetOf<double>>(make_model(spec), device, options);
+    const LentThreads threads = spec.pool == nullptr ? LentThreads() : LentThreads(spec.pool, spec.pool_context);
+    if (spec.type == FASTBP_FLOAT32) return std::make_unique<NetOf<float>>(make_model(spec), device, options, threads);
+    if (spec.type == FASTBP_FLOAT64) return std::make_unique<NetOf<double>>(make_model(spec), device, options, threads);
     throw Error(ErrorKind::value, "dtype is not float32 or float64");
 }
 

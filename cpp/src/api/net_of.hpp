@@ -11,7 +11,9 @@
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/carry_out.hpp"
+#include "execution/lent_threads.hpp"
 #include "execution/resident.hpp"
+#include "execution/thread_pool.hpp"
 #include "execution/threads.hpp"
 #include "training/epoch.hpp"
 
@@ -47,8 +49,8 @@ inline void throw_if(Stop stopped) {
 template <class Real>
 class NetOf final : public fastbp_net {
   public:
-    NetOf(Model m, const std::string& device, const BackendOptions& options)
-        : fastbp_net(std::move(m)), on_(make_backend<Real>(device, options)) {}
+    NetOf(Model m, const std::string& device, const BackendOptions& options, LentThreads threads)
+        : fastbp_net(std::move(m)), on_(make_backend<Real>(device, options)), lent_(threads) {}
 
     void check(const fastbp_data& data, std::int32_t targets) const override;
     void forward(const void* params, const fastbp_data& data, void* out, void* kept) const override;
@@ -112,12 +114,23 @@ class NetOf final : public fastbp_net {
         return forced_team() > 0 ? 1.0 : steps * plan.seconds_alone;
     }
 
+    // body(Member) by a team of at most this size; `seconds` is what one thread is thought to need.
+    template <class Body>
+    void by_team(int team, double seconds, const Body& body) const {
+        const TeamWork work(body);
+        if (team > 1 && lent_)
+            lent_.run(team, work);
+        else
+            ThreadPool::get().run(team, seconds, work);
+    }
+
     template <class After>
     void run(Job<Real> job, After after) const;
     Stop run_enqueued(void* params, const Job<Real>& job, const RowSource& host_weights, Epoch<Real>& epoch) const;
     Stop run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
 
     const std::unique_ptr<Backend<Real>> on_;
+    const LentThreads lent_;  // none: the process's own pool
     mutable FreeList<Real> free_;
 };
 

@@ -55,7 +55,7 @@ Stop NetOf<Real>::run_by_team(void* params, const Job<Real>& job, Epoch<Real>& e
     const auto crew = free_.borrow(*on_, model, epoch.plan, {team, extra, false, false, job.kept_per_row});
     (*crew).start();
     const double steps = double(steps_of_epoch(job.rows.count, epoch.batch_size, epoch.drop_last));
-    ThreadPool::get().run(team, worth_waking(epoch.plan, steps), [&](const Member& member) {
+    by_team(team, worth_waking(epoch.plan, steps), [&](const Member& member) {
         fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, epoch);
     });
     return (*crew).stopped();

@@ -71,4 +71,18 @@ struct Member {
     void meet() const noexcept { barrier.meet(); }
 };
 
+// What each member of a team does: a reference to the caller's body(Member), which throws nothing.
+class TeamWork {
+  public:
+    template <class Body>
+    explicit TeamWork(const Body& body)
+        : body_(&body), call_([](const void* b, const Member& member) { (*static_cast<const Body*>(b))(member); }) {}
+
+    void operator()(const Member& member) const { call_(body_, member); }
+
+  private:
+    const void* body_;
+    void (*call_)(const void* body, const Member& member);
+};
+
 }  // namespace fastbp

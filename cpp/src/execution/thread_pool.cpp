@@ -39,7 +39,7 @@ ThreadPool& ThreadPool::get() {
 
 bool ThreadPool::sleeps() const { return std::chrono::steady_clock::now() - last_end_ > spin_between_jobs; }
 
-void ThreadPool::run_job(int team, double seconds, Job job, void* context) {
+void ThreadPool::run(int team, double seconds, const TeamWork& work) {
     const std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
     const bool shared = lock.owns_lock() && team > 1 && !(seconds < worth_waking && sleeps());
     const int helpers = shared ? start_workers(team - 1) : 0;
@@ -47,12 +47,11 @@ void ThreadPool::run_job(int team, double seconds, Job job, void* context) {
     const bool spins = helpers + 1 <= available_threads();
     Barrier barrier(helpers + 1, spins ? Barrier::default_spin : std::chrono::nanoseconds(0));
     if (helpers == 0) {
-        job(context, Member{0, barrier});
+        work(Member{0, barrier});
         if (lock.owns_lock() && team > 1) last_end_ = std::chrono::steady_clock::now();
         return;
     }
-    job_ = job;
-    context_ = context;
+    work_ = &work;
     barrier_ = &barrier;
     spin_time_ = spins ? spin_between_jobs : std::chrono::nanoseconds(0);
     running_.store(helpers, std::memory_order_relaxed);
@@ -61,7 +60,7 @@ void ThreadPool::run_job(int team, double seconds, Job job, void* context) {
         workers_[std::size_t(k)]->ticket.notify_one();
     }
     own_taken_.fetch_add(1, std::memory_order_relaxed);
-    job(context, Member{0, barrier});
+    work(Member{0, barrier});
     for (int left = running_.load(std::memory_order_acquire); left != 0;
          left = running_.load(std::memory_order_acquire))
         wait_for_change(running_, left, spin_time_);
@@ -75,7 +74,7 @@ int ThreadPool::start_workers(int wanted) {
             Worker& reference = *worker;
             const int index = int(workers_.size()) + 1;
             workers_.push_back(std::move(worker));
-            reference.thread = std::thread([this, &reference, index] { work(reference, index); });
+            reference.thread = std::thread([this, &reference, index] { serve(reference, index); });
         } catch (const std::system_error&) {  // the system has no thread to give
             workers_.pop_back();
             break;
@@ -84,7 +83,7 @@ int ThreadPool::start_workers(int wanted) {
     return std::min(wanted, int(workers_.size()));
 }
 
-void ThreadPool::work(Worker& worker, int index) {
+void ThreadPool::serve(Worker& worker, int index) {
     unsigned seen = 0;
     std::chrono::nanoseconds spin_time = spin_between_jobs;
     for (;;) {
@@ -92,7 +91,7 @@ void ThreadPool::work(Worker& worker, int index) {
         ++seen;
         worker.taken.fetch_add(1, std::memory_order_relaxed);
         spin_time = spin_time_;
-        job_(context_, Member{index, *barrier_});
+        (*work_)(Member{index, *barrier_});
         if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
     }
 }

@@ -1,5 +1,6 @@
 """The core's nets behind the modules: operators of torch take simple types alone, so a text says which net is meant."""
 
+import ctypes
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,8 +43,20 @@ def core_of(
     return _core.Net(
         sizes, [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
         number, parameters, [0.0] * len(functions), NUMPY_DTYPES[dtype], 0.0, 0.0, False, device,
-        weights_by_outputs=True,
+        weights_by_outputs=True, openmp=openmp_of_torch(),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def openmp_of_torch() -> "_core.OpenMP | None":
+    """The runtime of torch's own operations, if it has one: its threads wait spinning for the next of them."""
+    try:
+        loaded = ctypes.CDLL(torch._C.__file__)  # names are looked up in the libraries that it needs, too
+        functions = (loaded.GOMP_parallel, loaded.omp_get_thread_num, loaded.omp_get_num_threads)
+    except (OSError, AttributeError):
+        return None
+    parallel, thread_num, num_threads = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+    return _core.OpenMP(parallel, thread_num, num_threads)
 
 
 @dataclass(frozen=True)
