@@ -187,6 +187,24 @@ def test_output_delta(ops, loss, g, shape):
             assert only == value
 
 
+@pytest.mark.parametrize("shape", [(1, 2), (5, 3), (40, 10), (17, 40)])
+def test_cross_entropy_where_several_outputs_are_the_largest(ops, shape):
+    """-ln x = ln(number of the largest) + s_m - s: exact but for a rounding, with others far below."""
+    on, dtype, tolerance, _ = ops
+    rows, outputs = shape
+    largest = 1 + np.arange(rows) % outputs
+    s = np.where(np.arange(outputs) < largest[:, None], 3, -60).astype(dtype)
+    x = nan(dtype, *shape)
+    softmax, cross_entropy = (NUMBERS["softmax"], 0.0), LOSS_NUMBERS["cross_entropy"]
+    on.activate(softmax, None, s.copy(), x)
+    classes = (largest - 1).astype(np.int32)
+    delta, example = nan(dtype, *shape), np.full(rows, np.nan)
+    on.output_delta(cross_entropy, None, softmax, s, x, None, classes, None, 1.0, delta, example)
+    np.testing.assert_allclose(example, np.log(largest), rtol=4e-15, atol=outputs * np.exp(-63.0) * 1.01)
+    one_of_them = np.arange(outputs) == classes[:, None]
+    close(delta, np.where(s > 0, 1 / largest[:, None], np.exp(-63.0) / largest[:, None]) - one_of_them, tolerance)
+
+
 @pytest.mark.parametrize("g", NUMBERS)
 def test_activation_tangents_are_derivatives(seam, g):
     """(8) and (10) against complex steps where the reference takes complex numbers, else central differences."""

@@ -74,7 +74,7 @@ void check_layer(Devices<Real>& devices, Activation kind, double keep) {
         if (keep == 1 && !derivative_needs_s(kind)) values.x = values.s;
         const Matrix<Real> in = x0.matrix(d, n, inputs);
         const Layer<Real> layer{w.matrix(d, inputs, outputs), b.vector(d), g};
-        on.affine_activate(layer, {in}, values);
+        on.affine_activate(layer, {in}, {}, values);
         // The same weights, transposed, as the layer above.
         const Layer<Real> above{Matrix<const Real>(layer.w).transposed(), {}, {}};
         on.propagate_delta(above, delta.matrix(d, n, inputs), g, values);

@@ -9,7 +9,7 @@ namespace fastbp {
 template <class Real>
 void forward(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass) noexcept {
     for (std::size_t k = 0; k < net.size(); ++k)
-        on.affine_activate(net[k], pass.input(Index(k)), pass.layer[k]);  // (1)(2)
+        on.affine_activate(net[k], pass.input(Index(k)), {}, pass.layer[k]);  // (1)(2)
 }
 
 }  // namespace fastbp

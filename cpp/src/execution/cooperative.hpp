@@ -198,18 +198,18 @@ class Cooperative final : public Backend<Real> {
         });
     }
 
-    void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
                          const LayerValues<Real>& out) noexcept override {
-        if (in.csr != nullptr) return Backend<Real>::affine_activate(layer, in, out);
+        if (in.csr != nullptr || !rest.empty()) return Backend<Real>::affine_activate(layer, in, rest, out);
         if (plan_.cuts_inner(in.dense.cols)) return affine_activate_along_inner(layer, in.dense, out);
         if (is_narrow(out.x.cols))
             return by_rows(out.x.rows, [&](Index p, Index q) {
-                one_.affine_activate(layer, {in.dense.row_block(p, q)}, out.row_block(p, q));
+                one_.affine_activate(layer, {in.dense.row_block(p, q)}, {}, out.row_block(p, q));
             });
-        if (layer.g.kind == Activation::softmax) return Backend<Real>::affine_activate(layer, in, out);
+        if (layer.g.kind == Activation::softmax) return Backend<Real>::affine_activate(layer, in, rest, out);
         read_all();
         by_columns(out.x.cols, [&](Index p, Index q) {
-            one_.affine_activate({layer.w.column_block(p, q), layer.b.block(p, q), layer.g}, in,
+            one_.affine_activate({layer.w.column_block(p, q), layer.b.block(p, q), layer.g}, in, {},
                                  out.column_block(p, q));
         });
     }
@@ -264,25 +264,54 @@ class Cooperative final : public Backend<Real> {
     // Too few columns to give each block a full one.
     bool is_narrow(Index cols) const { return cols < Plan::grain * plan_.parts; }
 
-    // (1)(2) with x and w cut along the dimension that the product sums over. The first block's product is s itself.
+    // (1)(2) with x and w cut along the dimension that the product sums over.
     void affine_activate_along_inner(const Layer<Real>& layer, In x, const LayerValues<Real>& out) {
-        const auto product = [&](int k) { return k == 0 ? out.s : sums_.product(k, out.s.rows, out.s.cols); };
         follow({Way::columns, x.cols});
+        if (layer.g.kind == Activation::softmax || is_narrow(out.x.cols))
+            sum_by_rows(layer, x, out);
+        else
+            sum_by_columns(layer, x, out);
+        sums_.turn_products();
+    }
+
+    // The first block's product is s itself.
+    void sum_by_rows(const Layer<Real>& layer, In x, const LayerValues<Real>& out) {
+        const auto product = [&](int k) { return k == 0 ? out.s : sums_.product(k, out.s.rows, out.s.cols); };
         each(x.cols, [&](Index p, Index q, int k) {
             one_.gemm(1, x.column_block(p, q), layer.w.row_block(p, q), 0, product(k));
         });
         meet();
-        if (layer.g.kind == Activation::softmax || is_narrow(out.x.cols))
-            by_rows(out.x.rows, [&](Index p, Index q) {
-                for (int k = 1; k < plan_.parts; ++k) one_.add(product(k).row_block(p, q), out.s.row_block(p, q));
-                one_.activate_and_drop(layer.g, layer.b, out.row_block(p, q));
-            });
-        else
-            by_columns(out.x.cols, [&](Index p, Index q) {
-                for (int k = 1; k < plan_.parts; ++k) one_.add(product(k).column_block(p, q), out.s.column_block(p, q));
-                one_.activate_and_drop(layer.g, layer.b.block(p, q), out.column_block(p, q));
-            });
-        sums_.turn_products();
+        by_rows(out.x.rows, [&](Index p, Index q) {
+            for (int k = 1; k < plan_.parts; ++k) one_.add(product(k).row_block(p, q), out.s.row_block(p, q));
+            one_.activate_and_drop(layer.g, layer.b, out.row_block(p, q));
+        });
+    }
+
+    // Each block of inputs first makes its part of the other columns' sums. Its own it finishes with what the others
+    // have made of them, which is then fetched while it multiplies.
+    void sum_by_columns(const Layer<Real>& layer, In x, const LayerValues<Real>& out) {
+        const Index rows = out.s.rows, cols = out.s.cols;
+        const Cut columns{cols, Plan::grain, plan_.parts};
+        each(x.cols, [&](Index p, Index q, int k) {
+            const In x_part = x.column_block(p, q), w_part = layer.w.row_block(p, q);
+            const auto part_of_others = [&](Index begin, Index end, int slot) {
+                if (begin < end)
+                    one_.gemm(1, x_part, w_part.column_block(begin, end), 0,
+                              sums_.product(slot, rows, cols).column_block(begin, end));
+            };
+            part_of_others(0, columns.edge(k), k);
+            part_of_others(columns.edge(k + 1), cols, k + 1);
+        });
+        meet();
+        each(x.cols, [&](Index p, Index q, int k) {
+            const Index begin = columns.edge(k), end = columns.edge(k + 1);
+            const Out rest = sums_.product(1, rows, cols).column_block(begin, end);
+            for (int slot = 2; slot < plan_.parts; ++slot)
+                one_.add(sums_.product(slot, rows, cols).column_block(begin, end), rest);
+            one_.affine_activate({layer.w.row_block(p, q).column_block(begin, end), layer.b.block(begin, end), layer.g},
+                                 {x.column_block(p, q)}, rest, out.column_block(begin, end));
+        });
+        unread_ = {Way::columns, cols};
     }
 
     // How that was cut which others have not been able to read yet: by the rows or columns of n, or each layer's

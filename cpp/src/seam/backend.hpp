@@ -128,10 +128,12 @@ class Backend {
                         std::span<const VectorOut> moments) noexcept = 0;
 
     // ---- the lecture's equations: where a backend may fuse ---------------------------------------------------------
-    // (1)(2): s = x(l-1) w + b; x = g(s), and dropout.
-    virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+    // (1)(2): s = x(l-1) w + rest + b; x = g(s), and dropout. `rest`: the part of the sum that others have made, or
+    // empty.
+    virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
                                  const LayerValues<Real>& out) noexcept {
         product(in, layer.w, 0, out.s);
+        if (!rest.empty()) add(rest, out.s);
         activate_and_drop(layer.g, layer.b, out);
     }
 

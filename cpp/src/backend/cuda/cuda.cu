@@ -204,15 +204,15 @@ class Cuda final : public Backend<Real> {
 
     // ---- the lecture's equations ------------------------------------------------------------------------------
     // (1)(2): bias and relu in the product, where nothing needs s from before them.
-    void affine_activate(const Layer<Real>& layer, const Input<Real>& in,
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
                          const LayerValues<Real>& out) noexcept override {
         const bool relu = layer.g.kind == Activation::relu;
         const bool ends_in_s = out.s.data == out.x.data || out.dropout.active();
-        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && in.csr == nullptr && has_numbers(out.s) &&
-            products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
+        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && in.csr == nullptr && rest.empty() &&
+            has_numbers(out.s) && products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
             if (out.dropout.active()) drop(out.dropout, out.s, out.x);
         } else {
-            Backend<Real>::affine_activate(layer, in, out);
+            Backend<Real>::affine_activate(layer, in, rest, out);
         }
     }
 

@@ -1,12 +1,12 @@
 // Equation (2), g' of (3) and (4), and the tangents of (8) and (10), over blocks.
 #pragma once
 
-#include "backend/loops/blocks.hpp"
+#include "backend/loops/row_folds.hpp"
 
 namespace fastbp::loops {
 namespace {
 
-// Sums and maxima of a row run in separate lanes: without -ffast-math a compiler may not reorder them itself.
+// Sums of a row run in separate lanes: without -ffast-math a compiler may not reorder them itself.
 template <class Real>
 constexpr int lanes = 64 / int(sizeof(Real));
 
@@ -27,37 +27,17 @@ inline Real lane_sum(Index n, Term term) {
     return lane[0];
 }
 
-template <class Real>
-inline Real row_maximum(const Real* v, Index step, Index n) {
-    if (n < lanes<Real>) {
-        Real largest = v[0];
-        for (Index j = 1; j < n; ++j) largest = v[j * step] > largest ? v[j * step] : largest;
-        return largest;
-    }
-    Real lane[lanes<Real>];
-    for (int k = 0; k < lanes<Real>; ++k) lane[k] = v[0];
-    Index j = 0;
-    for (; j + lanes<Real> <= n; j += lanes<Real>)
-        for (int k = 0; k < lanes<Real>; ++k) {
-            const Real value = v[(j + k) * step];
-            lane[k] = value > lane[k] ? value : lane[k];
-        }
-    Real largest = lane[0];
-    for (; j < n; ++j) largest = v[j * step] > largest ? v[j * step] : largest;
-    for (int k = 1; k < lanes<Real>; ++k) largest = lane[k] > largest ? lane[k] : largest;
-    return largest;
-}
-
-// x = softmax(s), each row shifted by its maximum. Three passes, so that the exponentials of narrow rows fill the
-// vectors too.
+// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. Three passes, so that the
+// exponentials of narrow rows fill the vectors too.
 template <bool unit, class Real>
 inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
+    Real largest[rows_at_a_time], sum[rows_at_a_time];
+    row_maxima<unit>(s, 0, x.rows, largest);
     for (Index r = 0; r < x.rows; ++r) {
         const Real* s_row = row_of(s, r);
         Real* x_row = row_of(x, r);
-        const Real shift = row_maximum(s_row, s_step, n);
-        for (Index j = 0; j < n; ++j) x_row[j * x_step] = s_row[j * s_step] - shift;
+        for (Index j = 0; j < n; ++j) x_row[j * x_step] = s_row[j * s_step] - largest[r];
     }
     const Extent extent = extent_of(x);
     for (Index r = 0; r < extent.rows; ++r) {
@@ -65,14 +45,12 @@ inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
         FASTBP_INDEPENDENT
         for (Index j = 0; j < extent.cols; ++j) x_row[j * x_step] = formulas::exponential(x_row[j * x_step]);
     }
+    row_sums<unit, Real>(x, 0, x.rows, sum);
     for (Index r = 0; r < x.rows; ++r) {
         Real* x_row = row_of(x, r);
-        const Real sum = lane_sum<Real>(n, [=](Index j) { return x_row[j * x_step]; });
-        for (Index j = 0; j < n; ++j) x_row[j * x_step] /= sum;
+        for (Index j = 0; j < n; ++j) x_row[j * x_step] /= sum[r];
     }
 }
-
-constexpr Index softmax_rows = 64;  // that pass together, in an L1 cache
 
 template <bool unit, class Real>
 void add_bias(Vector<const Real> b, Matrix<Real> s) {
@@ -88,8 +66,8 @@ void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, 
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
     if (g.kind == Activation::softmax) {
         if (!b.empty()) add_bias<unit>(b, s);
-        for (Index r = 0; r < s.rows; r += softmax_rows) {
-            const Index end = s.rows - r < softmax_rows ? s.rows : r + softmax_rows;
+        for (Index r = 0; r < s.rows; r += rows_at_a_time) {
+            const Index end = s.rows - r < rows_at_a_time ? s.rows : r + rows_at_a_time;
             softmax<unit, Real>(s.row_block(r, end), x.row_block(r, end));
         }
         return;

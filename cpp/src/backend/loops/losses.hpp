@@ -20,13 +20,6 @@ struct RowLoss {
     double weighted = 0, plain = 0;
 };
 
-template <class Real>
-inline Index argmax(const Real* v, Index step, Index n) {
-    Index at = 0;
-    for (Index j = 1; j < n; ++j) at = v[j * step] > v[at * step] ? j : at;
-    return at;
-}
-
 // Cross entropy behind softmax: ln x_j = (s_j - s_m) - ln(1 + sum of the others' x / x_m), m the largest, which loses
 // nothing however far the answer is right or wrong. delta = x sum(t) - t with t = c y, and for a class number
 // without cancellation: x_k - 1 = -(sum of the others).
@@ -34,20 +27,35 @@ template <class Real>
 struct SoftmaxRow {
     const Real *s, *x;
     Index s_step, x_step, n;
-    Index m = 0;
-    double others = 0, log_ratio = 0;
+    Real s_m, x_m;
+    double others, log_ratio;
 
-    void add_others() {
-        m = argmax(s, s_step, n);
-        for (Index j = 0; j < n; ++j) others += j == m ? 0.0 : double(x[j * x_step]);
-    }
-    double ratio() const { return others / double(x[m * x_step]); }
-    double minus_log(Index j) const { return (double(s[m * s_step]) - double(s[j * s_step])) + log_ratio; }
+    double minus_log(Index j) const { return (double(s_m) - double(s[j * s_step])) + log_ratio; }
+    bool is_largest(Index j) const { return x[j * x_step] == x_m; }
 };
 
+// Of rows `first`, ..: the sum of all x but one of those that are as large as the largest.
+template <bool unit, class Real>
+inline void sums_of_others(Matrix<const Real> x, Index first, Index rows, const Real* largest, double* others) {
+    using S = Vectors<Real>;
+    using Wide = Vectors<double>;
+    const auto smaller = [=](Index i, Index j, Index n) {
+        const auto part = load_part<unit, double>(x, first + i, j, n, Wide::all(0));
+        return Wide::where_less(part, Wide::all(double(largest[i])), part);
+    };
+    const auto ones_of_smaller = [=](Index i, Index j, Index n) {
+        const auto part = load_part<unit, Real>(x, first + i, j, n, S::all(largest[i]));
+        return S::where_less(part, S::all(largest[i]), S::all(1));
+    };
+    Real count[rows_at_a_time];
+    fold_rows<double>(rows, x.cols, smaller, std::plus<>(), others);
+    fold_rows<Real>(rows, x.cols, ones_of_smaller, std::plus<>(), count);
+    for (Index i = 0; i < rows; ++i) others[i] += double(Real(x.cols - 1) - count[i]) * double(largest[i]);
+}
+
 template <class Real>
-RowLoss softmax_cross_entropy_row(const SoftmaxRow<Real>& row, const TargetRow<Real>& y, double scale, Real* delta,
-                                  Index d_step) {
+inline RowLoss softmax_cross_entropy_row(const SoftmaxRow<Real>& row, const TargetRow<Real>& y, double scale,
+                                         Real* delta, Index d_step) {
     RowLoss loss;
     if (y.y.classes.data != nullptr) {
         const Index k = y.y.classes.data[y.row];
@@ -60,8 +68,10 @@ RowLoss softmax_cross_entropy_row(const SoftmaxRow<Real>& row, const TargetRow<R
         loss.weighted = c * loss.plain;
         if (delta == nullptr) return loss;
         const Real factor = Real(c * scale);
+        const Real at_k = row.is_largest(k) ? -factor * Real(row.others) : factor * (row.x[k * row.x_step] - 1);
+        FASTBP_INDEPENDENT
         for (Index j = 0; j < row.n; ++j) delta[j * d_step] = factor * row.x[j * row.x_step];
-        delta[k * d_step] = k == row.m ? -factor * Real(row.others) : factor * (row.x[k * row.x_step] - 1);
+        delta[k * d_step] = at_k;
         return loss;
     }
     double total = 0;
@@ -139,24 +149,21 @@ RowLoss loss_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Mat
 template <bool unit, class Real, class Report>
 void softmax_cross_entropy(Matrix<const Real> s, Matrix<const Real> x, const Target<Real>& y, double scale,
                            Matrix<Real> delta, Report report) {
-    constexpr Index most = 32;
-    const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
-    for (Index begin = 0; begin < x.rows; begin += most) {
-        const Index rows = x.rows - begin < most ? x.rows - begin : most;
-        SoftmaxRow<Real> row[most];
-        double logarithm[most];
-        for (Index r = 0; r < rows; ++r) {
-            row[r] = {row_of(s, begin + r), row_of(x, begin + r), s_step, x_step, x.cols};
-            row[r].add_others();
-            logarithm[r] = row[r].ratio();
-        }
+    for (Index begin = 0; begin < x.rows; begin += rows_at_a_time) {
+        const Index rows = x.rows - begin < rows_at_a_time ? x.rows - begin : rows_at_a_time;
+        Real s_m[rows_at_a_time], x_m[rows_at_a_time];
+        double others[rows_at_a_time], logarithm[rows_at_a_time];
+        row_maxima<unit>(s, begin, rows, s_m);
+        row_maxima<unit>(x, begin, rows, x_m);
+        sums_of_others<unit>(x, begin, rows, x_m, others);
         FASTBP_INDEPENDENT
-        for (Index r = 0; r < rows; ++r) logarithm[r] = formulas::log_one_plus_any(logarithm[r]);
-        for (Index r = 0; r < rows; ++r) {
-            row[r].log_ratio = logarithm[r];
-            Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, begin + r);
-            report(begin + r, softmax_cross_entropy_row(row[r], TargetRow<Real>{y, begin + r}, scale, delta_row,
-                                                        step_of<unit>(delta)));
+        for (Index i = 0; i < rows; ++i) logarithm[i] = formulas::log_one_plus_any(others[i] / double(x_m[i]));
+        for (Index i = 0; i < rows; ++i) {
+            const Index r = begin + i;
+            const SoftmaxRow<Real> row{row_of(s, r), row_of(x, r), step_of<unit>(s), step_of<unit>(x), x.cols,
+                                       s_m[i],       x_m[i],       others[i],        logarithm[i]};
+            Real* delta_row = delta.data == nullptr ? nullptr : row_of(delta, r);
+            report(r, softmax_cross_entropy_row(row, TargetRow<Real>{y, r}, scale, delta_row, step_of<unit>(delta)));
         }
     }
 }

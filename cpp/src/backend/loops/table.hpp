@@ -22,11 +22,11 @@ struct LoopTable {
 
     void (*gemm)(Real alpha, In a, In b, Real beta, Out c);
     // Null in the plain table: whether to prefer gemm to a BLAS for this product, and whether besides it can be
-    // finished in registers, by one of the two that follow: s = x w + b and then relu or nothing, and below = (delta w)
-    // * relu' from relu's output x.
+    // finished in registers, by one of the two that follow: s = x w + rest + b and then relu or nothing, and below =
+    // (delta w) * relu' from relu's output x.
     bool (*faster_than_blas)(In a, In b, Out c);
     bool (*finishes_in_registers)(In a, In b, Out c);
-    void (*gemm_with_relu)(In x, In w, Vector<const Real> b, bool relu, Out s);
+    void (*gemm_with_relu)(In x, In w, In rest, Vector<const Real> b, bool relu, Out s);
     void (*gemm_with_relu_prime)(In delta, In w, In x, Out below);
     void (*sparse_gemm)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
     void (*sparse_gemm_transposed)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);

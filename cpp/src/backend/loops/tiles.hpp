@@ -37,23 +37,31 @@ struct TileJob {
     Index c_row;
     typename Vectors<Real>::Mask mask;
     const Real* bias = nullptr;
+    const Real* rest = nullptr;  // added to the sums before they are finished; rows rest_row apart
+    Index rest_row = 0;
     const Real* output = nullptr;  // of relu, rows output_row apart
     Index output_row = 0;
 };
+
+// At vector `at` of a row; of the row's last only the lanes in the mask.
+template <class Real>
+inline typename Vectors<Real>::V load_at(const TileJob<Real>& job, const Real* row, int at, bool last) {
+    using S = Vectors<Real>;
+    return last ? S::load(row + at, job.mask) : S::load(row + at);
+}
 
 template <class Real, Finish how>
 inline typename Vectors<Real>::V finished(const TileJob<Real>& job, typename Vectors<Real>::V sum, int row, int at,
                                           bool last) {
     using S = Vectors<Real>;
-    const auto load = [&](const Real* p) { return last ? S::load(p, job.mask) : S::load(p); };
+    const auto load = [&](const Real* of_row) { return load_at(job, of_row, at, last); };
     if constexpr (how == Finish::overwrite) return S::multiply(S::all(job.alpha), sum);
     if constexpr (how == Finish::blend)
-        return S::multiply_add(S::all(job.beta), load(job.c + row * job.c_row + at),
-                               S::multiply(S::all(job.alpha), sum));
-    if constexpr (how == Finish::affine) return S::add(sum, load(job.bias + at));
-    if constexpr (how == Finish::affine_relu) return S::not_below(S::all(0), S::add(sum, load(job.bias + at)));
+        return S::multiply_add(S::all(job.beta), load(job.c + row * job.c_row), S::multiply(S::all(job.alpha), sum));
+    if constexpr (how == Finish::affine) return S::add(sum, load(job.bias));
+    if constexpr (how == Finish::affine_relu) return S::not_below(S::all(0), S::add(sum, load(job.bias)));
     if constexpr (how == Finish::relu_prime)
-        return S::multiply(sum, S::one_where_positive(load(job.output + row * job.output_row + at)));
+        return S::multiply(sum, S::one_where_positive(load(job.output + row * job.output_row)));
 }
 
 template <class Real, Finish how, int rows, int vectors>
@@ -71,6 +79,18 @@ inline void finish_tile(const TileJob<Real>& job, const typename Vectors<Real>::
                 S::store(to, v, job.mask);
             else
                 S::store(to, v);
+        }
+}
+
+template <class Real, int rows, int vectors>
+inline void add_rest(const TileJob<Real>& job, typename Vectors<Real>::V (&sums)[rows][vectors]) {
+    using S = Vectors<Real>;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) {
+            const Real* row = job.rest + i * job.rest_row;
+            sums[i][j] = S::add(sums[i][j], load_at(job, row, j * S::lanes, j == vectors - 1));
         }
 }
 
@@ -96,6 +116,7 @@ void multiply_tile(const TileJob<Real>& job) {
             for (int j = 0; j < vectors; ++j) sums[i][j] = S::multiply_add(factor, factors[j], sums[i][j]);
         }
     }
+    if (job.rest != nullptr) add_rest(job, sums);
     switch (job.finish) {
         case Finish::overwrite: return finish_tile<Real, Finish::overwrite>(job, sums);
         case Finish::blend: return finish_tile<Real, Finish::blend>(job, sums);
@@ -128,6 +149,7 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
         tiles[std::size_t((rows - i < full ? rows - i : full) - 1)](job);
         job.a += full * job.a_row;
         job.c += full * job.c_row;
+        if (job.rest != nullptr) job.rest += full * job.rest_row;
         if (job.output != nullptr) job.output += full * job.output_row;
     }
 }

@@ -1,5 +1,5 @@
 // One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes; nan passes
-// not_below. A register of float64 can be loaded from float32.
+// not_below. where_less: v where a < b, else 0. A register of float64 can be loaded from float32.
 #pragma once
 
 #include <cstring>
@@ -28,12 +28,14 @@ struct Vectors<float> {
     static V all(float v) { return _mm512_set1_ps(v); }
     static V load(const float* p) { return _mm512_loadu_ps(p); }
     static V load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+    static V load(const float* p, Mask mask, V otherwise) { return _mm512_mask_loadu_ps(otherwise, mask, p); }
     static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
     static void store(float* p, V v, Mask mask) { _mm512_mask_storeu_ps(p, mask, v); }
     static V add(V a, V b) { return _mm512_add_ps(a, b); }
     static V multiply(V a, V b) { return _mm512_mul_ps(a, b); }
     static V not_below(V low, V v) { return _mm512_max_ps(low, v); }
     static V one_where_positive(V v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, all(0), _CMP_GT_OQ), all(1)); }
+    static V where_less(V a, V b, V v) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), v); }
     static V multiply_add(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
     static Mask first(int n) { return Mask((1u << n) - 1); }
 };
@@ -46,14 +48,19 @@ struct Vectors<double> {
     static V all(double v) { return _mm512_set1_pd(v); }
     static V load(const double* p) { return _mm512_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+    static V load(const double* p, Mask mask, V otherwise) { return _mm512_mask_loadu_pd(otherwise, mask, p); }
     static V load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
     static V load(const float* p, Mask mask) { return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, p)); }
+    static V load(const float* p, Mask mask, V otherwise) {
+        return _mm512_mask_cvtps_pd(otherwise, mask, _mm256_maskz_loadu_ps(mask, p));
+    }
     static void store(double* p, V v) { _mm512_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm512_mask_storeu_pd(p, mask, v); }
     static V add(V a, V b) { return _mm512_add_pd(a, b); }
     static V multiply(V a, V b) { return _mm512_mul_pd(a, b); }
     static V not_below(V low, V v) { return _mm512_max_pd(low, v); }
     static V one_where_positive(V v) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, all(0), _CMP_GT_OQ), all(1)); }
+    static V where_less(V a, V b, V v) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), v); }
     static V multiply_add(V a, V b, V c) { return _mm512_fmadd_pd(a, b, c); }
     static Mask first(int n) { return Mask((1u << n) - 1); }
 };
@@ -68,12 +75,16 @@ struct Vectors<float> {
     static V all(float v) { return _mm256_set1_ps(v); }
     static V load(const float* p) { return _mm256_loadu_ps(p); }
     static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
+    static V load(const float* p, Mask mask, V otherwise) {
+        return _mm256_blendv_ps(otherwise, load(p, mask), _mm256_castsi256_ps(mask));
+    }
     static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
     static void store(float* p, V v, Mask mask) { _mm256_maskstore_ps(p, mask, v); }
     static V add(V a, V b) { return _mm256_add_ps(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
     static V not_below(V low, V v) { return _mm256_max_ps(low, v); }
     static V one_where_positive(V v) { return _mm256_and_ps(_mm256_cmp_ps(v, all(0), _CMP_GT_OQ), all(1)); }
+    static V where_less(V a, V b, V v) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), v); }
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
     static Mask first(int n) {
         return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -88,6 +99,9 @@ struct Vectors<double> {
     static V all(double v) { return _mm256_set1_pd(v); }
     static V load(const double* p) { return _mm256_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
+    static V load(const double* p, Mask mask, V otherwise) {
+        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask));
+    }
     static V load(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
     static V load(const float* p, Mask mask) {
         const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(mask));
@@ -95,12 +109,16 @@ struct Vectors<double> {
         const __m128i narrow = _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
         return _mm256_cvtps_pd(_mm_maskload_ps(p, narrow));
     }
+    static V load(const float* p, Mask mask, V otherwise) {
+        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask));
+    }
     static void store(double* p, V v) { _mm256_storeu_pd(p, v); }
     static void store(double* p, V v, Mask mask) { _mm256_maskstore_pd(p, mask, v); }
     static V add(V a, V b) { return _mm256_add_pd(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_pd(a, b); }
     static V not_below(V low, V v) { return _mm256_max_pd(low, v); }
     static V one_where_positive(V v) { return _mm256_and_pd(_mm256_cmp_pd(v, all(0), _CMP_GT_OQ), all(1)); }
+    static V where_less(V a, V b, V v) { return _mm256_and_pd(_mm256_cmp_pd(a, b, _CMP_LT_OQ), v); }
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
     static Mask first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
 };
@@ -115,8 +133,8 @@ struct Vectors {
     static constexpr int lanes = 16 / int(sizeof(Real)), registers = 16;
     static V all(Real v) { return v - V{}; }
     static V load(const Real* p) { return load(p, lanes); }
-    static V load(const Real* p, Mask mask) {
-        V v{};
+    static V load(const Real* p, Mask mask) { return load(p, mask, V{}); }
+    static V load(const Real* p, Mask mask, V v) {
         std::memcpy(&v, p, std::size_t(mask) * sizeof(Real));
         return v;
     }
@@ -128,7 +146,11 @@ struct Vectors {
     static V load(const float* p, Mask mask)
         requires(sizeof(Real) > sizeof(float))
     {
-        V v{};
+        return load(p, mask, V{});
+    }
+    static V load(const float* p, Mask mask, V v)
+        requires(sizeof(Real) > sizeof(float))
+    {
         for (Mask lane = 0; lane < mask; ++lane) v[lane] = Real(p[lane]);
         return v;
     }
@@ -138,6 +160,7 @@ struct Vectors {
     static V multiply(V a, V b) { return a * b; }
     static V not_below(V low, V v) { return v < low ? low : v; }
     static V one_where_positive(V v) { return v > all(0) ? all(1) : all(0); }
+    static V where_less(V a, V b, V v) { return a < b ? v : all(0); }
     static V multiply_add(V a, V b, V c) { return a * b + c; }
     static Mask first(int n) { return n; }
 };
@@ -165,16 +188,16 @@ inline void transpose(typename Vectors<Real>::V* rows) {
     if constexpr (distance > 1) transpose<Real, distance / 2>(rows);
 }
 
-// Lane i of the result is the sum of the lanes of rows[i], which are used up: the same halves of halves, added.
-template <class Real, int distance = Vectors<Real>::lanes / 2>
-inline typename Vectors<Real>::V lane_sums(typename Vectors<Real>::V* rows) {
+// Lane i of the result is the fold of the lanes of rows[i], which are used up: the same halves of halves, folded.
+template <class Real, int distance = Vectors<Real>::lanes / 2, class Fold>
+inline typename Vectors<Real>::V fold_lanes(typename Vectors<Real>::V* rows, Fold fold) {
 #pragma GCC unroll 8
     for (int i = 0; i < distance; ++i) {
         exchange(rows[i], rows[i + distance], std::integral_constant<int, distance>(),
                  std::make_integer_sequence<int, Vectors<Real>::lanes>());
-        rows[i] = Vectors<Real>::add(rows[i], rows[i + distance]);
+        rows[i] = fold(rows[i], rows[i + distance]);
     }
-    if constexpr (distance > 1) return lane_sums<Real, distance / 2>(rows);
+    if constexpr (distance > 1) return fold_lanes<Real, distance / 2>(rows, fold);
     return rows[0];
 }
 
