@@ -52,10 +52,11 @@ struct AdamNumbers {
     Real least_square;
 };
 
-template <class Real>
-FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Real g, Real& p, Real& m, Real& v) {
-    const Real decayed = g + k.weight_decay * p;
-    m = without_vanishing(m + k.fresh1 * (decayed - m));
+// Number: Real, or as many of them as a register holds.
+template <class Real, class Number>
+FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Number g, Number& p, Number& m, Number& v) {
+    const Number decayed = g + k.weight_decay * p;
+    m = without_vanishing(m + k.fresh1 * (decayed - m), vanishing<Real>);
     v = without_vanishing(k.beta2 * v + k.fresh2 * decayed * decayed, k.least_square);
     p = k.keep * p - k.step_size * m / (square_root(v) + k.eps);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/loops/sums.hpp"
+#include "backend/loops/vectors.hpp"
 #include "formulas/step_numbers.hpp"
 
 namespace fastbp::loops {
@@ -28,13 +29,23 @@ void sgd_update(const StepRule& rule, const StepScalars& now, Partials<Real> gra
 template <class Real>
 void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                  std::span<const Vector<Real>> moments) {
+    using S = Vectors<Real>;
     const auto k = formulas::adam_numbers<Real>(rule, now);
     Real* m_all = moments.data()[0].data;
     Real* v_all = moments.data()[1].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
         Real *p = params.data + begin, *m = m_all + begin, *v = v_all + begin;
-        FASTBP_INDEPENDENT
-        for (Index i = 0; i < n; ++i) formulas::adam_step(k, g[i], p[i], m[i], v[i]);
+        const auto step = [=](Index i, auto... mask) {
+            const Lanes<Real> g_i{S::load(g + i, mask...)};
+            Lanes<Real> p_i{S::load(p + i, mask...)}, m_i{S::load(m + i, mask...)}, v_i{S::load(v + i, mask...)};
+            formulas::adam_step(k, g_i, p_i, m_i, v_i);
+            S::store(p + i, p_i.v, mask...);
+            S::store(m + i, m_i.v, mask...);
+            S::store(v + i, v_i.v, mask...);
+        };
+        Index i = 0;
+        for (; i + S::lanes <= n; i += S::lanes) step(i);
+        if (i < n) step(i, S::first(int(n - i)));
     });
 }
 
