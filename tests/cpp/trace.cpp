@@ -120,6 +120,10 @@ class Trace final : public B {
                 std::span<const VectorOut> m) noexcept override {
         note('x'), on_.update(rule, now, g, p, m);
     }
+    bool try_fused_pass(Network<Real>, const Pass<Real>&, const LossFunction<Real>&, const Target<Real>&, double*,
+                        Sink<Real>) noexcept override {
+        return note('w'), false;
+    }
 
   private:
     void note(char letter) { log_ += letter; }
@@ -152,12 +156,13 @@ int run() {
     done = carry_out(on, alone, plan, crew, job) && done;
     const double loss = total_loss(on, plan, crew);
     const std::size_t allocated = allocations - before;
-    // The sum of losses begins at 0; forward: three layers; the classes, the output delta; two propagations; three
-    // gradients; the end of the tile; the sum is read.
+    // The sum of losses begins at 0; the classes; no fused pass; forward: three layers; the output delta; two
+    // propagations; three gradients; the end of the tile; the sum is read.
     expect(on.log() ==
                "u"
-               "gagaga"
                "l"
+               "w"
+               "gagaga"
                "o"
                "gmgm"
                "gcgcgc"

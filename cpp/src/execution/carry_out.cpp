@@ -12,6 +12,15 @@
 namespace fastbp {
 namespace {
 
+// Where the tile's gradient goes.
+template <class Real>
+Sink<Real> sink_of(Workspace<Real>& workspace, const Job<Real>& job, const Gradient<Real>& grad,
+                   const Blend<Real>* blend) {
+    const auto& slots = workspace.live();
+    if (job.into_parameters) return workspace.sink(grad, &slots.step_w, &slots.step_b);
+    return grad.wanted() ? workspace.sink(grad, blend, blend) : Sink<Real>{};
+}
+
 // The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
 // first tile's gradient is blended by `first`, each later one is added.
 //
@@ -20,35 +29,32 @@ namespace {
 // cannot ask again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
-                 const Job<Real>& job, Index begin, Index end, Index tile_rows, const Gradient<Real>& grad,
+                 const Job<Real>& job, Index begin, Index end, const Plan& plan, const Gradient<Real>& grad,
                  const Blend<Real>* first, double& loss_sum) {
     const Network<Real> net = workspace.network(job.params);
     auto& slots = workspace.live();
+    const bool may_fuse = !plan.shares_operations() && job.is_gradient_alone();
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
     Index at = begin;
     do {
         if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
-        const Index tile_end = std::min(end, at + tile_rows);
+        const Index tile_end = std::min(end, at + plan.tile);
         Tile<Real> tile(on, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
-        if (!job.forward_done) forward(on, net, pass);
+        const Sink<Real> sink = sink_of(workspace, job, grad, at == begin ? first : &slots.accumulate);
+        const bool fused = may_fuse && on.try_fused_pass(net, pass, workspace.loss(), tile.target(), &loss_sum, sink);
+        if (!fused && !job.forward_done) forward(on, net, pass);
         if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
         TangentPass<Real> dot;
         if (job.along != Along::nothing) forward_tangent(on, net, pass, dot = tile.tangents());
-        if (!tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
+        if (!fused && !tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
         if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
         if (job.ledger != nullptr && tile_end == end)
             on.note_loss(&loss_sum, job.ledger, &slots.now);
         else if (job.finite_or_stop && !on.asynchronous() && !std::isfinite(loss_sum))
             crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return false;
-        if (job.backward()) {
-            const Blend<Real>* blend = at == begin ? first : &slots.accumulate;
-            Sink<Real> sink;
-            if (job.into_parameters)
-                sink = workspace.sink(grad, &slots.step_w, &slots.step_b);
-            else if (grad.wanted())
-                sink = workspace.sink(grad, blend, blend);
+        if (job.backward() && !fused) {
             const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
             if (job.along == Along::gradient) {
                 tile.seed_tangent(net, pass, dot);
@@ -75,7 +81,7 @@ bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Cre
     for (int group = member.index; group < plan.parts; group += member.team()) {
         double& sum = crew.begin_loss_sum(on, group);
         const bool done =
-            carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan.tile,
+            carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan,
                         own_sums ? Gradient<Real>{crew.gradient(group).data} : job.grad,
                         own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
         if (!done) break;
@@ -106,7 +112,7 @@ bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<R
     double& loss_sum = crew.begin_loss_sum(on, member.index);
     Cooperative<Real> shared = together(on, member, plan, crew);
     const Blend<Real>* first = job.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
-    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan.tile, job.grad, first, loss_sum);
+    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan, job.grad, first, loss_sum);
 }
 
 template void prepare(Backend<float>&, const Member&, Crew<float>&, const Job<float>&);

@@ -1,6 +1,7 @@
 // One piece of work: rows through the network, from whatever seeds the recursion to whatever the caller asked for.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "execution/model.hpp"
@@ -48,7 +49,7 @@ struct Job {
     bool y_is_classes = false;
     LossCallback function;
     double scale = 1;             // factor on every c_n e_n
-    bool finite_or_stop = false;  // a loss that is not finite ends the job before any gradient is written
+    bool finite_or_stop = false;  // a loss that is not finite ends the job before it changes parameters
     Ledger* ledger = nullptr;     // in the place of that, where nobody waits for the loss
 
     // Training only: layers drop units as their model says, by this seed and step.
@@ -87,6 +88,13 @@ struct Job {
     Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
+    // The gradient of the model's loss by the parameters, into memory that is not theirs.
+    bool is_gradient_alone() const {
+        const auto keeps = [](const LayerValues<Real>& v) { return !v.s.empty() || !v.x.empty() || !v.delta.empty(); };
+        return grad.wanted() && seed == Seed::loss && along == Along::nothing && !into_parameters && steps.empty() &&
+               !forward_done && input_grad.empty() && example_loss == nullptr && !looks_at_examples() &&
+               std::none_of(kept.begin(), kept.end(), keeps);
+    }
 };
 
 }  // namespace fastbp

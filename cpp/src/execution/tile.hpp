@@ -49,6 +49,24 @@ class Tile {
         return dot;
     }
 
+    // y and the weights of the tile's rows.
+    const Target<Real>& target() {
+        Target<Real>& y = target_;
+        if (y.scale != nullptr) return y;
+        if (job_.y_is_classes) {
+            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
+            on_.load_classes(job_.y, rows_, classes);
+            y.classes = {classes.data, classes.size};
+        } else {
+            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
+            on_.load_rows(job_.y, rows_, values);
+            y.values = values;
+        }
+        y.c = weights();
+        y.scale = &workspace_.live().scale;
+        return y;
+    }
+
     // delta(L) of the tile, and the loss added to the slot. False where the caller's loss function failed.
     bool seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         switch (job_.seed) {
@@ -138,21 +156,9 @@ class Tile {
     }
 
     void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        Target<Real>& y = target_;
-        if (job_.y_is_classes) {
-            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
-            on_.load_classes(job_.y, rows_, classes);
-            y.classes = {classes.data, classes.size};
-        } else {
-            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
-            on_.load_rows(job_.y, rows_, values);
-            y.values = values;
-        }
-        y.c = weights();
-        y.scale = &workspace_.live().scale;
         const LossSlots slots{&loss_sum, job_.example_loss == nullptr ? Vector<double>{}
                                                                       : Vector<double>{job_.example_loss + begin_, n_}};
-        on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, y,
+        on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, target(),
                          job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
     }
 

@@ -1,10 +1,10 @@
 // The seam: a closed set of operations in which the algorithm is written. Each line says what the operation
 // does to its output; NOTATION.md lists which equation it serves.
 //
-// Contract of every operation (allocate apart): it throws nothing, allocates nothing and returns nothing; results go
-// to views or slots in the backend's own memory. It works on any block of its output and skips an empty view.
-// Views must not overlap except where the line says so. Threads, streams and recorded graphs rely on this: an
-// asynchronous backend only enqueues, in the order of the calls.
+// Contract of every operation (allocate and try_fused_pass apart): it throws nothing, allocates nothing and returns
+// nothing; results go to views or slots in the backend's own memory. It works on any block of its output and skips an
+// empty view. Views must not overlap except where the line says so. Threads, streams and recorded graphs rely on this:
+// an asynchronous backend only enqueues, in the order of the calls.
 #pragma once
 
 #include <span>
@@ -180,6 +180,26 @@ class Backend {
         update(*step.rule, step.now, {&gradient, 1}, step.b, {step.moments_of_b, moments});
     }
     static constexpr Index rows_per_step = 64;
+
+    // (1) to (6) of one tile in one go, from pass.x0 and y to the sink, where the backend has a kernel for such a net:
+    // the one place that may state the equations again. False: it has done nothing, and they are carried out one by
+    // one.
+    //
+    // True: it has done, or enqueued, what forward, output_delta and backpropagate would have. The loss of the rows,
+    // weighted and scaled, is added to *loss_sum; every w and b of the sink is blended with its gradient, also where
+    // there are no rows. s, x and delta of the pass are scratch and may be left with anything in them; nothing else is
+    // written. Sums may be rounded otherwise than the operations round them, but the same arguments give the same
+    // answer and the same bits each time.
+    //
+    // It is asked once for each tile, before the forward pass, where the gradient of the model's loss by the parameters
+    // is all that is wanted: no s, x or delta for the caller, no input gradient, no loss or norm of single rows, no
+    // tangents, no other seed. No team shares the tile, and the sink is not the parameters: whether a step is made is
+    // decided when the loss is known. Everything else is in the arguments, and a kernel must look for what it cannot
+    // do: compressed rows, dropout, weights of single outputs, any strides.
+    virtual bool try_fused_pass(Network<Real> /*net*/, const Pass<Real>& /*pass*/, const LossFunction<Real>& /*loss*/,
+                                const Target<Real>& /*y*/, double* /*loss_sum*/, Sink<Real> /*sink*/) noexcept {
+        return false;
+    }
 
     // c = a b + beta c.
     void product(const Input<Real>& a, In b, Real beta, Out c) noexcept {
