@@ -260,11 +260,19 @@ void affine() {
 
 void plans_are_kept() {
     Example<float> on;
+    for (int use = 1; use <= 2; ++use) {
+        on.queue.untimed = false;
+        on.gemm();
+        expect(seen.heuristics == 1 && seen.products == use, "the first suggestion will do for a while");
+        expect(on.queue.untimed, "and the queue knows");
+    }
+    on.queue.untimed = false;
     on.gemm();
-    const int candidates = (seen.products - 1) / 4;
-    expect(seen.heuristics == 1 && candidates > 1 && seen.products == 4 * candidates + 1, "candidates are tried");
+    const int candidates = (seen.products - 3) / 4;
+    expect(seen.heuristics == 1 && candidates > 1 && seen.products == 4 * candidates + 3, "candidates are tried");
+    expect(!on.queue.untimed && on.s.numbers() == on.xw, "the choice is made, and the product too");
     on.gemm();
-    expect(seen.heuristics == 1 && seen.products == 4 * candidates + 2, "a plan is used again");
+    expect(seen.heuristics == 1 && seen.products == 4 * candidates + 4, "a plan is used again");
     expect(seen.least_alignment == 256, "memory of the device is aligned");
     on.products.gemm(1, on.x.view(), on.w.view(), 1, on.s.view());
     expect(seen.heuristics == 2, "beta has plans of its own");
@@ -274,16 +282,26 @@ void plans_are_kept() {
 }
 
 void a_candidate_that_fails_is_not_used() {
+    for (const int use : {1, 2, 3}) {
+        Example<float> on;
+        for (int k = 1; k < use; ++k) on.gemm();
+        seen.refused = seen.products;
+        on.gemm();
+        expect(on.s.numbers() == on.xw && !on.queue.failure.noted(), "another candidate does it");
+    }
+}
+
+// The emulated cuBLASLt has one candidate of two that keeps NaN.
+void relu_is_tried_at_once() {
     Example<float> on;
-    seen.refused = 0;
-    on.gemm();
-    expect(on.s.numbers() == on.xw && !on.queue.failure.noted(), "another candidate does it");
+    expect(on.products.affine(on.x.view(), on.w.view(), on.bias(), true, on.s.view()), "relu");
+    expect(seen.products == 3 && !on.queue.untimed, "both are tried, and one is left");
 }
 
 void deterministic() {
     Example<float> on({Precision::full, true});
-    on.gemm();
-    expect(seen.heuristics == 1 && seen.products == 1, "nothing is timed");
+    for (int use = 1; use <= 4; ++use) on.gemm();
+    expect(seen.heuristics == 1 && seen.products == 4 && !on.queue.untimed, "nothing is timed");
     expect(seen.reductions == (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE),
            "sums are not split in place");
     expect(on.s.numbers() == on.xw, "a deterministic product");
@@ -304,8 +322,8 @@ void recorded() {
     expect(cudaGraphLaunch(recording, on.queue.stream) == cudaSuccess, "a launch");
     expect(cudaStreamSynchronize(on.queue.stream) == cudaSuccess, "the end of it");
     expect(on.s.numbers() == on.xw, "a recording computes");
-    on.gemm();
-    expect(seen.products > 2, "timed at the next use");
+    for (int use = 1; use <= 3; ++use) on.gemm();
+    expect(seen.products > 4, "timed at the third use behind it");
     expect(on.s.numbers() == on.xw && !on.queue.failure.noted(), "a product after a capture");
     cudaGraphExecDestroy(recording);
     cudaGraphDestroy(graph);
@@ -358,6 +376,7 @@ void run() {
     affine<double>();
     plans_are_kept();
     a_candidate_that_fails_is_not_used();
+    relu_is_tried_at_once();
     deterministic();
     recorded();
     in_bfloat16();

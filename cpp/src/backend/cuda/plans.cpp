@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t workspace_bytes = std::size_t(32) << 20;  // what cuBLASLt asks for on Hopper
 constexpr std::size_t most_candidates = 8;
 constexpr std::size_t most_plans = 4096;  // forms that never come back must not fill the memory
+constexpr int timed_use = 3;              // forms that come once or twice are not worth it
 constexpr int timed_runs = 3;
 constexpr float clearly_faster = 0.97F;  // less is noise, and the order of the heuristic better
 
@@ -41,6 +42,21 @@ struct Room {
 
 }  // namespace
 
+// A product whose result goes to other memory, with room for another bias behind it.
+struct Plans::Trial {
+    const std::size_t result_bytes;
+    const Room room;
+    Product product;
+
+    Trial(const Product& given, const Form& form, std::size_t number_bytes) noexcept
+        : result_bytes((std::size_t(form.c_ld * (form.n - 1) + form.m) * number_bytes + 255) / 256 * 256),
+          room(result_bytes + std::size_t(form.m) * number_bytes),
+          product(given) {
+        product.c = room.data;
+    }
+    void* bias() const { return static_cast<char*>(room.data) + result_bytes; }
+};
+
 Form Product::form() const noexcept {
     return {a.transposed ? a.cols : a.rows,
             b.transposed ? b.rows : b.cols,
@@ -66,8 +82,8 @@ std::size_t Plans::HashOfForm::operator()(const Form& form) const noexcept {
     return std::size_t(hash);
 }
 
-Plans::Plans(const Library& lt, const Arithmetic& arithmetic, bool deterministic, Failure& failure) noexcept
-    : lt_(lt), arithmetic_(arithmetic), deterministic_(deterministic), failure_(failure) {
+Plans::Plans(const Library& lt, const Arithmetic& arithmetic, bool deterministic, Queue& queue) noexcept
+    : lt_(lt), arithmetic_(arithmetic), deterministic_(deterministic), queue_(queue), failure_(queue.failure) {
     succeeded(lt_.create(&handle_));
     failure_.note(cudaMalloc(&workspace_, workspace_bytes), "allocating the workspace of products");
     failure_.note(cudaEventCreate(&begin_), "creating an event");
@@ -86,13 +102,18 @@ bool Plans::offers(const Product& product) noexcept {
     return plan != nullptr && !plan->candidates.empty();
 }
 
-bool Plans::run(cudaStream_t stream, const Product& product) noexcept {
+bool Plans::run(const Product& product) noexcept {
     Plan* plan = plan_of(product);
     if (plan == nullptr) return false;
-    if (!plan->chosen && !capturing(stream)) choose(stream, product, *plan);
-    const bool known = plan->chosen || product.epilogue != Epilogue::bias_relu;
+    if (plan->uses < timed_use && !capturing(queue_.stream)) prepare(product, *plan);
+    const bool known = plan->uses > 0 || product.epilogue != Epilogue::bias_relu;
     if (!known || plan->candidates.empty()) return false;
-    succeeded(multiply(stream, product, *plan, plan->candidates.front()));
+    cublasStatus_t status = multiply(product, *plan, plan->candidates.front());
+    while (status != CUBLAS_STATUS_SUCCESS && plan->candidates.size() > 1) {
+        plan->candidates.erase(plan->candidates.begin());
+        status = multiply(product, *plan, plan->candidates.front());
+    }
+    succeeded(status);
     return true;
 }
 
@@ -169,68 +190,70 @@ Plans::Preference Plans::prefer(const Form& form) noexcept {
     return {preference, lt_.matmul_preference_destroy};
 }
 
-// Tries the candidates on the product's own factors, into other memory.
-void Plans::choose(cudaStream_t stream, Product product, Plan& plan) noexcept {
-    plan.chosen = true;
-    const bool relu = product.epilogue == Epilogue::bias_relu;
-    if (!relu && (deterministic_ || plan.candidates.size() < 2)) return;
-    const Form form = product.form();
-    const std::size_t size = arithmetic_.numbers == CUDA_R_64F ? sizeof(double) : sizeof(float);
-    const std::size_t result = (std::size_t(form.c_ld * (form.n - 1) + form.m) * size + 255) / 256 * 256;
-    const Room room(result + std::size_t(form.m) * size);
-    if (room.data == nullptr) {
-        if (relu) plan.candidates.clear();
-        return;
+// Before a use outside a capture. Relu must keep NaN from the first on; the third use looks for the fastest candidate.
+void Plans::prepare(const Product& product, Plan& plan) noexcept {
+    std::vector<Candidate>& candidates = plan.candidates;
+    if (plan.uses++ == 0 && product.epilogue == Epilogue::bias_relu) {
+        const Trial trial(product, product.form(), number_bytes());
+        candidates.erase(candidates.begin(),
+                         std::find_if(candidates.begin(), candidates.end(),
+                                      [&](const Candidate& candidate) { return keeps_nan(trial, plan, candidate); }));
     }
-    product.c = room.data;
-    if (relu)
-        std::erase_if(plan.candidates, [&](const Candidate& candidate) {
-            return !keeps_nan(stream, product, static_cast<char*>(room.data) + result, plan, candidate);
-        });
-    if (deterministic_ || plan.candidates.empty()) return;
-    float least = milliseconds(stream, product, plan, plan.candidates.front());
+    if (deterministic_ || candidates.size() < 2) return;
+    if (plan.uses == timed_use)
+        choose(product, plan);
+    else
+        queue_.untimed = true;
+}
+
+void Plans::choose(const Product& product, Plan& plan) noexcept {
+    const Trial trial(product, product.form(), number_bytes());
+    if (trial.room.data == nullptr) return;
+    float least = milliseconds(trial.product, plan, plan.candidates.front());
     for (std::size_t k = 1; k < plan.candidates.size(); ++k) {
-        const float time = milliseconds(stream, product, plan, plan.candidates[k]);
+        const Candidate& candidate = plan.candidates[k];
+        if (product.epilogue == Epilogue::bias_relu && !keeps_nan(trial, plan, candidate)) continue;
+        const float time = milliseconds(trial.product, plan, candidate);
         if (time >= clearly_faster * least) continue;
         least = time;
-        plan.candidates.front() = plan.candidates[k];
+        plan.candidates.front() = candidate;
     }
 }
 
 // g(NaN) is NaN, and cuBLASLt's relu has been seen to make it 0: a net that diverges would look healthy. NaN has bits
 // that are set, 0 has none.
-bool Plans::keeps_nan(cudaStream_t stream, Product trial, void* bias, const Plan& plan,
-                      const Candidate& candidate) noexcept {
-    const std::size_t size = arithmetic_.numbers == CUDA_R_64F ? sizeof(double) : sizeof(float);
-    trial.bias = bias;
+bool Plans::keeps_nan(const Trial& trial, const Plan& plan, const Candidate& candidate) noexcept {
+    if (trial.room.data == nullptr) return false;
+    Product product = trial.product;
+    product.bias = trial.bias();
     std::uint64_t bits = 0;
-    failure_.note(cudaMemsetAsync(bias, 0xff, std::size_t(trial.form().m) * size, stream), "trying a product");
-    if (multiply(stream, trial, plan, candidate) != CUBLAS_STATUS_SUCCESS) return false;
-    failure_.note(cudaMemcpyAsync(&bits, trial.c, size, cudaMemcpyDeviceToHost, stream), "trying a product");
-    failure_.note(cudaStreamSynchronize(stream), "trying a product");
+    const std::size_t bias_bytes = std::size_t(product.form().m) * number_bytes();
+    failure_.note(cudaMemsetAsync(trial.bias(), 0xff, bias_bytes, queue_.stream), "trying a product");
+    if (multiply(product, plan, candidate) != CUBLAS_STATUS_SUCCESS) return false;
+    failure_.note(cudaMemcpyAsync(&bits, product.c, number_bytes(), cudaMemcpyDeviceToHost, queue_.stream),
+                  "trying a product");
+    failure_.note(cudaStreamSynchronize(queue_.stream), "trying a product");
     return bits != 0;
 }
 
-float Plans::milliseconds(cudaStream_t stream, const Product& trial, const Plan& plan,
-                          const Candidate& candidate) noexcept {
+float Plans::milliseconds(const Product& trial, const Plan& plan, const Candidate& candidate) noexcept {
     float time = std::numeric_limits<float>::infinity();
-    if (multiply(stream, trial, plan, candidate) != CUBLAS_STATUS_SUCCESS) return time;
-    failure_.note(cudaEventRecord(begin_, stream), "timing a product");
-    for (int run = 0; run < timed_runs; ++run) multiply(stream, trial, plan, candidate);
-    failure_.note(cudaEventRecord(end_, stream), "timing a product");
+    if (multiply(trial, plan, candidate) != CUBLAS_STATUS_SUCCESS) return time;
+    failure_.note(cudaEventRecord(begin_, queue_.stream), "timing a product");
+    for (int run = 0; run < timed_runs; ++run) multiply(trial, plan, candidate);
+    failure_.note(cudaEventRecord(end_, queue_.stream), "timing a product");
     failure_.note(cudaEventSynchronize(end_), "timing a product");
     failure_.note(cudaEventElapsedTime(&time, begin_, end_), "timing a product");
     return time;
 }
 
-cublasStatus_t Plans::multiply(cudaStream_t stream, const Product& product, const Plan& plan,
-                               const Candidate& candidate) noexcept {
+cublasStatus_t Plans::multiply(const Product& product, const Plan& plan, const Candidate& candidate) noexcept {
     if (product.epilogue != Epilogue::none)
         succeeded(lt_.matmul_desc_set_attribute(plan.description.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER,
                                                 &product.bias, sizeof product.bias));
     return lt_.matmul(handle_, plan.description.get(), product.alpha, product.a.data, plan.a.get(), product.b.data,
                       plan.b.get(), product.beta, product.c, plan.c.get(), product.c, plan.c.get(), &candidate.algo,
-                      workspace_, candidate.workspaceSize, stream);
+                      workspace_, candidate.workspaceSize, queue_.stream);
 }
 
 bool Plans::succeeded(cublasStatus_t status) noexcept {

@@ -1,4 +1,4 @@
-// How cuBLASLt carries out each form of product: chosen once, by time, and kept.
+// How cuBLASLt carries out each form of product: as it suggests at first, then as a trial found it to be fastest.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -58,7 +58,8 @@ struct Product {
 
 class Plans {
   public:
-    Plans(const Library& lt, const Arithmetic& arithmetic, bool deterministic, Failure& failure) noexcept;
+    // In the order of the queue, and failing into it; it is told of products that are still to be timed.
+    Plans(const Library& lt, const Arithmetic& arithmetic, bool deterministic, Queue& queue) noexcept;
     ~Plans();
     Plans(const Plans&) = delete;
     Plans& operator=(const Plans&) = delete;
@@ -66,7 +67,7 @@ class Plans {
     // False where cuBLASLt has no such product. Looks at no number.
     bool offers(const Product& product) noexcept;
     // False, and nothing done, where cuBLASLt has no such product, or it is not known yet whether it has.
-    bool run(cudaStream_t stream, const Product& product) noexcept;
+    bool run(const Product& product) noexcept;
 
   private:
     template <class Opaque>
@@ -81,8 +82,9 @@ class Plans {
         Description description;
         Layout a, b, c;
         std::vector<Candidate> candidates = {};
-        bool chosen = false;
+        int uses = 0;  // outside captures, as far as they matter
     };
+    struct Trial;
     struct HashOfForm {
         std::size_t operator()(const Form& form) const noexcept;
     };
@@ -93,18 +95,18 @@ class Plans {
     Description describe(const Product& product) noexcept;
     Layout lay_out(cudaDataType_t type, Index rows, Index cols, Index ld) noexcept;
     Preference prefer(const Form& form) noexcept;
-    void choose(cudaStream_t stream, Product product, Plan& plan) noexcept;
-    bool keeps_nan(cudaStream_t stream, Product trial, void* bias, const Plan& plan,
-                   const Candidate& candidate) noexcept;
-    float milliseconds(cudaStream_t stream, const Product& trial, const Plan& plan,
-                       const Candidate& candidate) noexcept;
-    cublasStatus_t multiply(cudaStream_t stream, const Product& product, const Plan& plan,
-                            const Candidate& candidate) noexcept;
+    void prepare(const Product& product, Plan& plan) noexcept;
+    void choose(const Product& product, Plan& plan) noexcept;
+    bool keeps_nan(const Trial& trial, const Plan& plan, const Candidate& candidate) noexcept;
+    float milliseconds(const Product& trial, const Plan& plan, const Candidate& candidate) noexcept;
+    cublasStatus_t multiply(const Product& product, const Plan& plan, const Candidate& candidate) noexcept;
+    std::size_t number_bytes() const { return arithmetic_.numbers == CUDA_R_64F ? sizeof(double) : sizeof(float); }
     bool succeeded(cublasStatus_t status) noexcept;
 
     const Library& lt_;
     const Arithmetic arithmetic_;
     const bool deterministic_;
+    Queue& queue_;
     Failure& failure_;
     cublasLtHandle_t handle_ = nullptr;
     void* workspace_ = nullptr;

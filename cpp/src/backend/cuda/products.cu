@@ -65,7 +65,7 @@ template <class Real>
 Products<Real>::Products(const Library& lt, const BackendOptions& options, Queue& queue) noexcept
     : queue_(queue),
       rounds_(std::is_same_v<Real, float> && options.precision == Precision::bf16),
-      plans_(lt, arithmetic_of<Real>(options.precision), options.deterministic, queue.failure),
+      plans_(lt, arithmetic_of<Real>(options.precision), options.deterministic, queue),
       rounded_a_(queue.failure),
       rounded_b_(queue.failure) {}
 
@@ -111,7 +111,7 @@ bool Products<Real>::multiply(In a, In b, const Ends& ends, Out c) noexcept {
         round(from_a, product.a);
         round(from_b, product.b);
     }
-    return plans_.run(queue_.stream, product);
+    return plans_.run(product);
 }
 
 template <class Real>

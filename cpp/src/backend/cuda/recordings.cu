@@ -21,9 +21,9 @@ void Recordings::replay(Step& step) noexcept {
 
 void Recordings::run(Step& step) noexcept {
     if (step.runs == 0) {
-        queue_.met_host = false;
+        queue_.met_host = queue_.untimed = false;
         step.run();
-        step.runs = queue_.met_host ? decided : seen;
+        if (!queue_.untimed) step.runs = queue_.met_host ? decided : seen;
         return;
     }
     if (step.runs == seen) record(step);

@@ -13,7 +13,7 @@ class Recordings {
     Recordings(const Recordings&) = delete;
     Recordings& operator=(const Recordings&) = delete;
 
-    // Runs the step: as it is the first time, in which products are timed, then as its recording. One that cannot be
+    // Runs the step: as it is until its products have been timed, then as its recording. One that cannot be
     // recorded runs as it is from then on.
     void replay(Step& step) noexcept;
     void forget(Step& step) noexcept;

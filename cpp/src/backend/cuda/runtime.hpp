@@ -62,6 +62,7 @@ struct Queue {
     double* scratch = nullptr;
     Failure failure;
     bool met_host = false;  // something went to or came from the process's memory, which no recording has
+    bool untimed = false;   // a product ran whose plan is still to be chosen by time, which no recording can do
 
     template <class... Parameters, class... Arguments>
     void launch(void (*kernel)(Parameters...), Shape shape, Arguments... arguments) noexcept {
