@@ -177,6 +177,42 @@ def test_arrays_of_other_libraries(nets, versioned, dtype):
             net.forward(X, out=out)
 
 
+COPIES = """
+import numpy as np
+import fastbp as fb
+
+host = np.arange(24, dtype=np.float32).reshape(8, 3)
+array = fb.to_device(host)
+copied = array.copy()
+array[...] = 0.0
+np.testing.assert_array_equal(copied.numpy(), host)
+array[...] = copied
+np.testing.assert_array_equal(array.numpy(), host)
+for to, from_ in ((slice(1, 6), slice(0, 5)), (slice(0, 5), slice(1, 6)), (slice(2, 4), slice(4, 6)),
+                  (slice(3, 3), slice(0, 0)), (slice(0, 8), slice(0, 8))):
+    array[to] = array[from_]
+    host[to] = host[from_].copy()
+    np.testing.assert_array_equal(array.numpy(), host)
+array[...] = fb.to_device(host[:1] * 2)
+np.testing.assert_array_equal(array.numpy(), np.broadcast_to(host[:1] * 2, (8, 3)))
+array[...] = fb.to_device(np.arange(24).reshape(8, 3))
+np.testing.assert_array_equal(array.numpy(), np.arange(24).reshape(8, 3))
+try:
+    array[...] = fb.to_device(np.zeros((3, 8), np.float32))
+except ValueError:
+    print("as in NumPy")
+"""
+
+
+@there
+def test_copies_within_the_device():
+    """In a process where device arrays are as users have them."""
+    environment = {k: v for k, v in os.environ.items() if k != "FASTBP_TEST_DEVICE"}
+    done = subprocess.run([sys.executable, "-c", COPIES], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "as in NumPy\n"
+
+
 @there
 def test_parameters_that_lie_each_by_itself(nets):
     cpu, _, X, _ = nets

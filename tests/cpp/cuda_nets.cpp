@@ -1,5 +1,6 @@
 // Nets on the device beside the same nets on the processor, through the C interface alone: every call, with the data in
 // either memory.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -201,6 +202,40 @@ void a_loss_that_is_not_finite() {
     expect_same(train(nets.cuda, true, e, data.distant, adam(), 0, {}), expected, "not finite");
 }
 
+// Within the memory of each device; on the processor that is the process's.
+void copies() {
+    std::vector<double> host(40);
+    for (std::size_t k = 0; k < host.size(); ++k) host[k] = double(k);
+    std::vector<double> expected = host, in_place = host;
+    std::copy(host.begin() + 1, host.begin() + 18, expected.begin() + 20);
+    const Distant<double> numbers(host), other(host.size());
+    const auto bytes = [](double* at) { return reinterpret_cast<char*>(at); };
+    for (const bool distant : {false, true}) {
+        const char* device = distant ? "cuda" : "cpu";
+        double* at = distant ? numbers.data() : in_place.data();
+        require(fastbp_copy(device, at + 1, at + 20, 17 * sizeof(double)));
+        expect_close(distant ? numbers.read() : in_place, expected, "a copy within an array");
+        require(fastbp_copy(device, nullptr, nullptr, 0));
+        require(fastbp_copy(device, at, at, 0));
+        const auto refused = [&](const void* from, void* to, std::size_t n, const char* text) {
+            expect(fastbp_copy(device, from, to, n) == FASTBP_VALUE_ERROR &&
+                       std::string(fastbp_last_error()).find(text) != std::string::npos,
+                   std::string("a copy is refused: ") + text);
+        };
+        refused(nullptr, at, 8, "from is NULL");
+        refused(at, nullptr, 8, "to is NULL");
+        refused(at, at, 8, "overlap");
+        refused(at, bytes(at) + 7, 8, "they are 7 bytes apart, expected at least the 8");
+        refused(bytes(at) + 7, at, 8, "overlap");
+        expect_close(distant ? numbers.read() : in_place, expected, "what is refused changes nothing");
+        require(fastbp_copy(device, bytes(at) + 8, bytes(at), 8));
+        expect((distant ? numbers.read() : in_place)[0] == 1, "places that touch do not overlap");
+    }
+    expect(fastbp_copy(nullptr, host.data(), in_place.data(), 8) == FASTBP_VALUE_ERROR, "no device is named");
+    require(fastbp_copy("cuda", numbers.data(), other.data(), host.size() * sizeof(double)));
+    expect_close(other.read(), numbers.read(), "a copy of an array");
+}
+
 void refusals() {
     const Example e(5);
     const Nets nets(e);
@@ -227,6 +262,7 @@ int main() {
     fastbp::test::single_calls();
     fastbp::test::training();
     fastbp::test::a_loss_that_is_not_finite();
+    fastbp::test::copies();
     fastbp::test::refusals();
     std::puts("nets: as on the processor");
     return 0;

@@ -53,6 +53,9 @@ class Trace final : public B {
     void release(void* memory) noexcept override { note('!'), on_.release(memory); }
     void upload(const void* from, void* to, std::size_t n) noexcept override { note('u'), on_.upload(from, to, n); }
     void download(const void* from, void* to, std::size_t n) noexcept override { note('d'), on_.download(from, to, n); }
+    void copy_bytes(const void* from, void* to, std::size_t n) noexcept override {
+        note('b'), on_.copy_bytes(from, to, n);
+    }
     void load_rows(const RowSource& s, RowRange r, Out t) noexcept override { note('l'), on_.load_rows(s, r, t); }
     void load_weights(const RowSource& s, RowRange r, Matrix<double> t) noexcept override {
         note('l'), on_.load_weights(s, r, t);

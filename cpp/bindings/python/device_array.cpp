@@ -176,12 +176,25 @@ py::array DeviceArray::numpy() const {
 
 DeviceArray DeviceArray::copy() const {
     DeviceArray made(place_, dtype_, shape_);
-    made.fill(numpy());
+    made.take(*this);
     return made;
 }
 
+// As in NumPy, numbers of its own memory are taken as they were before.
+void DeviceArray::take(const DeviceArray& from) const {
+    const auto n = std::size_t(bytes());
+    if (from.data_ == data_) return;
+    if (from.data_ < data_ + n && data_ < from.data_ + n) return take(from.copy());
+    call([&] { return fastbp_copy(place_.device.c_str(), from.data_, data_, n); });
+}
+
 void DeviceArray::fill(py::object value) const {
-    if (py::isinstance<DeviceArray>(value)) value = value.attr("numpy")();
+    if (py::isinstance<DeviceArray>(value)) {
+        const auto& from = py::cast<const DeviceArray&>(value);
+        if (from.place_.number == place_.number && from.dtype_.equal(dtype_) && from.shape_ == shape_)
+            return take(from);
+        value = from.numpy();
+    }
     const py::array given = as_array(value, "the value");
     if (std::string("biuf").find(given.dtype().kind()) == std::string::npos)
         throw py::type_error("the value holds " + py::cast<std::string>(py::str(given.dtype())) +

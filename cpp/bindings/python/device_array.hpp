@@ -53,6 +53,8 @@ class DeviceArray {
     std::string text() const;
 
   private:
+    // The numbers of one of the same place, shape and dtype, without the host.
+    void take(const DeviceArray& from) const;
     template <class Tensor>
     py::capsule exported() const;
 

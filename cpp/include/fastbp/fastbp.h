@@ -148,6 +148,10 @@ FASTBP_API fastbp_status fastbp_allocate(const char* device, size_t bytes, void*
 FASTBP_API void fastbp_release(const char* device, void* memory);
 FASTBP_API fastbp_status fastbp_upload(const char* device, const void* from, void* to, size_t bytes);
 FASTBP_API fastbp_status fastbp_download(const char* device, const void* from, void* to, size_t bytes);
+/* Copies from one place in the device's memory (on "cpu": the process's) to another, which must not overlap it. On
+ * "cuda" the bytes are there when the stream has come that far: nothing waits, and nothing goes through the process.
+ * Where bytes is 0, here and above, nothing is done and no pointer is looked at. */
+FASTBP_API fastbp_status fastbp_copy(const char* device, const void* from, void* to, size_t bytes);
 /* Waits for all that was enqueued on this thread's stream. */
 FASTBP_API fastbp_status fastbp_synchronize(const char* device);
 

@@ -1,4 +1,5 @@
 // The extern "C" functions for memory that is not the process's, and for an optimiser's step on any memory.
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -58,6 +59,15 @@ void update(const char* device, const StepRule& rule, Index count, void* params,
     });
 }
 
+void check_apart(const void* from, const void* to, std::size_t bytes) {
+    const auto a = reinterpret_cast<std::uintptr_t>(from), b = reinterpret_cast<std::uintptr_t>(to);
+    const std::uintptr_t distance = a < b ? b - a : a - b;
+    if (distance < bytes)
+        throw Error(ErrorKind::value, "from and to overlap: they are " + std::to_string(distance) +
+                                          " bytes apart, expected at least the " + std::to_string(bytes) +
+                                          " to be copied");
+}
+
 }  // namespace
 }  // namespace fastbp
 
@@ -107,6 +117,16 @@ fastbp_status fastbp_download(const char* device, const void* from, void* to, si
         check_pointer(from, "from");
         check_pointer(to, "to");
         fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.download(from, to, bytes); });
+    });
+}
+
+fastbp_status fastbp_copy(const char* device, const void* from, void* to, size_t bytes) {
+    return guarded([&] {
+        if (bytes == 0) return;
+        check_pointer(from, "from");
+        check_pointer(to, "to");
+        fastbp::check_apart(from, to, bytes);
+        fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.copy_bytes(from, to, bytes); });
     });
 }
 

@@ -55,6 +55,9 @@ class Cooperative final : public Backend<Real> {
     // Slots are each member's own, here and below.
     void upload(const void* from, void* to, std::size_t bytes) noexcept override { one_.upload(from, to, bytes); }
     void download(const void* from, void* to, std::size_t bytes) noexcept override { one_.download(from, to, bytes); }
+    void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override {
+        alone([&] { one_.copy_bytes(from, to, bytes); });
+    }
     bool asynchronous() const noexcept override { return one_.asynchronous(); }
     bool keeps_rows_compressed() const noexcept override { return one_.keeps_rows_compressed(); }
 

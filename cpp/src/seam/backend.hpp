@@ -50,6 +50,8 @@ class Backend {
     // it returns.
     virtual void upload(const void* from, void* to, std::size_t bytes) noexcept = 0;
     virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
+    // From one place in the backend's memory to another, which does not overlap it.
+    virtual void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept = 0;
     // Whether operations may still be under way when they return; results are there after `synchronize`.
     virtual bool asynchronous() const noexcept { return false; }
     // Whether compressed rows stay so (load_csr); else load_rows takes them too, into a dense tile.

@@ -86,6 +86,9 @@ class Cuda final : public Backend<Real> {
     void download(const void* from, void* to, std::size_t bytes) noexcept override {
         exchange(from, to, bytes, cudaMemcpyDeviceToHost);
     }
+    void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override {
+        queue_.failure.note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_.stream), "copying");
+    }
     bool asynchronous() const noexcept override { return true; }
     bool keeps_rows_compressed() const noexcept override { return false; }
 

@@ -109,7 +109,8 @@ bool Plans::run(const Product& product) noexcept {
     const bool known = plan->uses > 0 || product.epilogue != Epilogue::bias_relu;
     if (!known || plan->candidates.empty()) return false;
     cublasStatus_t status = multiply(product, *plan, plan->candidates.front());
-    while (status != CUBLAS_STATUS_SUCCESS && plan->candidates.size() > 1) {
+    const bool untried = product.epilogue != Epilogue::bias_relu;
+    while (status != CUBLAS_STATUS_SUCCESS && untried && plan->candidates.size() > 1) {
         plan->candidates.erase(plan->candidates.begin());
         status = multiply(product, *plan, plan->candidates.front());
     }

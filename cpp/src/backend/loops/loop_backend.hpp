@@ -29,6 +29,7 @@ class LoopBackend : public Backend<Real> {
     void release(void* memory) noexcept override { std::free(memory); }
     void upload(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
     void download(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
+    void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override { std::memcpy(to, from, bytes); }
     const char* name() const noexcept override { return name_; }
 
     void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
