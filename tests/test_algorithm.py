@@ -190,7 +190,7 @@ def test_integers_are_exact(seam):
                 np.testing.assert_array_equal(a, e)
 
 
-@pytest.mark.parametrize("driver", ["trace", "threads", "fused_pass"])
+@pytest.mark.parametrize("driver", ["trace", "threads", "fused_pass", "targets"])
 def test_driver(test_build, driver):
-    """C++ programs: no allocation in a pass, and what threads may do at once."""
+    """C++ programs: no allocation in a pass, a fused one, what threads may do at once, looks at targets."""
     assert f"{driver}: ok" in run(test_build / driver)

@@ -35,6 +35,43 @@ void check_rows(Devices<Real>& devices, NumberType type) {
     classes.expect_equal(0, what);
 }
 
+// Numbers that fit and others, and the sums of more mini-batches than a device holds at a time.
+template <class Stored, class Real>
+void check_looking(Devices<Real>& devices, NumberType type, Index rows, Index cols, Index batch) {
+    std::vector<Stored> host;
+    for (Index k = 0; k < rows * cols; ++k) host.push_back(Stored(k % 7 == 6 ? 2 : k % 3));
+    const Numbers<Stored, Real> source(devices, host);
+    std::vector<Index> backwards;
+    for (Index i = rows; i-- > 0;) backwards.push_back(i);
+    const Numbers<Index, Real> order(devices, backwards);
+    std::vector<Index> misfits[2];
+    std::vector<double> sums[2];
+    devices.both([&](Backend<Real>& on, int d) {
+        RowSource from{reinterpret_cast<const std::byte*>(source[d]), type, false, rows, cols};
+        from.row_stride = sizeof(Stored);
+        from.col_stride = Index(sizeof(Stored)) * rows;
+        for (const bool there : {false, true}) {
+            from.on_device = there && d == 1;
+            if (!there) from.data = reinterpret_cast<const std::byte*>(host.data());
+            if (there) from.data = reinterpret_cast<const std::byte*>(source[d]);
+            for (const NumberRule& rule : {NumberRule{0, 1}, NumberRule{0, 2, true}, NumberRule{0, 2, false, true}}) {
+                misfits[d].push_back(-1);
+                on.count_misfits(from, rule, &misfits[d].back());
+            }
+            const RowRange range{there ? order[d] : backwards.data(), 0, rows};
+            std::vector<double> found(std::size_t((rows + batch - 1) / batch), -1);
+            on.sum_weights(from, range, batch, found.data());
+            sums[d].insert(sums[d].end(), found.begin(), found.end());
+        }
+    });
+    expect(misfits[0][0] > 0 && misfits[0][1] == 0 && misfits[0][2] > 0, "some fit and some do not");
+    expect(misfits[0] == misfits[1] && sums[0] == sums[1], "looks at numbers of type " + std::to_string(int(type)));
+    double total = 0, expected = 0;
+    for (const double sum : sums[1]) total += sum;
+    for (const Stored number : host) expected += 2 * double(number);
+    expect(std::abs(total - expected / double(cols)) < 1e-6, "the sums are those of all rows");
+}
+
 // Compressed rows of the device and of the process, into dense tiles and as they are.
 template <class Position, class Real>
 void check_compressed(Devices<Real>& devices, bool on_device, Index cols) {
@@ -106,6 +143,10 @@ void check_loading(Devices<Real>& devices) {
     check_rows<std::uint16_t>(devices, NumberType::uint16);
     check_rows<std::uint32_t>(devices, NumberType::uint32);
     check_rows<std::uint64_t>(devices, NumberType::uint64);
+    if (sizeof(Real) == 4) check_looking<float>(devices, NumberType::float32, 65'600, 1, 1);
+    check_looking<double>(devices, NumberType::float64, 1000, 4, 333);
+    check_looking<std::int64_t>(devices, NumberType::int64, 500, 2, 500);
+    check_looking<std::uint8_t>(devices, NumberType::uint8, 37, 5, 8);
     for (const bool on_device : {false, true})
         for (const Index cols : {5, 33, 700}) {
             check_compressed<std::int32_t>(devices, on_device, cols);

@@ -56,6 +56,12 @@ class Trace final : public B {
     void copy_bytes(const void* from, void* to, std::size_t n) noexcept override {
         note('b'), on_.copy_bytes(from, to, n);
     }
+    void count_misfits(const RowSource& s, const NumberRule& rule, Index* misfits) noexcept override {
+        note('?'), on_.count_misfits(s, rule, misfits);
+    }
+    void sum_weights(const RowSource& c, RowRange r, Index batch, double* sums) noexcept override {
+        note('?'), on_.sum_weights(c, r, batch, sums);
+    }
     void load_rows(const RowSource& s, RowRange r, Out t) noexcept override { note('l'), on_.load_rows(s, r, t); }
     void load_weights(const RowSource& s, RowRange r, Matrix<double> t) noexcept override {
         note('l'), on_.load_weights(s, r, t);

@@ -4,7 +4,7 @@
 #include <limits>
 #include <sstream>
 
-#include "execution/numbers.hpp"
+#include "seam/each_number.hpp"
 #include "seam/error.hpp"
 
 namespace fastbp {
@@ -12,6 +12,7 @@ namespace {
 
 // BLAS counts in 32-bit integers.
 constexpr Index most = std::numeric_limits<std::int32_t>::max();
+constexpr double largest = std::numeric_limits<double>::max();
 
 template <class... Part>
 [[noreturn]] void refuse(const Part&... parts) {
@@ -90,38 +91,29 @@ bool row_counts(const RowSource& c, Index row) {
     return c.empty();
 }
 
-// Checks every target that counts. `fits(value)` is the rule, `expected` its words, put together where one fails.
-template <class Fits, class... Words>
-void check_values(const fastbp_data& data, Fits fits, const Words&... expected) {
+// Checks every target that counts; `expected` is the rule in words, put together where one fails.
+template <class... Words>
+void check_values(const fastbp_data& data, const NumberRule& rule, const Words&... expected) {
     const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
     for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
-        if (!fits(value) && (y.cols == c.cols ? weight(c, i, j) != 0 : row_counts(c, i)))
+        if (!rule.fits(value) && (y.cols == c.cols ? weight(c, i, j) != 0 : row_counts(c, i)))
             refuse("y[", i, data.y.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value, ", expected ",
                    expected...);
     });
 }
 
-void check_classes(const Model& model, const fastbp_data& data) {
-    const double classes = double(model.outputs());
-    check_values(
-        data, [=](double v) { return v >= 0 && v < classes && v == double(Index(v)); }, "a class number from 0 to ",
-        model.outputs() - 1, "; for other labels use numpy.unique(y, return_inverse=True)");
-}
-
-void check_probabilities(const fastbp_data& data) {
-    check_values(data, [](double v) { return v >= 0 && v <= 1; }, "a probability within [0, 1]");
-    if (data.sample_weight.dimensions == 2 && data.sample_weight.cols > 1)
-        return;  // masked entries say nothing of sums
+void check_probabilities(const fastbp_data& data, const NumberRule& rule) {
+    check_values(data, rule, "a probability within [0, 1]");
     const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
     double sum = 0;
     for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
         sum = (j == 0 ? 0.0 : sum) + value;
-        if (j + 1 == y.cols && !(std::abs(sum - 1) <= 1e-3) && weight(c, i, 0) != 0)
+        if (j + 1 == y.cols && !rule.sum_fits(sum) && weight(c, i, 0) != 0)
             refuse("row ", i, " of y sums to ", sum, ", expected 1: each row holds the probabilities of the classes");
     });
 }
 
-void check_y(const Model& model, const fastbp_data& data) {
+void check_y_form(const Model& model, const fastbp_data& data) {
     const fastbp_array& y = data.y;
     const bool softmax = model.output_activation() == Activation::softmax;
     if (y.data == nullptr && y.rows == 0) refuse("y is missing: the loss needs a target");
@@ -135,17 +127,9 @@ void check_y(const Model& model, const fastbp_data& data) {
             refuse("y has shape ", shape(y), ", a column; class numbers are a vector: pass y.ravel()");
         refuse("y has ", y.cols, " columns, the net has ", model.outputs(), " outputs");
     }
-    if (softmax && y.dimensions == 1) return check_classes(model, data);
-    if (softmax) return check_probabilities(data);
-    if (model.loss == Loss::cross_entropy)
-        check_values(
-            data, [](double v) { return v >= 0 && v <= 1; },
-            "a target within [0, 1] (map -1/+1 to 0/1 by (y + 1) / 2; fastbp.sklearn takes any labels)");
-    if (model.loss == Loss::poisson)
-        check_values(data, [](double v) { return v >= 0 && std::isfinite(v); }, "a finite count or rate >= 0");
 }
 
-void check_weights(const Model& model, const fastbp_data& data, bool sum) {
+void check_weights_form(const Model& model, const fastbp_data& data) {
     const fastbp_array& c = data.sample_weight;
     if (c.data == nullptr) return;
     check_form(c, "sample_weight");
@@ -156,17 +140,6 @@ void check_weights(const Model& model, const fastbp_data& data, bool sum) {
     if (c.dimensions == 2 && c.cols > 1 && data.loss_function != nullptr)
         refuse("sample_weight has shape ", shape(c),
                "; a loss given as a function has one value per row, so expected (", data.x.rows, ",)");
-    bool any = false;
-    for_each_number(row_source(c), {nullptr, 0, c.rows}, [&](Index i, Index j, double value) {
-        if (!std::isfinite(value))
-            refuse("sample_weight[", i, c.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value,
-                   ", expected a finite number");
-        if (value < 0 && !sum)
-            refuse("sample_weight[", i, "] is ", value, ", negative weights are possible with reduction='sum' only");
-        any = any || value != 0;
-    });
-    if (!any && !sum)
-        refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
 }
 
 }  // namespace
@@ -211,13 +184,54 @@ void check_rows(const Model& model, const fastbp_data& data) {
             refuse("row number ", data.order[i], " at position ", i, " of the order, X has ", data.x.rows, " rows");
 }
 
-void check_targets(const Model& model, const fastbp_data& data, bool sum) {
+void check_target_forms(const Model& model, const fastbp_data& data) {
     if (data.x.rows == 0) refuse("X has 0 rows, a loss needs at least one");
     if (data.loss_function == nullptr) {
         if (model.loss == Loss::none) refuse("the net has no loss; give one when the net is made");
-        check_y(model, data);
+        check_y_form(model, data);
     }
-    check_weights(model, data, sum);
+    check_weights_form(model, data);
+}
+
+std::optional<NumberRule> rule_of_y(const Model& model, const fastbp_data& data) {
+    if (data.loss_function != nullptr) return std::nullopt;
+    if (y_is_classes(model, data)) return NumberRule{0, double(model.outputs() - 1), true};
+    // Masked entries say nothing of sums.
+    const bool masked = data.sample_weight.dimensions == 2 && data.sample_weight.cols > 1;
+    if (model.output_activation() == Activation::softmax) return NumberRule{0, 1, false, !masked};
+    if (model.loss == Loss::cross_entropy) return NumberRule{0, 1};
+    if (model.loss == Loss::poisson) return NumberRule{0, largest};
+    return std::nullopt;
+}
+
+NumberRule rule_of_weights(bool sum) { return {sum ? -largest : 0, largest}; }
+
+void check_y(const Model& model, const fastbp_data& data) {
+    const std::optional<NumberRule> rule = rule_of_y(model, data);
+    if (!rule) return;
+    if (rule->whole)
+        return check_values(data, *rule, "a class number from 0 to ", model.outputs() - 1,
+                            "; for other labels use numpy.unique(y, return_inverse=True)");
+    if (model.output_activation() == Activation::softmax) return check_probabilities(data, *rule);
+    if (model.loss == Loss::poisson) return check_values(data, *rule, "a finite count or rate >= 0");
+    check_values(data, *rule,
+                 "a target within [0, 1] (map -1/+1 to 0/1 by (y + 1) / 2; fastbp.sklearn takes any labels)");
+}
+
+void check_weights(const fastbp_data& data, bool sum) {
+    const fastbp_array& c = data.sample_weight;
+    if (c.data == nullptr) return;
+    bool any = false;
+    for_each_number(row_source(c), {nullptr, 0, c.rows}, [&](Index i, Index j, double value) {
+        if (!std::isfinite(value))
+            refuse("sample_weight[", i, c.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value,
+                   ", expected a finite number");
+        if (value < 0 && !sum)
+            refuse("sample_weight[", i, "] is ", value, ", negative weights are possible with reduction='sum' only");
+        any = any || value != 0;
+    });
+    if (!any && !sum)
+        refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
 }
 
 StepRule step_rule(const fastbp_step_rule& rule) {

@@ -2,9 +2,12 @@
 // argument, what came and what was expected.
 #pragma once
 
+#include <optional>
+
 #include "execution/model.hpp"
 #include "fastbp/fastbp.h"
 #include "seam/error.hpp"
+#include "seam/number_rule.hpp"
 
 namespace fastbp {
 
@@ -19,8 +22,17 @@ bool y_is_classes(const Model& model, const fastbp_data& data);
 // The data lie where the net can read them; X has d(0) columns; row numbers exist.
 void check_rows(const Model& model, const fastbp_data& data);
 
-// What a loss needs besides: there are rows, y and the weights fit. `sum`: weights may be negative.
-void check_targets(const Model& model, const fastbp_data& data, bool sum);
+// What a loss needs besides: there are rows, and y and the weights are of their number and shape.
+void check_target_forms(const Model& model, const fastbp_data& data);
+
+// What the loss asks of y's numbers, where any will not do; and of weights, which may be negative in a sum.
+std::optional<NumberRule> rule_of_y(const Model& model, const fastbp_data& data);
+NumberRule rule_of_weights(bool sum);
+
+// The same for y and weights in the process's memory, with the words for the first number that does not fit. Of y those
+// count whose weights are not 0; of the weights some must count, unless for a sum.
+void check_y(const Model& model, const fastbp_data& data);
+void check_weights(const fastbp_data& data, bool sum);
 
 // The caller's rule. Throws Error where it is none.
 StepRule step_rule(const fastbp_step_rule& rule);

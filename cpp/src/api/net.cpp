@@ -3,7 +3,6 @@
 #include "execution/partials.hpp"
 #include "execution/penalty.hpp"
 #include "execution/thread_pool.hpp"
-#include "execution/weights.hpp"
 
 namespace fastbp {
 namespace {
@@ -39,8 +38,7 @@ void NetOf<Real>::check(const fastbp_data& data, std::int32_t targets) const {
     check_rows(model, data);
     if (targets == FASTBP_CHECK_ROWS) return;
     const Call<Real> call(*on_);
-    const HostTargets host(*on_, data);
-    check_targets(model, host.data(), targets == FASTBP_CHECK_SUM);
+    check_targets(*on_, model, data, targets == FASTBP_CHECK_SUM);
 }
 
 template <class Real>
@@ -65,13 +63,12 @@ template <class Real>
 void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const {
     check_rows(model, data);
     const Call<Real> call(*on_);
-    const HostTargets host(*on_, data);
-    check_targets(model, host.data(), results.sum != 0);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
-    job.scale = results.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights(), job.rows);
+    job.scale = scale_for(job, data, results.sum != 0);
     seed_by_loss(job, data);
-    if (job.seed == Seed::function) job.weights = host.weights();
+    const HostRows<Real> host_weights(*on_, job.seed == Seed::function ? job.weights : RowSource{});
+    if (job.seed == Seed::function) job.weights = host_weights.rows();
     LayerList<Real> layers = wanted_values(results, job.rows.count);
     job.kept = layers.span();
     ask_for(job, results);
@@ -124,9 +121,7 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
         job.seed = Seed::cotangent;
         job.cotangent = row_source(t.cotangent);
     } else if (job.backward()) {
-        const HostTargets host(*on_, data);
-        check_targets(model, host.data(), t.sum != 0);
-        job.scale = t.sum != 0 ? 1.0 : 1.0 / weight_of(host.weights(), job.rows);
+        job.scale = scale_for(job, data, t.sum != 0);
         seed_by_loss(job, data);
     }
     run(job, [](const Plan&, const Crew<Real>&) {});
@@ -151,6 +146,14 @@ Job<Real> NetOf<Real>::job_of(const void* params, const fastbp_data& data, Poll&
     job.weights = row_source(data.sample_weight);
     job.poll = &poll;
     return job;
+}
+
+// The factor on every c_n e_n, of targets that are checked here.
+template <class Real>
+double NetOf<Real>::scale_for(const Job<Real>& job, const fastbp_data& data, bool sum) const {
+    const double of_all = check_targets(*on_, model, data, sum);
+    if (sum) return 1;
+    return 1 / (data.order == nullptr ? of_all : weight_of(*on_, job.weights, job.rows));
 }
 
 template <class Real>

@@ -4,15 +4,13 @@
 #include <array>
 #include <limits>
 #include <memory_resource>
-#include <optional>
 #include <span>
 
-#include "api/checks.hpp"
 #include "api/net.hpp"
+#include "api/targets.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/carry_out.hpp"
 #include "execution/lent_threads.hpp"
-#include "execution/resident.hpp"
 #include "execution/thread_pool.hpp"
 #include "execution/threads.hpp"
 #include "training/epoch.hpp"
@@ -61,35 +59,8 @@ class NetOf final : public fastbp_net {
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override;
 
   private:
-    // A call's data with y and the weights where the process can read them.
-    class HostTargets {
-      public:
-        HostTargets(Backend<Real>& on, const fastbp_data& given) : data_(&given) {
-            if (given.y.on_device == 0 && given.sample_weight.on_device == 0) return;
-            y_.emplace(on, row_source(given.y));
-            weights_.emplace(on, row_source(given.sample_weight));
-            copy_ = given;
-            show(*y_, copy_.y);
-            show(*weights_, copy_.sample_weight);
-            data_ = &copy_;
-        }
-        HostTargets(const HostTargets&) = delete;
-
-        const fastbp_data& data() const { return *data_; }
-        RowSource weights() const { return row_source(data_->sample_weight); }
-
-      private:
-        static void show(const HostRows<Real>& rows, fastbp_array& array) {
-            array.data = const_cast<std::byte*>(rows.rows().data);
-            array.on_device = rows.rows().on_device;
-        }
-
-        std::optional<HostRows<Real>> y_, weights_;
-        fastbp_data copy_;
-        const fastbp_data* data_;
-    };
-
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;
+    double scale_for(const Job<Real>& job, const fastbp_data& data, bool sum) const;
     void seed_by_loss(Job<Real>& job, const fastbp_data& data) const;
     void ask_for(Job<Real>& job, const fastbp_results& results) const;
     LayerList<Real> kept_values(Real* kept, Index n) const;
@@ -126,7 +97,7 @@ class NetOf final : public fastbp_net {
 
     template <class After>
     void run(Job<Real> job, After after) const;
-    Stop run_enqueued(void* params, const Job<Real>& job, const RowSource& host_weights, Epoch<Real>& epoch) const;
+    Stop run_enqueued(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
     Stop run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
 
     const std::unique_ptr<Backend<Real>> on_;

@@ -5,13 +5,25 @@
 #include "training/enqueued_epoch.hpp"
 
 namespace fastbp {
+namespace {
+
+// What each mini-batch weighs, the last smaller one too.
+template <class Real>
+std::vector<double> weights_of_batches(Backend<Real>& on, const RowSource& weights, RowRange rows, Index batch_size) {
+    std::vector<double> of_batch;
+    for (Index begin = 0; begin < rows.count; begin += batch_size)
+        of_batch.push_back(double(std::min(batch_size, rows.count - begin)));
+    if (!weights.empty()) on.sum_weights(weights, rows, batch_size, of_batch.data());
+    return of_batch;
+}
+
+}  // namespace
 
 template <class Real>
 void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const {
     check_rows(model, data);
     const Call<Real> call(*on_);
-    const HostTargets host(*on_, data);
-    check_targets(model, host.data(), false);
+    check_targets(*on_, model, data, false);
     if (epoch.batch_size < 1)
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
     Poll poll(data.poll, data.poll_context);
@@ -39,8 +51,7 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     state.grad_hook = epoch.grad_hook;
     state.hook_context = epoch.hook_context;
     state.plan = plan_for(job, state.batch_size);
-    const Stop stopped =
-        on_->asynchronous() ? run_enqueued(params, job, host.weights(), state) : run_by_team(params, job, state);
+    const Stop stopped = on_->asynchronous() ? run_enqueued(params, job, state) : run_by_team(params, job, state);
     epoch.step = state.step;
     epoch.loss_sum = state.loss_sum;
     epoch.weight_sum = state.weight_sum;
@@ -63,24 +74,27 @@ Stop NetOf<Real>::run_by_team(void* params, const Job<Real>& job, Epoch<Real>& e
 
 // The rows, their order and the ledger lie in the backend's memory while the epoch lasts.
 template <class Real>
-Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, const RowSource& host_weights,
-                               Epoch<Real>& epoch) const {
+Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, Epoch<Real>& epoch) const {
     Job<Real> job = given;
     const auto x = Resident<Real>::template copy_of<Real>(*on_, job.x);
     const auto y = job.y_is_classes ? Resident<Real>::template copy_of<std::int32_t>(*on_, job.y)
                                     : Resident<Real>::template copy_of<Real>(*on_, job.y);
-    const bool by_function = job.seed == Seed::function;
+    const bool by_function = job.seed == Seed::function;  // which the process weighs
+    const HostRows<Real> host_weights(*on_, by_function ? job.weights : RowSource{});
     const auto weights = Resident<Real>::template copy_of<double>(*on_, by_function ? RowSource{} : job.weights);
     job.x = x.rows();
     job.x_view = {};
     job.y = y.rows();
-    job.weights = by_function ? host_weights : weights.rows();
+    job.weights = by_function ? host_weights.rows() : weights.rows();
 
     const RowRange rows = job.host_rows;
     const auto order_bytes = rows.order == nullptr ? 0 : std::size_t(rows.count) * sizeof(Index);
     const Block<Real> order(*on_, order_bytes);
     if (order_bytes > 0) on_->upload(rows.order, order.memory(), order_bytes);
+    const Index* order_there = order_bytes > 0 ? static_cast<const Index*>(order.memory()) : nullptr;
     const auto steps = std::size_t(steps_of_epoch(rows.count, epoch.batch_size, epoch.drop_last));
+    const auto batch_weights = weights_of_batches(
+        *on_, job.weights, by_function ? rows : RowRange{order_there, 0, rows.count}, epoch.batch_size);
     const Block<Real> losses(*on_, steps * sizeof(double)), ledger(*on_, sizeof(Ledger));
     const Ledger empty{static_cast<double*>(losses.memory())};
     on_->upload(&empty, ledger.memory(), sizeof empty);
@@ -88,8 +102,7 @@ Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, const RowSo
 
     const auto crew = free_.borrow(*on_, model, epoch.plan, {1, 1, false, false, 0});
     (*crew).start();
-    run_enqueued_epoch(*on_, model, *crew, static_cast<Real*>(params), job,
-                       order_bytes > 0 ? static_cast<const Index*>(order.memory()) : nullptr, host_weights, epoch);
+    run_enqueued_epoch(*on_, model, *crew, static_cast<Real*>(params), job, order_there, batch_weights, epoch);
     return (*crew).stopped();
 }
 

@@ -80,6 +80,14 @@ class Cooperative final : public Backend<Real> {
         by_rows(tile.size, [&](Index p, Index q) { one_.load_classes(source, rows.block(p, q), tile.block(p, q)); });
     }
 
+    // Of which every member wants the result.
+    void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
+        one_.count_misfits(numbers, rule, misfits);
+    }
+    void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept override {
+        one_.sum_weights(c, rows, batch, sums);
+    }
+
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
         read_all();
         by_columns(c.cols,

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "seam/network.hpp"
+#include "seam/number_rule.hpp"
 
 namespace fastbp {
 
@@ -68,6 +69,11 @@ class Backend {
     virtual void load_csr(const RowSource&, RowRange rows, CsrTile<Real> tile) noexcept = 0;
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
+    // Looks at targets and weights, before a pass: the results are in the process's memory when these return.
+    // *misfits = how many rows hold a number, or have a sum, that does not fit.
+    virtual void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept = 0;
+    // sums[k] = the sum of c over rows k batch to (k + 1) batch of these, divided by the number of its columns.
+    virtual void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept = 0;
     // Runs the step. A backend that records may run a recording of an earlier call instead, until `forget`.
     virtual void replay(Step& step) noexcept { step.run(); }
     virtual void forget(Step& step) noexcept { static_cast<void>(step); }

@@ -2,7 +2,6 @@
 
 #include <vector>
 
-#include "execution/weights.hpp"
 #include "training/steps.hpp"
 
 namespace fastbp {
@@ -53,7 +52,7 @@ bool settle(Backend<Real>& on, const std::vector<Entry>& entries, Epoch<Real>& e
 
 template <class Real>
 void run_enqueued_epoch(Backend<Real>& on, const Model& model, Crew<Real>& crew, Real* params, const Job<Real>& data,
-                        const Index* order_on_device, const RowSource& host_weights, Epoch<Real>& epoch) {
+                        const Index* order_on_device, std::span<const double> batch_weights, Epoch<Real>& epoch) {
     Barrier nobody(1);
     const Member alone{0, nobody};
     Steps<Real> steps(on, alone, model, crew, params, data, epoch);
@@ -69,7 +68,7 @@ void run_enqueued_epoch(Backend<Real>& on, const Model& model, Crew<Real>& crew,
         if (crew.stopped() != Stop::none) break;
         const Index begin = k * epoch.batch_size, end = std::min(rows, begin + epoch.batch_size);
         const RowRange host_rows = data.host_rows.block(begin, end);
-        const double weight = weight_of(host_weights, host_rows);
+        const double weight = batch_weights[std::size_t(k)];
         double penalty = 0;
         if (weight != 0) {
             const RowRange batch{order_on_device, 0, end - begin, &crew.workspace(0).live().first_row};
@@ -87,8 +86,8 @@ void run_enqueued_epoch(Backend<Real>& on, const Model& model, Crew<Real>& crew,
 }
 
 template void run_enqueued_epoch(Backend<float>&, const Model&, Crew<float>&, float*, const Job<float>&, const Index*,
-                                 const RowSource&, Epoch<float>&);
+                                 std::span<const double>, Epoch<float>&);
 template void run_enqueued_epoch(Backend<double>&, const Model&, Crew<double>&, double*, const Job<double>&,
-                                 const Index*, const RowSource&, Epoch<double>&);
+                                 const Index*, std::span<const double>, Epoch<double>&);
 
 }  // namespace fastbp

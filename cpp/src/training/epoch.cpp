@@ -80,7 +80,7 @@ void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew
     for (Index k = 0; k < count; ++k) {
         const Index begin = k * epoch.batch_size, end = std::min(rows, begin + epoch.batch_size);
         const RowRange batch = data.rows.block(begin, end);
-        const double weight = weight_of(data.weights, batch);
+        const double weight = weight_of(on, data.weights, batch);
         double loss = 0, value = 0;
         if (weight != 0) {
             if (turns.sleeps_through(step)) {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <optional>
 
 #include "backend/cuda/kernels/bytes.cuh"
@@ -10,11 +11,13 @@
 #include "backend/cuda/kernels/rows.cuh"
 #include "backend/cuda/kernels/sparse.cuh"
 #include "backend/cuda/kernels/tangents.cuh"
+#include "backend/cuda/kernels/targets.cuh"
 #include "backend/cuda/kernels/updates.cuh"
 #include "backend/cuda/library.hpp"
 #include "backend/cuda/products.hpp"
 #include "backend/cuda/recordings.hpp"
 #include "backend/cuda/staging.hpp"
+#include "seam/each_number.hpp"
 
 namespace fastbp::cuda {
 namespace {
@@ -128,6 +131,28 @@ class Cuda final : public Backend<Real> {
             cuda::load_csr(queue_, source, rows, tile);
         else
             staging_.load_csr(source, rows, tile);
+    }
+
+    void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
+        if (!numbers.on_device) {
+            *misfits = fastbp::count_misfits(numbers, rule);
+            return;
+        }
+        const Shape shape = over_numbers(numbers.rows);
+        double of_block[most_blocks] = {};
+        queue_.launch(count_misfit_rows, shape, numbers, rule, queue_.scratch);
+        download(queue_.scratch, of_block, shape.grid.x * sizeof(double));
+        *misfits = Index(std::accumulate(of_block, of_block + shape.grid.x, 0.0));
+    }
+    void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept override {
+        if (!c.on_device) return fastbp::sum_weights(c, rows, batch, sums);
+        const Index batches = parts(rows.count, batch);
+        for (Index k = 0; k < batches; k += Queue::scratch_size) {
+            const Index n = between(0, batches - k, Queue::scratch_size);
+            queue_.launch(sum_batches, {dim3(unsigned(n)), dim3(block_size)}, c, rows.block(k * batch, rows.count),
+                          batch, queue_.scratch);
+            download(queue_.scratch, sums + k, std::size_t(n) * sizeof(double));
+        }
     }
 
     // ---- primitives -------------------------------------------------------------------------------------------

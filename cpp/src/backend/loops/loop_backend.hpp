@@ -9,7 +9,7 @@
 #include "formulas/norms.hpp"
 #include "formulas/step_numbers.hpp"
 #include "seam/backend.hpp"
-#include "seam/load_rows.hpp"
+#include "seam/each_number.hpp"
 
 namespace fastbp {
 
@@ -43,6 +43,13 @@ class LoopBackend : public Backend<Real> {
     }
     void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
         fastbp::load_rows(source, rows, Matrix<std::int32_t>{tile.data, tile.size, 1, 1, 1});
+    }
+
+    void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
+        *misfits = fastbp::count_misfits(numbers, rule);
+    }
+    void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept override {
+        fastbp::sum_weights(c, rows, batch, sums);
     }
 
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
