@@ -108,7 +108,7 @@ void check_probabilities(const fastbp_data& data, const NumberRule& rule) {
     double sum = 0;
     for_each_number(y, {nullptr, 0, y.rows}, [&](Index i, Index j, double value) {
         sum = (j == 0 ? 0.0 : sum) + value;
-        if (j + 1 == y.cols && !rule.sum_fits(sum) && weight(c, i, 0) != 0)
+        if (rule.rows_sum_to_one && j + 1 == y.cols && !rule.sum_fits(sum) && weight(c, i, 0) != 0)
             refuse("row ", i, " of y sums to ", sum, ", expected 1: each row holds the probabilities of the classes");
     });
 }

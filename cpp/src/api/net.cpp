@@ -67,8 +67,8 @@ void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_r
     Job<Real> job = job_of(params, data, poll);
     job.scale = scale_for(job, data, results.sum != 0);
     seed_by_loss(job, data);
-    const HostRows<Real> host_weights(*on_, job.seed == Seed::function ? job.weights : RowSource{});
-    if (job.seed == Seed::function) job.weights = host_weights.rows();
+    std::optional<HostRows<Real>> host_weights;
+    if (job.seed == Seed::function) job.weights = host_weights.emplace(*on_, job.weights).rows();
     LayerList<Real> layers = wanted_values(results, job.rows.count);
     job.kept = layers.span();
     ask_for(job, results);

@@ -8,33 +8,36 @@
 
 namespace fastbp {
 
-// The weight of all rows, for a mean; throws where y or the weights do not fit the net. They are looked at in every
-// call, since others may write them in between. `sum`: weights may be negative, and all of them 0.
+// Where some number does not fit: throws with the words for it, unless it does not count.
 template <class Real>
-double check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
-    check_target_forms(model, data);
-    const auto fit = [&](const RowSource& numbers, const NumberRule& rule) {
-        Index misfits = 0;
-        on.count_misfits(numbers, rule, &misfits);
-        return misfits == 0;
-    };
-    const RowSource y = row_source(data.y), c = row_source(data.sample_weight);
-    const auto rule = rule_of_y(model, data);
-    const bool y_fits = !rule || fit(y, *rule);
-    const bool c_fits = c.empty() || fit(c, rule_of_weights(sum));
-    const double weight = sum ? 1 : weight_of(on, c, {nullptr, 0, data.x.rows});
-    if (y_fits && c_fits && weight > 0) return weight;
-    const HostRows<Real> host_y(on, y_fits ? RowSource{} : y), host_c(on, c);
+void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
+    const HostRows<Real> y(on, row_source(data.y)), c(on, row_source(data.sample_weight));
     const auto shown = [](fastbp_array array, const HostRows<Real>& rows) {
         array.data = const_cast<std::byte*>(rows.rows().data);
         array.on_device = 0;
         return array;
     };
     fastbp_data host = data;
-    host.y = shown(data.y, host_y);
-    host.sample_weight = shown(data.sample_weight, host_c);
-    if (!y_fits) check_y(model, host);  // what does not fit may not count
+    host.y = shown(data.y, y);
+    host.sample_weight = shown(data.sample_weight, c);
+    check_y(model, host);
     check_weights(host, sum);
+}
+
+// The weight of all rows, for a mean; throws where y or the weights do not fit the net. They are looked at in every
+// call, since others may write them in between. `sum`: weights may be negative, and all of them 0.
+template <class Real>
+double check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
+    check_target_forms(model, data);
+    Index misfits = 0, misfits_of_c = 0;
+    if (const auto rule = rule_of_y(model, data)) on.count_misfits(row_source(data.y), *rule, &misfits);
+    double weight = double(data.x.rows);
+    if (data.sample_weight.data != nullptr) {
+        const RowSource c = row_source(data.sample_weight);
+        on.count_misfits(c, rule_of_weights(sum), &misfits_of_c);
+        if (!sum) weight = weight_of(on, c, {nullptr, 0, c.rows});
+    }
+    if (misfits + misfits_of_c > 0 || !(weight > 0)) look_closer(on, model, data, sum);
     return weight;
 }
 

@@ -70,7 +70,7 @@ class Backend {
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
     // Looks at targets and weights, before a pass: the results are in the process's memory when these return.
-    // *misfits = how many rows hold a number, or have a sum, that does not fit.
+    // *misfits = how many numbers, and sums of rows, do not fit.
     virtual void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept = 0;
     // sums[k] = the sum of c over rows k batch to (k + 1) batch of these, divided by the number of its columns.
     virtual void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept = 0;

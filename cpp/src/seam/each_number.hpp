@@ -32,15 +32,17 @@ void for_each_number(const RowSource& source, RowRange rows, Body body) {
 
 // As Backend::count_misfits and Backend::sum_weights.
 inline Index count_misfits(const RowSource& numbers, const NumberRule& rule) {
+    const RowRange all{nullptr, 0, numbers.rows};
     Index misfits = 0;
-    double sum = 0;
-    bool fits = true;
-    for_each_number(numbers, {nullptr, 0, numbers.rows}, [&](Index, Index j, double value) {
-        if (j == 0) sum = 0, fits = true;
-        sum += value;
-        fits = fits && rule.fits(value);
-        if (j + 1 == numbers.cols && !(fits && rule.sum_fits(sum))) ++misfits;
+    for_each_number(numbers, all, [&misfits, known = rule](Index, Index, double value) {
+        if (!known.fits(value)) ++misfits;
     });
+    double sum = 0;
+    if (rule.rows_sum_to_one)
+        for_each_number(numbers, all, [&](Index, Index j, double value) {
+            sum = (j == 0 ? 0.0 : sum) + value;
+            if (j + 1 == numbers.cols && !rule.sum_fits(sum)) ++misfits;
+        });
     return misfits;
 }
 

@@ -13,7 +13,7 @@ struct NumberRule {
     constexpr bool fits(double value) const {
         return value >= low && value <= high && (!whole || value == double(Index(value)));
     }
-    constexpr bool sum_fits(double sum) const { return !rows_sum_to_one || (sum >= 1 - 1e-3 && sum <= 1 + 1e-3); }
+    static constexpr bool sum_fits(double sum) { return sum >= 1 - 1e-3 && sum <= 1 + 1e-3; }
 };
 
 }  // namespace fastbp

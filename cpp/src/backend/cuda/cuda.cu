@@ -140,7 +140,7 @@ class Cuda final : public Backend<Real> {
         }
         const Shape shape = over_numbers(numbers.rows);
         double of_block[most_blocks] = {};
-        queue_.launch(count_misfit_rows, shape, numbers, rule, queue_.scratch);
+        queue_.launch(count_block_misfits, shape, numbers, rule, queue_.scratch);
         download(queue_.scratch, of_block, shape.grid.x * sizeof(double));
         *misfits = Index(std::accumulate(of_block, of_block + shape.grid.x, 0.0));
     }

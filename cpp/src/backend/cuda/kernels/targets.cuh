@@ -11,18 +11,17 @@ __device__ inline double number_of(const RowSource& source, Index row, Index col
     return number_at<double>(source.type, source.data + row * source.row_stride + col * source.col_stride);
 }
 
-// The rows of each block with a number that does not fit.
-__global__ static void count_misfit_rows(RowSource numbers, NumberRule rule, double* of_block) {
+// The numbers and sums of each block's rows that do not fit.
+__global__ static void count_block_misfits(RowSource numbers, NumberRule rule, double* of_block) {
     double misfits = 0;
     each_number(numbers.rows, [&](Index i) {
         double sum = 0;
-        bool fits = true;
         for (Index j = 0; j < numbers.cols; ++j) {
             const double value = number_of(numbers, i, j);
             sum += value;
-            fits = fits && rule.fits(value);
+            if (!rule.fits(value)) ++misfits;
         }
-        if (!fits || !rule.sum_fits(sum)) ++misfits;
+        if (rule.rows_sum_to_one && !rule.sum_fits(sum)) ++misfits;
     });
     misfits = block_sum(misfits);
     if (threadIdx.x == 0) of_block[blockIdx.x] = misfits;
