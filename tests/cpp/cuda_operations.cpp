@@ -173,6 +173,34 @@ void check_replay(Devices<Real>& devices, bool asks) {
 }
 
 template <class Real>
+struct Multiplying final : Step {
+    Backend<Real>& on;
+    const Matrix<Real> factor, product;
+    int walks = 0;
+
+    Multiplying(Backend<Real>& backend, Matrix<Real> f, Matrix<Real> p) : on(backend), factor(f), product(p) {}
+    void run() noexcept override {
+        ++walks;
+        on.gemm(1, factor, factor, 0, product);
+    }
+};
+
+// No recording could time a product, and what it has of it is for good.
+template <class Real>
+void check_replay_of_products(Devices<Real>& devices) {
+    const Numbers<Real, Real> factor(devices, random<Real>(17 * 17)), product(devices, nans<Real>(17 * 17));
+    devices.both([&](Backend<Real>& on, int d) {
+        for (const int walks : {4, 2}) {  // three times until it is timed; the next step finds that done
+            Multiplying<Real> step(on, factor.matrix(d, 17, 17), product.matrix(d, 17, 17));
+            for (int k = 0; k < 10; ++k) on.replay(step);
+            if (d == 1) expect(step.walks == walks, "a step is recorded when its products are timed");
+            on.forget(step);
+        }
+    });
+    product.expect_equal(tolerance<Real>, "a recorded product");
+}
+
+template <class Real>
 void check_memory(Devices<Real>& devices) {
     Backend<Real>& on = *devices.on[1];
     on.begin_call(nullptr);
@@ -204,6 +232,7 @@ void check() {
     check_ledger(devices);
     check_replay(devices, false);
     check_replay(devices, true);
+    check_replay_of_products(devices);
 }
 
 }  // namespace
