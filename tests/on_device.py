@@ -45,11 +45,15 @@ def mix_with_numpy():
     array.flags = property(lambda self: self.numpy().flags)
     array.strides = property(lambda self: self.numpy().strides)
 
+    def whole(key):
+        return key is Ellipsis or (isinstance(key, slice) and key.step in (None, 1))
+
     def item(self, key):
-        whole = key is Ellipsis or (isinstance(key, slice) and key.step in (None, 1))
-        return there(self, key) if whole else self.numpy()[key]
+        return there(self, key) if whole(key) else self.numpy()[key]
 
     def set_item(self, key, value):
+        if whole(key):
+            return fill(self, key, value)
         numbers = self.numpy()
         numbers[host(key)] = host(value)
         fill(self, Ellipsis, numbers)

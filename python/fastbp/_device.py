@@ -12,7 +12,6 @@ from ._core import DeviceArray
 from .reference import views as numpy_views
 
 _KINDS_THERE = "biuf"  # of dtypes that lie on a device as they are
-_CUDA = 2  # in DLPack
 
 
 def is_distant(device: str) -> bool:
@@ -20,9 +19,9 @@ def is_distant(device: str) -> bool:
     return device.partition(":")[0] == "cuda"
 
 
-def lies_there(device: str, array: Any) -> bool:
+def lies_there(device: str, method: str, argument: str, array: Any) -> bool:
     """Whether the array lies on a GPU, where the device is one; which GPU is the core's to look at."""
-    return is_distant(device) and hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == _CUDA
+    return is_distant(device) and _core.gpu_of(method, argument, array) is not None
 
 
 def full_name(device: str) -> str:
@@ -30,14 +29,36 @@ def full_name(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
+def device_of(array: Any) -> str:
+    """Of a NumPy array or a DeviceArray."""
+    return array.device if isinstance(array, DeviceArray) else "cpu"
+
+
 def host(array: Any) -> Any:
     """A NumPy copy of an array on a device; everything else as it is."""
     return array.numpy() if isinstance(array, DeviceArray) else array
 
 
+def read_back(device: str, method: str, argument: str, array: Any) -> Any:
+    """A NumPy copy of what lies on the device, of whatever library; everything else as it is."""
+    there = _core.read_back(method, argument, array, device) if is_distant(device) else None
+    return array if there is None else there
+
+
 def at(device: str, array: Any) -> Any:
     """A NumPy array where nets of the device have theirs: itself, or a copy there."""
     return to_device(array, device) if is_distant(device) else array
+
+
+def numbers(device: str, method: str, argument: str, value: ArrayLike, dtype: np.dtype[Any]) -> Any:
+    """What was given for an array of the device's: a DeviceArray of the dtype where it lies there, else NumPy's."""
+    there = _core.lent(method, argument, value, device, dtype) if is_distant(device) else None
+    return _core.as_array(method, argument, host(value)) if there is None else there
+
+
+def laid_out(device: str, array: Any, dtype: np.dtype[Any]) -> Any:
+    """The same where arrays of the device lie, row-major and of the dtype."""
+    return array if isinstance(array, DeviceArray) else at(device, np.ascontiguousarray(array, dtype=dtype))
 
 
 def to_device(array: ArrayLike, device: str = "cuda") -> DeviceArray:

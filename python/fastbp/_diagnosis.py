@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array, as_rows
 from ._mlp import MLP
 from ._numbers import count, limit_of
 from ._objective import Objective
@@ -165,8 +164,7 @@ def diagnose(
         raise TypeError(f"[diagnose] net is {type(net).__name__}, expected an fb.MLP")
     rate = limit_of("diagnose", "lr", lr)
     rows, seed = count("diagnose", "rows", rows, 1), count("diagnose", "seed", seed, 0)
-    X, y = as_rows("diagnose", X), as_array("diagnose", "y", y)
-    sample_weight = as_array("diagnose", "sample_weight", sample_weight)
+    X, y, sample_weight = net._on_host("diagnose", X, y, sample_weight)
     net._core.check("diagnose", X, y, sample_weight, False, net._row_loss("diagnose", X, y))  # before rows are drawn
     X, y, sample_weight = _drawn(X, y, sample_weight, rows, seed)
     objective = Objective(net, X, y, sample_weight, method="diagnose")

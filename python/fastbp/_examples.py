@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core
-from ._arguments import Exporter, as_array, as_rows
-from ._core import DeviceArray
-from ._device import at, host, is_distant
+from ._arguments import Exporter
+from ._device import at, host
 from ._functions import one_of
 from ._network import Array
 from ._tangents import Tangents
@@ -44,19 +43,20 @@ class Examples(Tangents):
         array([[-3., -6., -3.],
                [ 0.,  1.,  1.]], dtype=float32)
         """
-        rows: Any = as_rows("example_grads", X)
-        targets: Any = as_array("example_grads", "y", y)
+        rows, targets, _ = self._on_host("example_grads", X, y)
         self._core.check("example_grads", rows, targets, None, True, self._row_loss("example_grads", rows, targets))
         shape = (rows.shape[0], self.params.size)
-        grads: Any = np.empty(shape, dtype=self.dtype) if out is None or is_distant(self.device) else out
-        array = _core.as_output("example_grads", "out", grads, self.dtype, shape)
-        for name, other in (("X", rows), ("y", targets), ("the parameters", self.params)):
-            if isinstance(other, np.ndarray) and np.may_share_memory(array, other):
-                raise ValueError(f"[example_grads] out overlaps {name} in memory, expected memory of its own")
-        self._write_example_grads(self._core_backward, rows, targets, array)
-        if is_distant(self.device):
-            return cast(Array, self._there(grads, out))
-        return cast(Array, grads)
+        others = {"X": X, "y": y, "the parameters": self.params}
+        made: Any = None
+        if out is not None:
+            made = _core.as_output("example_grads", "out", out, self.device, self.dtype, shape, others)
+        grads: Any = made if isinstance(made, np.ndarray) else np.empty(shape, dtype=self.dtype)
+        self._write_example_grads(self._core_backward, rows, targets, grads)
+        if out is None:
+            return cast(Array, at(self.device, grads))
+        if made is not grads:
+            made[...] = grads
+        return cast(Array, out)
 
     def jacobian(self, X: ArrayLike, *, wrt: str = "inputs") -> Array:
         """The derivatives of every output of every row, by its inputs or by the parameters.
@@ -79,7 +79,7 @@ class Examples(Tangents):
         array([[[3., 4.]]], dtype=float32)
         """
         one_of("[jacobian] wrt", wrt, ("inputs", "params"))
-        X = as_rows("jacobian", X)
+        X = self._on_host("jacobian", X)[0]
         x, kept = self._core.forward_kept(self.params, X)
         width = self.layer_sizes[0] if wrt == "inputs" else self.params.size
         jacobian = np.empty((*x.shape, width), dtype=self.dtype)
@@ -91,16 +91,6 @@ class Examples(Tangents):
             else:
                 self._write_example_grads(self._pulled(cotangent), X, None, jacobian[:, j])
         return cast(Array, at(self.device, jacobian))
-
-    def _there(self, numbers: Array, out: Any) -> Any:
-        """Numbers that the process has made, in `out` or a new array on the device."""
-        if out is None:
-            return at(self.device, numbers)
-        if not isinstance(out, DeviceArray) or (out.shape, out.dtype) != (numbers.shape, numbers.dtype):
-            expected = f"expected a DeviceArray of {numbers.dtype}{numbers.shape}"
-            raise ValueError(f"[example_grads] out is {out!r}, {expected}")
-        out[...] = numbers
-        return out
 
     def _write_example_grads(self, backward: Any, X: Any, y: Any, grads: Array) -> None:
         rows = max(1, CHUNK_NUMBERS // (2 * sum(self.layer_sizes)))

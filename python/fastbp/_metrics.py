@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arguments import as_array
-from ._device import host
+from ._device import host, read_back
 from ._functions import one_of, real
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ class Metrics:
         for data in parts:
             self._check("fit", data)
             x = host(self._net.forward(data.X))
+            y = as_array("fit", "y", read_back(self._net.device, "fit", "y", data.y))
             for meter in meters.values():
-                meter.add(as_array("fit", "y", host(data.y)), x)
+                meter.add(y, x)
             del data
         return {name: meter.value() for name, meter in meters.items()}
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
-from ._device import at, host, is_distant, lies_there, views
+from ._device import at, host, is_distant, laid_out, lies_there, numbers, read_back, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
@@ -19,7 +19,7 @@ from ._functions import (
     output_activation,
     row_loss,
 )
-from ._parameters import Views, initialise, numbers_of
+from ._parameters import Views, assign, initialise
 
 Array = NDArray[Any]
 PRECISIONS = {"tf32": 1, "bf16": 2}  # numbers of fastbp.h
@@ -112,7 +112,7 @@ class Network:
     @params.setter
     def params(self, value: ArrayLike) -> None:
         if value is not self._params:  # net.params -= .. has written already
-            self._params[...] = numbers_of("params", "params", value, self._params.shape)
+            assign(self._params, "params", "params", value)
 
     @property
     def weights(self) -> Views:
@@ -151,7 +151,7 @@ class Network:
         if not is_distant(recipe["device"]) or recipe["dtype"] != np.float32:
             recipe["precision"] = None
         net._build(recipe)
-        net._params[...] = host(self._params)
+        net._params[...] = self._params if is_distant(net.device) else host(self._params)
         return net
 
     def _sharing(self, **changes: Any) -> Self:
@@ -163,26 +163,36 @@ class Network:
 
     def _flat(self, method: str, argument: str, value: Any) -> Array:
         """An array-like of the form of params, a direction or other parameters, as the core takes it."""
-        given = as_array(method, argument, np.asarray(value) if value is None else host(value))
+        given = numbers(self.device, method, argument, value, self.dtype)
         if given.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[{method}] {argument} has dtype {given.dtype}, expected real numbers")
         if given.shape != self._params.shape:
             expected = f"expected {self._params.shape}, as net.params"
             raise ValueError(f"[{method}] {argument} has shape {given.shape}, {expected}")
-        direction: Array = at(self.device, np.ascontiguousarray(given, dtype=self.dtype))
+        direction: Array = laid_out(self.device, given, self.dtype)
         return direction
 
     def _rows(self, method: str, X: Any) -> Any:
         """X as the core takes it, once for all calls; as it is where it lies on the net's device."""
-        return X if lies_there(self.device, X) else as_rows(method, X)
+        return X if lies_there(self.device, method, "X", X) else as_rows(method, X)
 
     def _array(self, method: str, argument: str, data: Any) -> Any:
-        return data if lies_there(self.device, data) else as_array(method, argument, data)
+        return data if lies_there(self.device, method, argument, data) else as_array(method, argument, data)
+
+    def _on_host(self, method: str, X: Any, y: Any = None, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+        """The data as what computes on the host takes them, whatever the net's device: brought there once."""
+        X, y, sample_weight = (
+            read_back(self.device, method, name, data)
+            for name, data in (("X", X), ("y", y), ("sample_weight", sample_weight))
+        )
+        return as_rows(method, X), as_array(method, "y", y), as_array(method, "sample_weight", sample_weight)
 
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""
         loss = self._recipe["loss"]
-        return row_loss(method, loss, X, host(y), self.dtype) if callable(loss) else None
+        if not callable(loss):
+            return None
+        return row_loss(method, loss, X, read_back(self.device, method, "y", y), self.dtype)
 
     def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """X and y as the core takes them, and `_row_loss`."""

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array, as_rows
 from ._device import host
 from ._network import Network
 
@@ -38,8 +37,7 @@ class Objective:
 
     def __init__(self, net: Network, X: Any, y: Any, sample_weight: Any, *, method: str = "objective") -> None:
         self._net = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
-        self._X, self._y = as_rows(method, X), as_array(method, "y", y)
-        self._weight = as_array(method, "sample_weight", sample_weight)
+        self._X, self._y, self._weight = net._on_host(method, X, y, sample_weight)
         self._function = self._net._row_loss(method, self._X, self._y)
         self._net._core.check(method, self._X, self._y, self._weight, False, self._function)
         self.x0: Vector = host(net.params).astype(np.float64)

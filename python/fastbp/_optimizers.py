@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._core import DeviceArray
-from ._device import at, full_name, host, is_distant
+from ._device import at, full_name, host, is_distant, laid_out, numbers
 from ._functions import REAL_KINDS
 from ._numbers import count
 
@@ -315,16 +315,20 @@ class TrainState:
     """
 
     def __init__(self, optimizer: _Optimizer, params: NDArray[Any], seed: int | None = None) -> None:
-        self.device: str = params.device if isinstance(params, DeviceArray) else "cpu"
-        if hasattr(params, "__dlpack__") and self.device == "cpu":
-            params = _core.as_array("init", "params", params)
-        if not isinstance(params, (np.ndarray, DeviceArray)) or params.dtype not in (np.float32, np.float64):
-            kind = getattr(params, "dtype", type(params).__name__)
+        gpu = _core.gpu_of("init", "params", params)
+        self.device = "cpu" if gpu is None else f"cuda:{gpu}"
+        given: Any = params
+        if gpu is not None:
+            given = _core.lent("init", "params", params, self.device, None)
+        elif hasattr(params, "__dlpack__"):
+            given = _core.as_array("init", "params", params)
+        if not isinstance(given, (np.ndarray, DeviceArray)) or given.dtype not in (np.float32, np.float64):
+            kind = getattr(given, "dtype", type(given).__name__)
             raise TypeError(f"[init] params is {kind}, expected an array of float32 or float64")
         self.optimizer = optimizer
-        self.shape, self.dtype = params.shape, params.dtype
+        self.shape, self.dtype = given.shape, given.dtype
         starts = optimizer._initial_moments()
-        self.moments: list[Any] = [at(self.device, np.full(params.shape, start, params.dtype)) for start in starts]
+        self.moments: list[Any] = [at(self.device, np.full(given.shape, start, given.dtype)) for start in starts]
         self.step = 0
         self.epoch = 0
         self.seed = fresh_seed() if seed is None else count("init", "seed", seed, 0)
@@ -345,13 +349,12 @@ class TrainState:
             If shapes or dtypes do not fit; nothing has been changed then.
         """
         rule = self.check("update")
-        gradient: Any = grad if isinstance(grad, DeviceArray) else _core.as_array("update", "grad", grad)
+        gradient = numbers(self.device, "update", "grad", grad, self.dtype)
         if gradient.shape != self.shape:
             raise ValueError(f"[update] grad has shape {gradient.shape}, expected {self.shape}")
         if gradient.dtype.kind not in REAL_KINDS:
             raise TypeError(f"[update] grad holds {gradient.dtype}, expected real numbers")
-        if not (isinstance(grad, DeviceArray) and (grad.device, grad.dtype) == (self.device, self.dtype)):
-            gradient = at(self.device, np.ascontiguousarray(host(gradient), dtype=self.dtype))
+        gradient = laid_out(self.device, gradient, self.dtype)
         _core.update(
             rule, self.device, self.dtype, list(self.shape), params, gradient, self.moments, self.optimizer.lr,
             self.step + 1,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import as_array
-from ._device import host, views
+from ._device import device_of, numbers, views
 from ._functions import REAL_KINDS, RELU_LIKE
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Views(Sequence[Array]):
 
     def __setitem__(self, k: int, value: ArrayLike) -> None:
         mine = self._arrays[operator.index(k)]
-        mine[...] = numbers_of(self._name, f"{self._name}[{k}]", value, mine.shape)
+        assign(mine, self._name, f"{self._name}[{k}]", value)
 
     def __iter__(self) -> Iterator[Array]:
         return iter(self._arrays)
@@ -40,13 +39,14 @@ class Views(Sequence[Array]):
         return repr(self._arrays)
 
 
-def numbers_of(method: str, argument: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    given: Array = as_array(method, argument, np.asarray(value) if value is None else host(value))
+def assign(mine: Array, method: str, argument: str, value: ArrayLike) -> None:
+    """Write an array-like of the same shape into the net's own."""
+    given = numbers(device_of(mine), method, argument, value, mine.dtype)
     if given.dtype.kind not in REAL_KINDS:
         raise TypeError(f"[{method}] {argument} is given {given.dtype}, expected real numbers")
-    if given.shape != shape:
-        raise ValueError(f"[{method}] {argument} is given shape {given.shape}, expected {shape}")
-    return given
+    if given.shape != mine.shape:
+        raise ValueError(f"[{method}] {argument} is given shape {given.shape}, expected {mine.shape}")
+    mine[...] = given
 
 
 def layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:

@@ -17,11 +17,13 @@ py::object addresses(const py::sequence& tensors, const py::sequence& shapes, py
 inline void* pointer(Address address) { return reinterpret_cast<void*>(address); }
 
 // A row-major matrix without gaps. One without rows may lie anywhere, but for the core not nowhere.
-inline fastbp_array matrix_at(Address address, std::int64_t n, std::int64_t columns, int type) {
+inline fastbp_array matrix_at(Address address, std::int64_t n, std::int64_t columns, int type, bool distant) {
     static double nothing = 0;
     const std::int64_t size = type == FASTBP_FLOAT32 ? 4 : 8;
     void* const data = address == 0 && n == 0 ? &nothing : pointer(address);
-    return {data, type, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr, 0, 0};
+    fastbp_array view = {data, type, 0, 2, 0, n, columns, columns * size, size, nullptr, nullptr, 0, 0};
+    view.on_device = distant && n > 0;
+    return view;
 }
 
 // w(1), b(1), .. each by itself: parameters, or their gradients.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "borrowed.hpp"
+
 namespace fastbp::python {
 namespace {
 
@@ -86,33 +88,11 @@ std::string foreign_device(py::handle object) {
     }
 }
 
-// Why NumPy takes no view of an object, with the cure where it is known.
-Refusal refusal(py::handle object, const std::string& who, const py::error_already_set& error, const char* expected) {
-    if (const std::string device = foreign_device(object); !device.empty()) {
-        const char* copy = py::isinstance<DeviceArray>(object) ? ".numpy()"
-                           : py::hasattr(object, "cpu")        ? ".cpu()"
-                           : py::hasattr(object, "get")        ? ".get()"
-                                                               : nullptr;
-        return {FASTBP_VALUE_ERROR, who + " is on " + device + ", expected memory of the host: " +
-                                        (copy ? "pass " + who + copy : "copy it there first")};
-    }
-    if (py::getattr(object, "requires_grad", py::none()).is(py::bool_(true)))
-        return {FASTBP_VALUE_ERROR, who + " requires grad, which this call does not record: pass " + who + ".detach()"};
-    const std::string dtype = text(py::getattr(object, "dtype", py::none()));
-    if (is_narrow_float(dtype)) return not_numbers(who, dtype);
-    return {FASTBP_VALUE_ERROR, who + " cannot be " + expected + ": " + text(error.value())};
-}
-
-// Calls NumPy for a view of the object; its complaints, and those of the object's library, are told with our name.
+// Calls NumPy for a view of the object.
 template <class Call>
 py::array view_of(py::handle object, const std::string& who, const char* expected, Call call) {
-    try {
-        return py::reinterpret_steal<py::array>(call().release());
-    } catch (py::error_already_set& error) {
-        for (PyObject* known : {PyExc_ValueError, PyExc_TypeError, PyExc_RuntimeError, PyExc_BufferError})
-            if (error.matches(known)) throw refusal(object, who, error, expected);
-        throw;
-    }
+    return told_with_name(object, who, expected, Place(),
+                          [&] { return py::reinterpret_steal<py::array>(call().release()); });
 }
 
 // An array over the object's own memory, never over a copy.
@@ -126,6 +106,23 @@ py::array shared(py::handle object, const std::string& who) {
 }
 
 }  // namespace
+
+Refusal refusal(py::handle object, const std::string& who, const py::error_already_set& error, const char* expected,
+                const Place& place) {
+    if (const std::string device = foreign_device(object); !device.empty() && device != place.full_name()) {
+        const char* copy = py::isinstance<DeviceArray>(object) ? ".numpy()"
+                           : py::hasattr(object, "cpu")        ? ".cpu()"
+                           : py::hasattr(object, "get")        ? ".get()"
+                                                               : nullptr;
+        return {FASTBP_VALUE_ERROR, who + " is on " + device + ", expected memory of the host: " +
+                                        (copy ? "pass " + who + copy : "copy it there first")};
+    }
+    if (py::getattr(object, "requires_grad", py::none()).is(py::bool_(true)))
+        return {FASTBP_VALUE_ERROR, who + " requires grad, which this call does not record: pass " + who + ".detach()"};
+    const std::string dtype = text(py::getattr(object, "dtype", py::none()));
+    if (is_narrow_float(dtype)) return not_numbers(who, dtype);
+    return {FASTBP_VALUE_ERROR, who + " cannot be " + expected + ": " + text(error.value())};
+}
 
 py::array as_array(py::handle object, const char* name) {
     if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
@@ -256,22 +253,18 @@ void Output::take_distant(py::handle object, const char* name, const Place& plac
     if (!borrowed)
         throw Refusal(FASTBP_VALUE_ERROR,
                       who + " lies with the process, expected an array on " + place.device + ", where the net lies");
-    const fastbp_array& view = borrowed->view;
-    const auto rows = std::int64_t(shape[0]), cols = std::int64_t(shape.size() == 2 ? shape[1] : 1);
-    const std::int64_t size = dtype.itemsize();
-    if (view.type != (size == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64))
-        throw Refusal(FASTBP_VALUE_ERROR, who + " holds other numbers, expected " + text(dtype));
-    if (view.dimensions != std::int32_t(shape.size()) || view.rows != rows || view.cols != cols)
-        throw Refusal(FASTBP_VALUE_ERROR, who + " has shape (" + std::to_string(view.rows) +
-                                              (view.dimensions == 2 ? ", " + std::to_string(view.cols) : ",") +
-                                              "), expected " + text(py::tuple(py::cast(shape))));
+    const std::string came = text(dtype_of(borrowed->view.type)), expected = text(py::tuple(py::cast(shape)));
+    if (came != text(dtype))
+        throw Refusal(FASTBP_VALUE_ERROR, who + " has dtype " + came + ", expected " + text(dtype));
+    if (borrowed->shape() != expected)
+        throw Refusal(FASTBP_VALUE_ERROR, who + " has shape " + borrowed->shape() + ", expected " + expected);
     if (borrowed->read_only) throw Refusal(FASTBP_VALUE_ERROR, who + " is read-only, expected a writable array");
-    if ((rows > 1 && view.row_stride != cols * size) || (cols > 1 && view.col_stride != size))
+    if (!borrowed->without_gaps())
         throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
-    const char* data = static_cast<const char*>(view.data);
-    refuse_overlap({name, data, data + rows * cols * size}, inputs);
-    array_ = borrowed->owner;
-    data_ = view.data;
+    data_ = borrowed->view.data;
+    const DeviceArray array(place, dtype, shape, data_, borrowed->owner);
+    array_ = py::cast(array);
+    refuse_overlap(extent_of(array_, name), inputs);
 }
 
 }  // namespace fastbp::python

@@ -32,6 +32,22 @@ auto named(const char* method, Body body) {
     }
 }
 
+// Why NumPy, or fastbp at `place`, takes no view of an object, with the cure where it is known.
+Refusal refusal(py::handle object, const std::string& who, const py::error_already_set& error, const char* expected,
+                const Place& place);
+
+// Asks the object's library for a view; its complaints are told with our name.
+template <class Call>
+auto told_with_name(py::handle object, const std::string& who, const char* expected, const Place& place, Call call) {
+    try {
+        return call();
+    } catch (py::error_already_set& error) {
+        for (PyObject* known : {PyExc_ValueError, PyExc_TypeError, PyExc_RuntimeError, PyExc_BufferError})
+            if (error.matches(known)) throw refusal(object, who, error, expected, place);
+        throw;
+    }
+}
+
 // A plain NumPy array passes; of everything else NumPy makes one, without a copy where the object's library shares its
 // memory: by __array__ or the buffer protocol, or by DLPack where it has neither.
 py::array as_array(py::handle object, const char* name);
@@ -79,7 +95,7 @@ class Output {
            const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs);
 
     void* data() const { return data_; }
-    // What is kept alive: a NumPy array, where it lies with the process.
+    // A NumPy array, or a DeviceArray.
     const py::object& array() const { return array_; }
     // What the caller gets back: the very object that was given, or the new array.
     const py::object& given() const { return given_; }

@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "addresses.hpp"
 #include "arrays.hpp"
 #include "dlpack.hpp"
 
@@ -23,8 +24,6 @@ void call(Call body) {
     require(status);
 }
 
-std::string name_of(const Place& place) { return "cuda:" + std::to_string(place.number); }
-
 dlpack::Type dlpack_type(const py::dtype& dtype) {
     const auto bits = std::uint8_t(8 * dtype.itemsize());
     switch (dtype.kind()) {
@@ -33,96 +32,6 @@ dlpack::Type dlpack_type(const py::dtype& dtype) {
         case 'u': return {dlpack::unsigned_integer, bits, 1};
         default: return {dlpack::floating_point, bits, 1};
     }
-}
-
-// fastbp's number of a type; -1 where it has none.
-int type_of(const dlpack::Type& type) {
-    if (type.lanes != 1) return -1;
-    const auto choose = [&](int bits8, int bits16, int bits32, int bits64) {
-        switch (type.bits) {
-            case 8: return bits8;
-            case 16: return bits16;
-            case 32: return bits32;
-            case 64: return bits64;
-            default: return -1;
-        }
-    };
-    switch (type.code) {
-        case dlpack::signed_integer: return choose(FASTBP_INT8, FASTBP_INT16, FASTBP_INT32, FASTBP_INT64);
-        case dlpack::unsigned_integer: return choose(FASTBP_UINT8, FASTBP_UINT16, FASTBP_UINT32, FASTBP_UINT64);
-        case dlpack::floating_point: return choose(-1, FASTBP_FLOAT16, FASTBP_FLOAT32, FASTBP_FLOAT64);
-        case dlpack::boolean: return choose(FASTBP_BOOL, -1, -1, -1);
-        default: return -1;
-    }
-}
-
-fastbp_array view_of(void* data, int type, std::int64_t size, const std::int64_t* shape, const std::int64_t* strides,
-                     int dimensions) {
-    const bool matrix = dimensions == 2;
-    fastbp_array view = {};
-    view.data = data;
-    view.type = type;
-    view.dimensions = dimensions;
-    view.rows = shape[0];
-    view.cols = matrix ? shape[1] : 1;
-    view.col_stride = size * (matrix && strides != nullptr ? strides[1] : 1);
-    view.row_stride = size * (strides != nullptr ? strides[0] : view.cols);
-    view.on_device = 1;
-    return view;
-}
-
-Borrowed view_of(const DeviceArray& array, py::handle owner) {
-    const std::vector<std::int64_t> shape(array.shape().begin(), array.shape().end());
-    Borrowed found;
-    found.view = view_of(array.data(), type_of(dlpack_type(array.dtype())), array.dtype().itemsize(), shape.data(),
-                         nullptr, int(shape.size()));
-    found.owner = py::reinterpret_borrow<py::object>(owner);
-    return found;
-}
-
-// The stream that fastbp's calls follow, in DLPack's numbers: 1 is the default stream.
-py::object stream_number() {
-    void* stream = fastbp_get_stream();
-    return stream == nullptr ? py::int_(1) : py::int_(reinterpret_cast<std::uintptr_t>(stream));
-}
-
-py::object capsule_of(py::handle object) {
-    try {
-        return object.attr("__dlpack__")(py::arg("stream") = stream_number(),
-                                         py::arg("max_version") = py::make_tuple(1, 0));
-    } catch (py::error_already_set& error) {
-        if (!error.matches(PyExc_TypeError)) throw;
-        return object.attr("__dlpack__")(py::arg("stream") = stream_number());  // of before max_version
-    }
-}
-
-Borrowed imported(py::handle object, const char* name) {
-    Borrowed found;
-    found.owner = capsule_of(object);
-    PyObject* capsule = found.owner.ptr();
-    const dlpack::Tensor* tensor = nullptr;
-    if (PyCapsule_IsValid(capsule, dlpack::VersionedManaged::capsule)) {
-        const auto* managed =
-            static_cast<dlpack::VersionedManaged*>(PyCapsule_GetPointer(capsule, dlpack::VersionedManaged::capsule));
-        tensor = &managed->tensor;
-        found.read_only = (managed->flags & dlpack::VersionedManaged::read_only) != 0;
-    } else if (PyCapsule_IsValid(capsule, dlpack::Managed::capsule)) {
-        tensor = &static_cast<dlpack::Managed*>(PyCapsule_GetPointer(capsule, dlpack::Managed::capsule))->tensor;
-        found.read_only = true;  // it cannot say otherwise
-    }
-    const std::string who = name;
-    if (tensor == nullptr) throw Refusal(FASTBP_TYPE_ERROR, who + ".__dlpack__ gives no capsule of a tensor");
-    const int type = type_of(tensor->type);
-    if (type < 0)
-        throw Refusal(FASTBP_TYPE_ERROR, who + " holds numbers of DLPack's type " + std::to_string(tensor->type.code) +
-                                             " with " + std::to_string(tensor->type.bits) +
-                                             " bits, expected real numbers, integers or bools");
-    if (tensor->dimensions != 1 && tensor->dimensions != 2)
-        throw Refusal(FASTBP_VALUE_ERROR,
-                      who + " has " + std::to_string(tensor->dimensions) + " dimensions, expected 1 or 2");
-    found.view = view_of(static_cast<char*>(tensor->data) + tensor->byte_offset, type, tensor->type.bits / 8,
-                         tensor->shape, tensor->strides, tensor->dimensions);
-    return found;
 }
 
 }  // namespace
@@ -140,6 +49,15 @@ DeviceArray::DeviceArray(const Place& place, py::dtype dtype, Shape shape)
     call([&] { return fastbp_allocate(place.device.c_str(), std::size_t(bytes()), &memory); });
     memory_.reset(memory, [device = place.device](void* given) { fastbp_release(device.c_str(), given); });
     data_ = static_cast<char*>(memory);
+}
+
+DeviceArray::DeviceArray(const Place& place, py::dtype dtype, Shape shape, void* data, py::object owner)
+    : place_(place), dtype_(std::move(dtype)), shape_(std::move(shape)), data_(static_cast<char*>(data)) {
+    if (!owner) return;
+    memory_.reset(new py::object(std::move(owner)), [](void* given) {  // wherever the last to hold it lets go
+        const py::gil_scoped_acquire gil;
+        delete static_cast<py::object*>(given);
+    });
 }
 
 py::ssize_t DeviceArray::size() const {
@@ -175,9 +93,14 @@ py::array DeviceArray::numpy() const {
 }
 
 DeviceArray DeviceArray::copy() const {
-    DeviceArray made(place_, dtype_, shape_);
+    const DeviceArray made(place_, dtype_, shape_);
     made.take(*this);
     return made;
+}
+
+void DeviceArray::load(const fastbp_array& from) const {
+    const int type = dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
+    call([&] { return fastbp_load(place_.device.c_str(), &from, type, data_); });
 }
 
 // As in NumPy, numbers of its own memory are taken as they were before.
@@ -237,7 +160,7 @@ py::capsule DeviceArray::exported() const {
 py::capsule DeviceArray::dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
                                 const py::object& copy) const {
     if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(int(dlpack::cuda), place_.number)))
-        throw py::buffer_error("the array lies on " + name_of(place_) + " and is not copied to another device");
+        throw py::buffer_error("the array lies on " + place_.full_name() + " and is not copied to another device");
     if (!copy.is_none() && py::cast<bool>(copy)) return this->copy().dlpack(stream, max_version, dl_device, py::none());
     const bool waits = stream.is_none() || !stream.equal(py::int_(-1));
     if (waits && !(stream.is_none() ? py::int_(1) : stream).equal(stream_number()))
@@ -248,32 +171,17 @@ py::capsule DeviceArray::dlpack(const py::object& stream, const py::object& max_
 
 std::string DeviceArray::text() const {
     return "DeviceArray(shape=" + py::cast<std::string>(py::str(py::tuple(py::cast(shape_)))) +
-           ", dtype=" + py::cast<std::string>(py::str(dtype_)) + ", device='" + name_of(place_) + "')";
+           ", dtype=" + py::cast<std::string>(py::str(dtype_)) + ", device='" + place_.full_name() + "')";
+}
+
+py::object stream_number() {
+    void* stream = fastbp_get_stream();
+    return stream == nullptr ? py::int_(1) : py::int_(reinterpret_cast<std::uintptr_t>(stream));
 }
 
 void* memory_of(py::handle array) {
     if (py::isinstance<DeviceArray>(array)) return py::cast<const DeviceArray&>(array).data();
     return const_cast<void*>(py::reinterpret_borrow<py::array>(array).data());
-}
-
-std::optional<int> gpu_of(py::handle object) {
-    if (!py::hasattr(object, "__dlpack_device__")) return std::nullopt;
-    const auto [type, number] = py::cast<std::pair<int, int>>(object.attr("__dlpack_device__")());
-    return type == dlpack::cuda ? std::optional(number) : std::nullopt;
-}
-
-std::optional<Borrowed> borrow(py::handle object, const char* name, const Place& place) {
-    const std::optional<int> gpu = gpu_of(object);
-    if (!gpu) return std::nullopt;
-    if (*gpu != place.number)
-        throw Refusal(FASTBP_VALUE_ERROR, std::string(name) + " is on cuda:" + std::to_string(*gpu) +
-                                              ", expected memory of the host or of " + name_of(place) +
-                                              ", where the net lies");
-    if (!py::isinstance<DeviceArray>(object)) return imported(object, name);
-    const auto& array = py::cast<const DeviceArray&>(object);
-    if (array.shape().empty() || array.shape().size() > 2)
-        throw Refusal(FASTBP_VALUE_ERROR, std::string(name) + " is " + array.text() + ", expected 1 or 2 dimensions");
-    return view_of(array, object);
 }
 
 namespace {
@@ -319,21 +227,24 @@ void register_device_array(py::module_& m) {
         .def_property_readonly("dtype", &DeviceArray::dtype)
         .def_property_readonly("size", &DeviceArray::size)
         .def_property_readonly("nbytes", &DeviceArray::bytes)
-        .def_property_readonly("device", [](const DeviceArray& a) { return name_of(a.place()); })
+        .def_property_readonly("device", [](const DeviceArray& a) { return a.place().full_name(); })
         .def("numpy", &DeviceArray::numpy, "A new NumPy array with its numbers.")
         .def("copy", &DeviceArray::copy, "The same numbers in memory of their own on the same device.")
+        .def("__copy__", &DeviceArray::copy)
+        .def(
+            "__deepcopy__", [](const DeviceArray& a, const py::dict&) { return a.copy(); }, py::arg("memo"))
         .def("part", &DeviceArray::part, py::arg("first"), py::arg("shape"),
              "Numbers from `first` on, in this shape, in the same memory.")
         .def("__getitem__", &DeviceArray::item)
         .def("__setitem__", [](const DeviceArray& a, const py::object& key,
-                               py::object value) { py::cast<const DeviceArray&>(a.item(key)).fill(std::move(value)); })
+                               const py::object& value) { py::cast<const DeviceArray&>(a.item(key)).fill(value); })
         .def("__len__",
              [](const DeviceArray& a) {
                  if (a.shape().empty()) throw py::type_error("an array without dimensions has no length");
                  return a.shape()[0];
              })
         .def("__repr__", &DeviceArray::text)
-        .def(py::pickle([](const DeviceArray& a) { return py::make_tuple(name_of(a.place()), a.numpy()); },
+        .def(py::pickle([](const DeviceArray& a) { return py::make_tuple(a.place().full_name(), a.numpy()); },
                         [](const py::tuple& state) {
                             const auto numbers = py::cast<py::array>(state[1]);
                             const DeviceArray::Shape shape(numbers.shape(), numbers.shape() + numbers.ndim());
@@ -343,7 +254,7 @@ void register_device_array(py::module_& m) {
                         }))
         .def("__array__",
              [](const DeviceArray& a, const py::args&, const py::kwargs&) -> py::array {
-                 throw py::type_error("an array on " + name_of(a.place()) + " is not copied unasked: use .numpy()");
+                 throw py::type_error("an array on " + a.place().full_name() + " is not copied unasked: use .numpy()");
              })
         .def("__dlpack__", &DeviceArray::dlpack, py::kw_only(), py::arg("stream") = py::none(),
              py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none())

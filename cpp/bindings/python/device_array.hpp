@@ -1,10 +1,9 @@
-// Arrays in a device's memory: fastbp's own, and those of other libraries by DLPack.
+// Arrays of fastbp's in a device's memory.
 #pragma once
 
 #include <pybind11/numpy.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +21,7 @@ struct Place {
     Place() = default;
     explicit Place(const std::string& name);
     bool distant() const { return number >= 0; }
+    std::string full_name() const { return distant() ? "cuda:" + std::to_string(number) : device; }
 };
 
 // Numbers in a device's memory, row-major without gaps. Copies of the object and parts of it share the memory.
@@ -30,9 +30,8 @@ class DeviceArray {
     using Shape = std::vector<py::ssize_t>;
 
     DeviceArray(const Place& place, py::dtype dtype, Shape shape);
-    // Over memory of the core's, which outlives it.
-    DeviceArray(const Place& place, py::dtype dtype, Shape shape, void* data)
-        : place_(place), dtype_(std::move(dtype)), shape_(std::move(shape)), data_(static_cast<char*>(data)) {}
+    // Over memory that `owner` keeps alive; without one, over the core's, which outlives it.
+    DeviceArray(const Place& place, py::dtype dtype, Shape shape, void* data, py::object owner = {});
 
     const Place& place() const { return place_; }
     const py::dtype& dtype() const { return dtype_; }
@@ -48,6 +47,8 @@ class DeviceArray {
     DeviceArray copy() const;
     // What may be broadcast to its shape; DeviceArrays too.
     void fill(py::object value) const;
+    // The numbers of a view of as many, converted; an array of float32 or float64 alone takes them.
+    void load(const fastbp_array& from) const;
     py::capsule dlpack(const py::object& stream, const py::object& max_version, const py::object& dl_device,
                        const py::object& copy) const;
     std::string text() const;
@@ -68,19 +69,8 @@ class DeviceArray {
 // An array of the package's own, here or on a device.
 void* memory_of(py::handle array);
 
-// Memory of another library on a device, kept alive by `owner`.
-struct Borrowed {
-    fastbp_array view = {};
-    bool read_only = false;
-    py::object owner;
-};
-
-// Where the object says by DLPack that it lies on a GPU: its number.
-std::optional<int> gpu_of(py::handle object);
-
-// A DeviceArray, or an exporter of DLPack, that lies at `place`, as a view; nothing where it lies with the process.
-// Refuses what lies on another device, and what is no array of one or two dimensions of numbers.
-std::optional<Borrowed> borrow(py::handle object, const char* name, const Place& place);
+// The stream that fastbp's calls follow, in DLPack's numbers: 1 is the default stream.
+py::object stream_number();
 
 void register_device_array(py::module_& m);
 

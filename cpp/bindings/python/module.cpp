@@ -3,11 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <map>
 #include <tuple>
 #include <utility>
 
 #include "addresses.hpp"
 #include "arrays.hpp"
+#include "borrowed.hpp"
 #include "fastbp/fastbp.hpp"
 #include "net.hpp"
 
@@ -69,6 +71,21 @@ void update(const fastbp_step_rule& rule, const std::string& device, const py::d
     });
 }
 
+// An array over the memory of an output of this dtype and shape, which is apart from the inputs.
+py::object as_output(const char* method, const char* name, py::handle object, const std::string& device,
+                     const py::dtype& dtype, const std::vector<py::ssize_t>& shape,
+                     const std::map<std::string, py::object>& apart_from) {
+    return named(method, [&] {
+        std::vector<Input> inputs;
+        std::vector<Extent> extents;
+        for (const auto& [other, given] : apart_from) {
+            inputs.push_back(Input::rows(given, other.c_str(), Place(device)));
+            extents.push_back(extent_of(inputs.back(), other.c_str()));
+        }
+        return Output(object, name, Place(device), dtype, shape, extents).array();
+    });
+}
+
 py::dict config() {
     fastbp_config facts = {};
     facts.size = sizeof facts;
@@ -105,6 +122,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
              py::arg("lr_decay") = 0.0, py::arg("etas") = Pair(), py::arg("step_sizes") = Pair())
         .def_property_readonly("moment_count", [](const fastbp_step_rule& rule) { return fastbp_moment_count(&rule); });
     register_device_array(m);
+    register_borrowed(m);
     register_net(m);
     m.def("update", &update, py::arg("rule"), py::arg("device"), py::arg("dtype"), py::arg("shape"), py::arg("params"),
           py::arg("grad"), py::arg("moments"), py::arg("lr"), py::arg("step"));
@@ -114,13 +132,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
             return named(method, [&] { return as_array(object, name); });
         },
         py::arg("method"), py::arg("name"), py::arg("object"));
-    m.def(
-        "as_output",
-        [](const char* method, const char* name, py::handle object, const py::dtype& dtype,
-           const std::vector<py::ssize_t>& shape) {
-            return named(method, [&] { return Output(object, name, Place(), dtype, shape, {}).array(); });
-        },
-        py::arg("method"), py::arg("name"), py::arg("object"), py::arg("dtype"), py::arg("shape"));
+    m.def("as_output", &as_output, py::arg("method"), py::arg("name"), py::arg("object"), py::arg("device"),
+          py::arg("dtype"), py::arg("shape"), py::arg("apart_from"));
     m.def("addresses", &addresses, py::arg("tensors"), py::arg("shapes"), py::arg("dtype"), py::arg("gpu") = -1);
     m.def("config", &config);
     m.def("get_num_threads", &fastbp_get_num_threads);

@@ -313,9 +313,8 @@ class PyNet {
     }
 
     fastbp_array at(Address address, std::int64_t n, std::int64_t columns) const {
-        fastbp_array array = matrix_at(address, n, columns, dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64);
-        array.on_device = place_.distant() && n > 0;
-        return array;
+        const int type = dtype_.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64;
+        return matrix_at(address, n, columns, type, place_.distant());
     }
 
     // Before results of X's size are allocated.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "borrowed.hpp"
 
 namespace fastbp::python {
 
@@ -61,13 +62,8 @@ class Parameters {
 
     const char* there(py::handle given, const Place& place, const py::dtype& dtype, std::int64_t size) {
         std::optional<Borrowed> borrowed = borrow(given, "a parameter", place);
-        if (!borrowed) return nullptr;
+        if (!borrowed || !borrowed->is(dtype) || borrowed->view.rows * borrowed->view.cols != size) return nullptr;
         const fastbp_array& view = borrowed->view;
-        const bool without_gaps = (view.cols <= 1 || view.col_stride == dtype.itemsize()) &&
-                                  (view.rows <= 1 || view.row_stride == view.cols * dtype.itemsize());
-        if (view.type != (dtype.itemsize() == 4 ? FASTBP_FLOAT32 : FASTBP_FLOAT64) || view.rows * view.cols != size ||
-            !without_gaps)
-            return nullptr;
         kept_.push_back(std::move(borrowed->owner));
         return static_cast<const char*>(view.data);
     }

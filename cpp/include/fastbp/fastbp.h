@@ -152,6 +152,9 @@ FASTBP_API fastbp_status fastbp_download(const char* device, const void* from, v
  * "cuda" the bytes are there when the stream has come that far: nothing waits, and nothing goes through the process.
  * Where bytes is 0, here and above, nothing is done and no pointer is looked at. */
 FASTBP_API fastbp_status fastbp_copy(const char* device, const void* from, void* to, size_t bytes);
+/* to = the numbers of `from`, which lie on the device or, as on_device says, in the process's memory: converted to
+ * `type`, float32 or float64, in memory of the device that does not overlap them, row-major without gaps. */
+FASTBP_API fastbp_status fastbp_load(const char* device, const fastbp_array* from, int32_t type, void* to);
 /* Waits for all that was enqueued on this thread's stream. */
 FASTBP_API fastbp_status fastbp_synchronize(const char* device);
 

@@ -29,21 +29,25 @@ std::string shape(const fastbp_array& array) {
     return text.str();
 }
 
-void check_form(const fastbp_array& array, const char* name) {
+void check_numbers(const fastbp_array& array, const char* name) {
     if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
         refuse(name, " has an unknown number type ", array.type);
     if (array.dimensions != 1 && array.dimensions != 2)
         refuse(name, " has ", array.dimensions, " dimensions, expected 1 or 2");
     if (array.rows < 0 || array.cols < 0) refuse(name, " has a negative size");
-    if (array.rows > most || array.cols > most)
-        refuse(name, " has shape ", shape(array), ", at most 2147483647 rows or columns are possible");
     if (array.starts != nullptr) refuse(name, " is in compressed rows, which X alone may be");
 }
 
+void check_form(const fastbp_array& array, const char* name) {
+    check_numbers(array, name);
+    if (array.rows > most || array.cols > most)
+        refuse(name, " has shape ", shape(array), ", at most 2147483647 rows or columns are possible");
+}
+
 // Memory of a device is for nets there, and holds plain numbers.
-void check_place(const Model& model, const fastbp_array& array, const char* name) {
+void check_place(bool distant, const fastbp_array& array, const char* name) {
     if (array.on_device == 0) return;
-    if (!model.on_device) refuse(name, " lies on a device, the net on the cpu");
+    if (!distant) refuse(name, " lies on a device, the net on the cpu");
     if (array.starts != nullptr)
         refuse(name, " is in compressed rows on a device, expected them in the process's memory");
     const Index size = bytes_of(NumberType(array.type));
@@ -158,6 +162,11 @@ RowSource row_source(const fastbp_array& array) {
             NumberType(array.index_type)};
 }
 
+void check_source(const fastbp_array& array, const char* name, bool distant) {
+    check_numbers(array, name);
+    check_place(distant, array, name);
+}
+
 RowRange row_range(const fastbp_data& data) {
     return data.order != nullptr ? RowRange{data.order, 0, data.count} : RowRange{nullptr, 0, data.x.rows};
 }
@@ -167,9 +176,9 @@ bool y_is_classes(const Model& model, const fastbp_data& data) {
 }
 
 void check_rows(const Model& model, const fastbp_data& data) {
-    check_place(model, data.x, "X");
-    check_place(model, data.y, "y");
-    check_place(model, data.sample_weight, "sample_weight");
+    check_place(model.on_device, data.x, "X");
+    check_place(model.on_device, data.y, "y");
+    check_place(model.on_device, data.sample_weight, "sample_weight");
     if (data.x.starts != nullptr)
         check_compressed(data.x, "X");
     else
@@ -245,7 +254,7 @@ StepRule step_rule(const fastbp_step_rule& rule) {
 
 void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows) {
     check_form(cotangent, "cotangent");
-    check_place(model, cotangent, "cotangent");
+    check_place(model.on_device, cotangent, "cotangent");
     if (cotangent.dimensions != 2 || cotangent.rows != rows || cotangent.cols != model.outputs())
         refuse("cotangent has shape ", shape(cotangent), ", expected (", rows, ", ", model.outputs(), ")");
 }
@@ -256,7 +265,7 @@ void check_direction(const Model& model, const fastbp_data& data, const fastbp_t
         refuse("there is no direction: neither in the parameters nor in X");
     if (x_dot.data != nullptr) {
         check_form(x_dot, "the direction in X");
-        check_place(model, x_dot, "the direction in X");
+        check_place(model.on_device, x_dot, "the direction in X");
         if (x_dot.rows != data.x.rows || x_dot.cols != model.inputs())
             refuse("the direction in X has shape ", shape(x_dot), ", expected that of X, ", shape(data.x));
     }

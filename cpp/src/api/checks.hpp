@@ -14,6 +14,9 @@ namespace fastbp {
 // The caller's array as a row source.
 RowSource row_source(const fastbp_array& array);
 
+// Plain numbers in one or two dimensions, which a device (or the process alone) can read.
+void check_source(const fastbp_array& array, const char* name, bool distant);
+
 // The rows a call works on.
 RowRange row_range(const fastbp_data& data);
 

@@ -68,6 +68,15 @@ void check_apart(const void* from, const void* to, std::size_t bytes) {
                                           " to be copied");
 }
 
+template <class Real>
+void load(const char* device, const fastbp_array& from, void* to) {
+    on_device<Real>(device, [&](Backend<Real>& on) {
+        check_source(from, "from", is_distant(device));
+        on.load_rows(row_source(from), {nullptr, 0, from.rows},
+                     {static_cast<Real*>(to), from.rows, from.cols, from.cols, 1});
+    });
+}
+
 }  // namespace
 }  // namespace fastbp
 
@@ -90,7 +99,7 @@ fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory) {
         check_pointer(memory, "memory");
         fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) {
             *memory = on.allocate(bytes > 0 ? bytes : 1);
-            if (*memory == nullptr) throw std::bad_alloc();
+            if (*memory == nullptr) throw fastbp::OutOfMemory(bytes, device);
         });
     });
 }
@@ -127,6 +136,19 @@ fastbp_status fastbp_copy(const char* device, const void* from, void* to, size_t
         check_pointer(to, "to");
         fastbp::check_apart(from, to, bytes);
         fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.copy_bytes(from, to, bytes); });
+    });
+}
+
+fastbp_status fastbp_load(const char* device, const fastbp_array* from, int32_t type, void* to) {
+    return guarded([&] {
+        check_pointer(from, "from");
+        check_pointer(to, "to");
+        if (type == FASTBP_FLOAT32)
+            fastbp::load<float>(device, *from, to);
+        else if (type == FASTBP_FLOAT64)
+            fastbp::load<double>(device, *from, to);
+        else
+            throw Error(ErrorKind::value, "type is not float32 or float64");
     });
 }
 

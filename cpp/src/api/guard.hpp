@@ -34,6 +34,9 @@ fastbp_status guarded(Body body) noexcept {
     } catch (const Error& error) {
         last_error() = error.what();
         return status_of(error.kind());
+    } catch (const OutOfMemory& error) {
+        last_error() = error.what();
+        return FASTBP_MEMORY_ERROR;
     } catch (const std::bad_alloc&) {
         last_error() = "out of memory";
         return FASTBP_MEMORY_ERROR;

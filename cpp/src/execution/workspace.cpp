@@ -1,7 +1,8 @@
 #include "execution/workspace.hpp"
 
 #include <algorithm>
-#include <new>
+
+#include "seam/error.hpp"
 
 namespace fastbp {
 namespace {
@@ -62,7 +63,7 @@ std::unique_ptr<Block<Real>> carve(Backend<Real>& on, LayOut lay_out) {
 template <class Real>
 Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
     : on_(on), memory_(on.allocate(std::max<std::size_t>(bytes, 64))) {
-    if (memory_ == nullptr) throw std::bad_alloc();
+    if (memory_ == nullptr) throw OutOfMemory(bytes, on.name());
 }
 
 template <class Real>

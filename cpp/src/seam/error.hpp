@@ -2,6 +2,8 @@
 // and never leaves the C API, where it becomes a status code and a last-error text.
 #pragma once
 
+#include <cstdio>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -16,6 +18,18 @@ class Error : public std::runtime_error {
 
   private:
     ErrorKind kind_;
+};
+
+// Memory that a device did not give.
+class OutOfMemory : public std::bad_alloc {
+  public:
+    OutOfMemory(std::size_t bytes, const char* device) {
+        std::snprintf(text_, sizeof text_, "out of memory: %zu bytes on %s", bytes, device);
+    }
+    const char* what() const noexcept override { return text_; }
+
+  private:
+    char text_[64];
 };
 
 }  // namespace fastbp

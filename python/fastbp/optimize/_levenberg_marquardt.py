@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arguments import as_rows
 from .._mlp import MLP
 from .._numbers import count, finite
 from .._objective import Objective
@@ -139,7 +138,7 @@ class _LeastSquares:
 
     def __init__(self, net: MLP, X: Any, y: Any, sample_weight: Any) -> None:
         self._net = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
-        self._X = as_rows("levenberg_marquardt", X)
+        self._X, y, sample_weight = net._on_host("levenberg_marquardt", X, y, sample_weight)
         self.objective = Objective(self._net, self._X, y, sample_weight, method="levenberg_marquardt")
         shape = (self._X.shape[0], net.layer_sizes[-1])
         c = np.ones(1) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
