@@ -4,6 +4,7 @@ Loaded by conftest where FASTBP_TEST_DEVICE names a device. A user's DeviceArray
 that a test compares its results as it stands.
 """
 
+import math
 import operator
 
 import numpy as np
@@ -12,7 +13,7 @@ import fastbp as fb
 
 BINARY = ("add", "sub", "mul", "truediv", "matmul", "pow", "eq", "ne", "lt", "le", "gt", "ge")
 IN_PLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
-NUMPY_METHODS = ("all", "any", "argmax", "astype", "max", "mean", "min", "ravel", "reshape", "sum", "tolist", "tobytes")
+NUMPY_METHODS = ("all", "any", "argmax", "astype", "max", "mean", "min", "std", "sum", "tolist", "tobytes", "view")
 
 
 def host(array):
@@ -29,6 +30,13 @@ def make_nets_there(device):
     fb.MLP.__init__ = init
 
 
+def reshape(array, *shape):
+    """The same memory, as a view of NumPy's would have it."""
+    (shape,) = shape if isinstance(shape[0], tuple) else (shape,)
+    rest = array.size // -math.prod(shape) if -1 in shape else 0
+    return array.part(0, [rest if n == -1 else n for n in shape])
+
+
 def mix_with_numpy():
     """Device arrays become NumPy arrays wherever those are expected."""
     array = fb.DeviceArray
@@ -41,6 +49,10 @@ def mix_with_numpy():
     array.__neg__ = lambda self: -self.numpy()
     array.__abs__ = lambda self: abs(self.numpy())
     array.__hash__ = object.__hash__
+    array.reshape = reshape
+    array.ravel = lambda self: reshape(self, -1)
+    array.real = property(host)
+    array.itemsize = property(lambda self: self.dtype.itemsize)
     array.T = property(lambda self: self.numpy().T)
     array.flags = property(lambda self: self.numpy().flags)
     array.strides = property(lambda self: self.numpy().strides)

@@ -21,19 +21,26 @@ DEVICE = os.environ.get("FASTBP_TEST_DEVICE")
 there = pytest.mark.skipif(DEVICE is None, reason="runs on the emulated device, within another test here")
 not_there = pytest.mark.skipif(DEVICE is not None, reason="is about this very process")
 OWN_TESTS = (
-    "test_device", "test_device_arrays", "test_mlp", "test_tangents", "test_steps", "test_sparse", "test_dropout",
+    "test_device", "test_device_arrays", "test_mlp", "test_networks", "test_layouts", "test_sparse", "test_tangents",
+    "test_examples", "test_dropout", "test_steps", "test_optimizers", "test_training", "test_fit", "test_chunks",
+    "test_checkpoint", "test_models", "test_diagnosis", "test_lecture",
 )  # fmt: skip
-# These say of what kind the memory of a result is, and bring NumPy arrays to be filled.
+# These say of what kind the memory of a result is, and bring NumPy arrays to be filled;
 ABOUT_HOST_MEMORY = (
     "test_copies_are_independent", "test_types_of_results", "test_accumulate_over_chunks", "test_recipes_of_nets",
     "test_values_of_mini_batches_with_penalties_by_their_weights", "test_only_x_may_be_sparse",
-    "test_sums_penalties_and_out", "test_bad_input",
+    "test_sums_penalties_and_out", "test_bad_input", "test_example_grads_are_those_of_each_row_alone", "test_no_rows",
+)  # fmt: skip
+# these are about teams of threads, and what is computed on the CPU wherever a net lies: long, and the same there.
+ABOUT_THE_CPU = (
+    "test_teams_of_threads", "test_chunks_functions_and_objectives", "test_figures",
+    "test_the_reference_agrees_with_differences",
 )  # fmt: skip
 
 
 def own_tests(environment, *options):
     files = [os.path.join(os.path.dirname(__file__), f"{name}.py") for name in OWN_TESTS]
-    left_out = " and ".join(f"not {name}" for name in ABOUT_HOST_MEMORY)
+    left_out = " and ".join(f"not {name}" for name in ABOUT_HOST_MEMORY + ABOUT_THE_CPU)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks", "-k", left_out]
     done = subprocess.run(
         [*command, *options, *files], capture_output=True, text=True, timeout=500,

@@ -1,6 +1,6 @@
 // Device memory is memory of the process, so that tests may give their own arrays for it. What cudaMalloc gave is known
-// by its place: it is full of NaN bytes at first, a copy that leaves it is refused, and what was written behind it
-// shows when it is freed.
+// by its place: its first megabyte is full of NaN bytes, a copy that leaves it is refused, and what was written behind
+// it shows when it is freed.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -19,6 +19,7 @@ using namespace cuda_emulation;
 namespace {
 
 constexpr std::size_t alignment = 256;
+constexpr std::size_t filled_bytes = std::size_t(1) << 20;  // a workspace of products that nobody touches costs nothing
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::size_t fence_bytes = 0;  // the sanitizer has its own
 #else
@@ -66,7 +67,7 @@ cudaError_t allocate(void** memory, std::size_t bytes, cudaMemoryType type) {
     *memory = on_device && distant() ? take_distant(taken) : std::aligned_alloc(alignment, taken);
     if (*memory == nullptr) return cudaErrorMemoryAllocation;
     const Opened opened;
-    std::memset(*memory, 0xff, bytes);
+    std::memset(*memory, 0xff, std::min(bytes, filled_bytes));
     std::memset(static_cast<char*>(*memory) + bytes, fence_byte, rounded - bytes + fence_bytes);
     pieces[static_cast<char*>(*memory)] = {bytes, type, current_device(), true};
     if (on_device) in_use += bytes;

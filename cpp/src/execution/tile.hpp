@@ -191,7 +191,12 @@ class Tile {
         std::vector<double> e(std::size_t(n_), 0.0), c(e.size(), 1.0);
         on_.download(last.x.data, x.data(), x.size() * sizeof(Real));
         if (!call_function(x.data(), e.data(), dx.data())) return false;
-        if (!job_.weights.empty()) load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+        if (!job_.weights.empty()) {
+            load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+            double* const there = workspace_.tile().weights.data;
+            on_.upload(c.data(), there, c.size() * sizeof(double));
+            target_.c = dense(there, n_, Index(1));
+        }
         double sum = 0;
         on_.download(&loss_sum, &sum, sizeof sum);
         for (Index i = 0; i < n_; ++i) {
