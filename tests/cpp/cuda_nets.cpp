@@ -236,6 +236,35 @@ void copies() {
     expect_close(other.read(), numbers.read(), "a copy of an array");
 }
 
+void numbers_that_are_loaded() {
+    std::vector<float> host{1, 2, 3, 4, 5, 6};
+    const std::vector<double> transposed{1, 4, 2, 5, 3, 6};
+    const Distant<float> there(host);
+    const Distant<double> to(6);
+    std::vector<double> here(6);
+    fastbp_array from = {};
+    from.data = host.data();
+    from.type = FASTBP_FLOAT32;
+    from.dimensions = 2;
+    from.rows = 3;
+    from.cols = 2;
+    from.row_stride = sizeof(float);
+    from.col_stride = 3 * sizeof(float);
+    require(fastbp_load("cpu", &from, FASTBP_FLOAT64, here.data()));
+    expect_close(here, transposed, "loaded by the processor");
+    require(fastbp_load("cuda", &from, FASTBP_FLOAT64, to.data()));
+    expect_close(to.read(), transposed, "loaded from the process's memory");
+    require(fastbp_upload("cuda", std::vector<double>(6).data(), to.data(), 6 * sizeof(double)));
+    from.data = there.data();
+    from.on_device = 1;
+    require(fastbp_load("cuda", &from, FASTBP_FLOAT64, to.data()));
+    expect_close(to.read(), transposed, "loaded from the device's memory");
+    expect(fastbp_load("cpu", &from, FASTBP_FLOAT64, here.data()) == FASTBP_VALUE_ERROR, "distant numbers are refused");
+    expect(fastbp_load("cuda", &from, FASTBP_INT32, to.data()) == FASTBP_VALUE_ERROR, "integers are not made");
+    from.row_stride = -4;
+    expect(fastbp_load("cuda", &from, FASTBP_FLOAT64, to.data()) == FASTBP_VALUE_ERROR, "a stride below 0 is refused");
+}
+
 void refusals() {
     const Example e(5);
     const Nets nets(e);
@@ -263,6 +292,7 @@ int main() {
     fastbp::test::training();
     fastbp::test::a_loss_that_is_not_finite();
     fastbp::test::copies();
+    fastbp::test::numbers_that_are_loaded();
     fastbp::test::refusals();
     std::puts("nets: as on the processor");
     return 0;
