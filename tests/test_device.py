@@ -31,16 +31,19 @@ ABOUT_HOST_MEMORY = (
     "test_values_of_mini_batches_with_penalties_by_their_weights", "test_only_x_may_be_sparse",
     "test_sums_penalties_and_out", "test_bad_input", "test_example_grads_are_those_of_each_row_alone", "test_no_rows",
 )  # fmt: skip
-# these are about teams of threads, and what is computed on the CPU wherever a net lies: long, and the same there.
+# these are about teams of threads, and what is computed on the CPU wherever a net lies: long, and the same there;
 ABOUT_THE_CPU = (
     "test_teams_of_threads", "test_chunks_functions_and_objectives", "test_figures",
     "test_the_reference_agrees_with_differences",
 )  # fmt: skip
+# these take differences, or copy x(L) to the host and back, in thousands of calls, of which test_device has one.
+MANY_CALLS = ("test_check_gradient_passes", "test_loss_functions")
+LEFT_OUT = ABOUT_HOST_MEMORY + ABOUT_THE_CPU + MANY_CALLS
 
 
 def own_tests(environment, *options):
     files = [os.path.join(os.path.dirname(__file__), f"{name}.py") for name in OWN_TESTS]
-    left_out = " and ".join(f"not {name}" for name in ABOUT_HOST_MEMORY + ABOUT_THE_CPU)
+    left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks", "-k", left_out]
     done = subprocess.run(
         [*command, *options, *files], capture_output=True, text=True, timeout=500,
