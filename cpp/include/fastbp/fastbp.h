@@ -173,9 +173,10 @@ typedef enum fastbp_precision {
 
 typedef struct fastbp_net fastbp_net;
 
-/* Threads of the caller's own that carry out a net's calls in place of fastbp's: for programs whose pool waits spinning,
- * as OpenMP's threads do. The pool calls take(job, index, width) for every index < width at the same time, index 0 on
- * the calling thread, and returns when all have returned. It chooses the width; results do not depend on it. */
+/* Threads of the caller's own that carry out a net's calls in place of fastbp's: for programs whose pool waits
+ * spinning, as OpenMP's threads do. The pool calls take(job, index, width) for every index < width at the same time,
+ * index 0 on the calling thread, and returns when all have returned. It chooses the width; results do not depend on it.
+ */
 typedef void (*fastbp_take)(void* job, int32_t index, int32_t width);
 typedef void (*fastbp_pool)(void* context, fastbp_take take, void* job);
 
