@@ -1,5 +1,6 @@
 """Arrays on a device, as the package needs them."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from ._core import DeviceArray
 from .reference import views as numpy_views
 
 _KINDS_THERE = "biuf"  # of dtypes that lie on a device as they are
+_LINE = 64  # bytes that a cache holds together
 
 
 def is_distant(device: str) -> bool:
@@ -48,6 +50,16 @@ def read_back(device: str, method: str, argument: str, array: Any) -> Any:
 def at(device: str, array: Any) -> Any:
     """A NumPy array where nets of the device have theirs: itself, or a copy there."""
     return to_device(array, device) if is_distant(device) else array
+
+
+def filled(device: str, shape: tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Any:
+    """A new array where nets of the device have theirs, from the beginning of a cache line, as registers load it."""
+    count = math.prod(shape)
+    memory = np.empty(count + _LINE // dtype.itemsize, dtype)
+    start = -memory.ctypes.data % _LINE // dtype.itemsize
+    array = memory[start : start + count].reshape(shape)
+    array[...] = value
+    return at(device, array)
 
 
 def numbers(device: str, method: str, argument: str, value: ArrayLike, dtype: np.dtype[Any]) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
-from ._device import at, host, is_distant, laid_out, lies_there, numbers, read_back, views
+from ._device import filled, host, is_distant, laid_out, lies_there, numbers, read_back, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
@@ -72,7 +72,7 @@ class Network:
         )  # fmt: skip
         self._recipe = recipe
         self._activations = functions
-        self._params: Array = at(recipe["device"], np.zeros(self._core.parameter_count, recipe["dtype"]))
+        self._params: Array = filled(recipe["device"], (self._core.parameter_count,), 0, recipe["dtype"])
         weights, biases = views(self._params, self.layer_sizes)
         self._weights, self._biases = Views("weights", weights), Views("biases", biases)
 

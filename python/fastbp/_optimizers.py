@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._core import DeviceArray
-from ._device import at, full_name, host, is_distant, laid_out, numbers
+from ._device import at, filled, full_name, host, is_distant, laid_out, numbers
 from ._functions import REAL_KINDS
 from ._numbers import count
 
@@ -328,7 +328,7 @@ class TrainState:
         self.optimizer = optimizer
         self.shape, self.dtype = given.shape, given.dtype
         starts = optimizer._initial_moments()
-        self.moments: list[Any] = [at(self.device, np.full(given.shape, start, given.dtype)) for start in starts]
+        self.moments: list[Any] = [filled(self.device, given.shape, start, given.dtype) for start in starts]
         self.step = 0
         self.epoch = 0
         self.seed = fresh_seed() if seed is None else count("init", "seed", seed, 0)
