@@ -53,45 +53,39 @@ inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
 }
 
 template <bool unit, class Real>
-void add_bias(Vector<const Real> b, Matrix<Real> s) {
-    const Index step = step_of<unit>(s);
-    for (Index r = 0; r < s.rows; ++r) {
-        Real* row = row_of(s, r);
-        for (Index j = 0; j < s.cols; ++j) row[j * step] += b.data[j];
-    }
+inline void add_bias(Vector<const Real> b, Real* s, Index step) {
+    FASTBP_INDEPENDENT
+    for (Index j = 0; j < b.size; ++j) s[j * step] += b.data[j];
 }
 
 template <bool unit, class Real>
 void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
     if (g.kind == Activation::softmax) {
-        if (!b.empty()) add_bias<unit>(b, s);
+        for (Index r = 0; r < s.rows; ++r) add_bias<unit>(b, row_of(s, r), s_step);
         for (Index r = 0; r < s.rows; r += rows_at_a_time) {
             const Index end = s.rows - r < rows_at_a_time ? s.rows : r + rows_at_a_time;
             softmax<unit, Real>(s.row_block(r, end), x.row_block(r, end));
         }
         return;
     }
+    // Where s is kept beside x its row gets the bias by itself: it stays in the cache, and a third loop for each
+    // activation is not worth its size.
+    const bool in_place = s.data == x.data;
     with_activation(g.kind, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
         const Extent extent = b.empty() ? extent_of(s, x) : Extent{s.rows, s.cols};
         for (Index r = 0; r < extent.rows; ++r) {
             Real* s_row = row_of(s, r);
             Real* x_row = row_of(x, r);
-            if (b.empty()) {
+            if (b.empty() || !in_place) {
+                add_bias<unit>(b, s_row, s_step);
                 FASTBP_INDEPENDENT
                 for (Index j = 0; j < extent.cols; ++j) x_row[j * x_step] = formulas::g<kind>(s_row[j * s_step], g.a);
-            } else if (s_row == x_row) {
+            } else {
                 FASTBP_INDEPENDENT
                 for (Index j = 0; j < extent.cols; ++j)
                     x_row[j * x_step] = formulas::g<kind>(x_row[j * x_step] + b.data[j], g.a);
-            } else {
-                FASTBP_INDEPENDENT
-                for (Index j = 0; j < extent.cols; ++j) {
-                    const Real summed = s_row[j * s_step] + b.data[j];
-                    s_row[j * s_step] = summed;
-                    x_row[j * x_step] = formulas::g<kind>(summed, g.a);
-                }
             }
         }
     });
