@@ -98,7 +98,8 @@ def environment(threads):
         "load_before": load(),
     }
     shown = fastbp.show_config("dicts")
-    facts |= {f"fastbp_{key}": shown[key] for key in ("build", "isa", "blas", "blas_library", "blas_core")}
+    facts |= {f"fastbp_{key}": shown[key] for key in ("build", "isa", "blas", "blas_core")}
+    facts["fastbp_blas_library"] = Path(shown["blas_library"]).name
     facts["numpy_blas"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
     facts["versions"] = {d: importlib.metadata.version(d) for m, d in PACKAGES.items() if not missing([m])}
     return facts

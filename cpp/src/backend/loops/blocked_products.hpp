@@ -9,14 +9,24 @@
 namespace fastbp::loops {
 namespace {
 
-constexpr Index panel_depth = 128;   // rows of b in a panel: with the panel's width, most of an L1 cache
-constexpr Index block_rows = 192;    // rows of c that use a panel before the next is made
-constexpr Index rows_in_place = 32;  // up to so many rows of c a panel that lies well is not copied
+constexpr Index deepest_panel = 136;  // rows of b: with the panel's width, most of an L1 cache
+constexpr Index block_rows = 192;     // rows of c that use a panel before the next is made
+constexpr Index rows_in_place = 32;   // up to so many rows of c a panel that lies well is not copied
+// What a product reads and writes is fetched ahead where it may be far: in a cache of another level, or in another
+// processor's, if sums are long enough to wait for it meanwhile.
+constexpr Index long_sum = 112;
+constexpr Index first_cache = 48 << 10;  // bytes
 
 template <class Real>
 constexpr Index panel_width = most_vectors<Real> * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
+
+// How deep the panels of a sum are, all about alike: each costs a pass over c.
+inline Index panel_depth(Index depth) {
+    const Index panels = (depth + deepest_panel - 1) / deepest_panel;
+    return (depth + panels * 8 - 1) / (panels * 8) * 8;
+}
 
 // How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass
 // over a panel at once or in the fewest full tiles; unless one panel is all there is.
@@ -80,14 +90,16 @@ template <class Real>
 void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Real> rest, Matrix<Real> c,
                      const TileJob<Real>& how) {
     using S = Vectors<Real>;
-    alignas(64) Real panel[panel_depth * panel_width<Real>];
+    alignas(64) Real panel[deepest_panel * panel_width<Real>];
+    const Index depth = panel_depth(a.cols);
     TileJob<Real> job = how;
     job.a_row = a.row_stride, job.a_step = a.col_stride, job.c_row = c.row_stride;
+    job.fetch = depth >= long_sum || c.rows * c.cols * Index(sizeof(Real)) > first_cache;
     const bool is_product = how.finish == Finish::overwrite || how.finish == Finish::blend;
     for (Index i = 0; i < c.rows; i += block_rows) {
         const Index rows = lesser(c.rows - i, block_rows), most = panel_vectors<Real>(rows, c.cols) * S::lanes;
-        for (Index k = 0; k < a.cols; k += panel_depth) {
-            job.depth = lesser(a.cols - k, panel_depth);
+        for (Index k = 0; k < a.cols; k += depth) {
+            job.depth = lesser(a.cols - k, depth);
             job.a = &a(i, k);
             const bool first = k == 0, last = k + job.depth == a.cols;
             if (is_product)
@@ -109,6 +121,7 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
                 job.rest = before.empty() ? nullptr : &before(i, j);
                 if (how.bias != nullptr) job.bias = how.bias + j;
                 if (how.output != nullptr) job.output = how.output + i * how.output_row + j;
+                job.first_panel = j == 0;
                 multiply_panel<Real>(job, rows, vectors);
             }
         }

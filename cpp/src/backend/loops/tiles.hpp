@@ -41,6 +41,8 @@ struct TileJob {
     Index rest_row = 0;
     const Real* output = nullptr;  // of relu, rows output_row apart
     Index output_row = 0;
+    bool fetch = false;        // lines of a and c before they are needed
+    bool first_panel = false;  // of those that use these rows of a
 };
 
 // At vector `at` of a row; of the row's last only the lanes in the mask.
@@ -94,10 +96,24 @@ inline void add_rest(const TileJob<Real>& job, typename Vectors<Real>::V (&sums)
         }
 }
 
+// Asked for before the sums begin, and come meanwhile.
+template <class Real, int rows, int vectors>
+inline void fetch_what_finishes(const TileJob<Real>& job) {
+    constexpr int lanes = Vectors<Real>::lanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; ++j) {
+            __builtin_prefetch(job.c + i * job.c_row + j * lanes, 1);
+            if (job.rest != nullptr) __builtin_prefetch(job.rest + i * job.rest_row + j * lanes);
+        }
+}
+
 template <class Real, int rows, int vectors>
 void multiply_tile(const TileJob<Real>& job) {
     using S = Vectors<Real>;
     using V = typename S::V;
+    if (job.fetch) fetch_what_finishes<Real, rows, vectors>(job);
     V sums[rows][vectors];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
@@ -140,12 +156,21 @@ constexpr auto tiles_of(std::integer_sequence<int, rows...>) {
     return std::array<void (*)(const TileJob<Real>&), sizeof...(rows)>{multiply_tile<Real, rows + 1, vectors>...};
 }
 
+template <class Real>
+inline void fetch_rows(const TileJob<Real>& job, Index begin, Index end) {
+    constexpr Index line = 64 / sizeof(Real);
+    for (Index i = begin; i < end; ++i)
+        for (Index k = 0; k < job.depth; k += line) __builtin_prefetch(job.a + i * job.a_row + k);
+}
+
 // All rows of one column of tiles: job.a and job.c are moved on from tile to tile.
 template <class Real, int vectors>
 void multiply_tiles(TileJob<Real> job, Index rows) {
     constexpr Index full = most_rows<Real, vectors>;
     static constexpr auto tiles = tiles_of<Real, vectors>(std::make_integer_sequence<int, int(full)>());
     for (Index i = 0; i < rows; i += full) {
+        if (job.fetch && job.first_panel && job.a_step == 1)
+            fetch_rows(job, full, rows - i < 2 * full ? rows - i : 2 * full);
         tiles[std::size_t((rows - i < full ? rows - i : full) - 1)](job);
         job.a += full * job.a_row;
         job.c += full * job.c_row;
