@@ -47,6 +47,8 @@ CpuFacts cpu_facts() {
     return {cpu::isa().name, blas.name, blas.library, blas.core};
 }
 
+int cpu_vector_bytes() { return cpu::isa().vector_bytes; }
+
 void offer_blas(const std::string& name, void* sgemm, void* dgemm) {
     cpu::offer_blas(name, reinterpret_cast<cpu::Gemm<float>>(sgemm), reinterpret_cast<cpu::Gemm<double>>(dgemm));
 }

@@ -25,6 +25,9 @@ struct CpuFacts {
 };
 CpuFacts cpu_facts();
 
+// The width of the registers that its loops are compiled for.
+int cpu_vector_bytes();
+
 // gemm functions that the caller found itself; see cpu/blas.hpp.
 void offer_blas(const std::string& name, void* sgemm, void* dgemm);
 

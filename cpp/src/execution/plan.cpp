@@ -2,12 +2,24 @@
 
 #include <algorithm>
 
+#include "backend/make_backend.hpp"
+
 namespace fastbp {
 namespace {
 
-// Constants of a machine of the kind fastbp is measured on (two cores of a Sapphire Rapids); compiled in, so that a
-// plan is the same everywhere.
-constexpr double flops_per_second32 = 160e9;     // of one thread in float32 products; half of it in float64
+// A processor as plans take it to be: of each instruction set one of the kind that fastbp is measured on, two cores of
+// a Sapphire Rapids and of a Zen 3. Compiled in, so that a plan is the same on all that have it.
+struct Processor {
+    double flops_per_second32;  // of one thread in float32 products; half of it in float64
+    Index cache_bytes;          // the part of a core's L2 that a tile's values may fill
+};
+
+const Processor& processor() {
+    static constexpr Processor wide{160e9, Index(1) << 19}, usual{80e9, Index(1) << 18}, old{30e9, Index(1) << 18};
+    static const Processor& here = cpu_vector_bytes() == 64 ? wide : cpu_vector_bytes() == 32 ? usual : old;
+    return here;
+}
+
 constexpr double thin = 6;                       // products of so few rows run at half their speed
 constexpr double sums_bytes_per_second = 16e9;   // of one thread through gradient sums that another has written
 constexpr double shared_bytes_per_second = 8e9;  // of cache lines that go back and forth between processors
@@ -16,7 +28,6 @@ constexpr double start_seconds = 3e-6;           // handing a job to a team that
 constexpr double compressed_cost = 16;           // a number of compressed rows takes the time of so many dense ones
 constexpr double least_gain = 0.9;               // a team must promise this part of the time alone
 
-constexpr Index cache_bytes = Index(1) << 19;  // the part of a core's L2 that a tile's values may fill
 constexpr Index least_tile = 32, most_tile = 512;
 constexpr Index deterministic_group_rows = 64, deterministic_groups = 16, deterministic_blocks = 8;
 constexpr Index deterministic_bytes = Index(1) << 28;  // for the gradient sums of all groups
@@ -27,13 +38,14 @@ constexpr Index device_bytes = Index(1) << 30;         // that a tile's values m
 // each tile streams all weights through the cache, and few large tiles are best.
 Index tile_rows(const Model& model, Index rows, Index bytes) {
     const Index per_row = bytes * (model.inputs() + 2 * model.units());
-    const bool weights_fit = model.parameter_count * bytes <= cache_bytes;
-    const Index fitting = cache_bytes / per_row / 16 * 16;
+    const Index cache = processor().cache_bytes;
+    const bool weights_fit = model.parameter_count * bytes <= cache;
+    const Index fitting = cache / per_row / 16 * 16;
     return std::min(std::max<Index>(rows, 1), weights_fit ? std::clamp(fitting, least_tile, most_tile) : most_tile);
 }
 
 double seconds_of_products(double flops, Index rows, Index bytes) {
-    return flops / (flops_per_second32 * 4 / double(bytes)) * (1 + thin / double(std::max<Index>(rows, 1)));
+    return flops / (processor().flops_per_second32 * 4 / double(bytes)) * (1 + thin / double(std::max<Index>(rows, 1)));
 }
 
 // Three products a layer, less the delta of the input. `inputs`: how many there would be at the speed of dense ones.

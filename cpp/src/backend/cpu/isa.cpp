@@ -27,12 +27,12 @@ struct Candidate {
 const auto& candidates() {
 #if defined(__x86_64__)
     static const Candidate all[] = {
-        {{"x86-64-v4", &loops32_v4, &loops64_v4}, __builtin_cpu_supports("x86-64-v4") != 0},
-        {{"x86-64-v3", &loops32_v3, &loops64_v3}, __builtin_cpu_supports("x86-64-v3") != 0},
-        {{"x86-64-v2", &loops32_v2, &loops64_v2}, __builtin_cpu_supports("x86-64-v2") != 0},
+        {{"x86-64-v4", 64, &loops32_v4, &loops64_v4}, __builtin_cpu_supports("x86-64-v4") != 0},
+        {{"x86-64-v3", 32, &loops32_v3, &loops64_v3}, __builtin_cpu_supports("x86-64-v3") != 0},
+        {{"x86-64-v2", 16, &loops32_v2, &loops64_v2}, __builtin_cpu_supports("x86-64-v2") != 0},
     };
 #else
-    static const Candidate all[] = {{{"plain", &loops32_baseline, &loops64_baseline}, true}};
+    static const Candidate all[] = {{{"plain", 16, &loops32_baseline, &loops64_baseline}, true}};
 #endif
     return all;
 }

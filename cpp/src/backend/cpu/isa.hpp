@@ -7,6 +7,7 @@ namespace fastbp::cpu {
 
 struct Isa {
     const char* name;  // "x86-64-v2", "x86-64-v3", "x86-64-v4", or "plain" on other machines
+    int vector_bytes;
     const LoopTable<float>* loops32;
     const LoopTable<double>* loops64;
 

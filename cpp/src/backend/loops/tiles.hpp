@@ -110,9 +110,10 @@ inline void fetch_what_finishes(const TileJob<Real>& job) {
 }
 
 template <class Real, int rows, int vectors>
-void multiply_tile(const TileJob<Real>& job) {
+void multiply_tile(const TileJob<Real>& given) {
     using S = Vectors<Real>;
     using V = typename S::V;
+    const TileJob<Real> job = given;  // which no store to c can change
     if (job.fetch) fetch_what_finishes<Real, rows, vectors>(job);
     V sums[rows][vectors];
 #pragma GCC unroll 16
@@ -168,14 +169,16 @@ template <class Real, int vectors>
 void multiply_tiles(TileJob<Real> job, Index rows) {
     constexpr Index full = most_rows<Real, vectors>;
     static constexpr auto tiles = tiles_of<Real, vectors>(std::make_integer_sequence<int, int(full)>());
-    for (Index i = 0; i < rows; i += full) {
+    // All about alike: a low tile has too few sums to hide the time that each addition takes.
+    for (Index left = (rows + full - 1) / full, height; left > 0; --left, rows -= height) {
+        height = (rows + left - 1) / left;
         if (job.fetch && job.first_panel && job.a_step == 1)
-            fetch_rows(job, full, rows - i < 2 * full ? rows - i : 2 * full);
-        tiles[std::size_t((rows - i < full ? rows - i : full) - 1)](job);
-        job.a += full * job.a_row;
-        job.c += full * job.c_row;
-        if (job.rest != nullptr) job.rest += full * job.rest_row;
-        if (job.output != nullptr) job.output += full * job.output_row;
+            fetch_rows(job, height, rows < 2 * height ? rows : 2 * height);
+        tiles[std::size_t(height - 1)](job);
+        job.a += height * job.a_row;
+        job.c += height * job.c_row;
+        if (job.rest != nullptr) job.rest += height * job.rest_row;
+        if (job.output != nullptr) job.output += height * job.output_row;
     }
 }
 

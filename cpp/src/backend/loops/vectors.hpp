@@ -83,19 +83,37 @@ struct Vectors<double> {
 
 #elif defined(__AVX2__)
 
+// Masked stores take AMD's processors dozens of cycles: the first n lanes are stored in halves of halves.
+struct FirstLanes {
+    __m256i lanes;
+    int n;
+};
+
 template <>
 struct Vectors<float> {
     using V = __m256;
-    using Mask = __m256i;
+    using Mask = FirstLanes;
     static constexpr int lanes = 8, registers = 16;
     static V all(float v) { return _mm256_set1_ps(v); }
     static V load(const float* p) { return _mm256_loadu_ps(p); }
-    static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
+    static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask.lanes); }
     static V load(const float* p, Mask mask, V otherwise) {
-        return _mm256_blendv_ps(otherwise, load(p, mask), _mm256_castsi256_ps(mask));
+        return _mm256_blendv_ps(otherwise, load(p, mask), _mm256_castsi256_ps(mask.lanes));
     }
     static void store(float* p, V v) { _mm256_storeu_ps(p, v); }
-    static void store(float* p, V v, Mask mask) { _mm256_maskstore_ps(p, mask, v); }
+    static void store(float* p, V v, Mask mask) {
+        if (mask.n == lanes) return store(p, v);
+        __m128 rest = _mm256_castps256_ps128(v);
+        if (mask.n & 4) {
+            _mm_storeu_ps(p, rest);
+            p += 4, rest = _mm256_extractf128_ps(v, 1);
+        }
+        if (mask.n & 2) {
+            _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+            p += 2, rest = _mm_movehl_ps(rest, rest);
+        }
+        if (mask.n & 1) _mm_store_ss(p, rest);
+    }
     static V add(V a, V b) { return _mm256_add_ps(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_ps(a, b); }
     static V not_below(V low, V v) { return _mm256_max_ps(low, v); }
@@ -107,33 +125,41 @@ struct Vectors<float> {
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
     static V square_root(V v) { return _mm256_sqrt_ps(v); }
     static Mask first(int n) {
-        return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        return {_mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)), n};
     }
 };
 
 template <>
 struct Vectors<double> {
     using V = __m256d;
-    using Mask = __m256i;
+    using Mask = FirstLanes;
     static constexpr int lanes = 4, registers = 16;
     static V all(double v) { return _mm256_set1_pd(v); }
     static V load(const double* p) { return _mm256_loadu_pd(p); }
-    static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
+    static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask.lanes); }
     static V load(const double* p, Mask mask, V otherwise) {
-        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask));
+        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask.lanes));
     }
     static V load(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
     static V load(const float* p, Mask mask) {
-        const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(mask));
-        const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(mask, 1));
+        const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(mask.lanes));
+        const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(mask.lanes, 1));
         const __m128i narrow = _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0)));
         return _mm256_cvtps_pd(_mm_maskload_ps(p, narrow));
     }
     static V load(const float* p, Mask mask, V otherwise) {
-        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask));
+        return _mm256_blendv_pd(otherwise, load(p, mask), _mm256_castsi256_pd(mask.lanes));
     }
     static void store(double* p, V v) { _mm256_storeu_pd(p, v); }
-    static void store(double* p, V v, Mask mask) { _mm256_maskstore_pd(p, mask, v); }
+    static void store(double* p, V v, Mask mask) {
+        if (mask.n == lanes) return store(p, v);
+        __m128d rest = _mm256_castpd256_pd128(v);
+        if (mask.n & 2) {
+            _mm_storeu_pd(p, rest);
+            p += 2, rest = _mm256_extractf128_pd(v, 1);
+        }
+        if (mask.n & 1) _mm_store_sd(p, rest);
+    }
     static V add(V a, V b) { return _mm256_add_pd(a, b); }
     static V multiply(V a, V b) { return _mm256_mul_pd(a, b); }
     static V not_below(V low, V v) { return _mm256_max_pd(low, v); }
@@ -144,7 +170,7 @@ struct Vectors<double> {
     static V where_less(V a, V b, V v) { return _mm256_and_pd(_mm256_cmp_pd(a, b, _CMP_LT_OQ), v); }
     static V multiply_add(V a, V b, V c) { return _mm256_fmadd_pd(a, b, c); }
     static V square_root(V v) { return _mm256_sqrt_pd(v); }
-    static Mask first(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+    static Mask first(int n) { return {_mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)), n}; }
 };
 
 #else
