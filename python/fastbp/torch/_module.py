@@ -35,13 +35,15 @@ class MLP(nn.Module):
     dtype : torch.dtype, optional
         torch.float32 or float64; None: torch's default.
     device : torch.device or str, optional
-        Where the parameters lie; None: torch's default. Computed is on the CPU.
+        Where the parameters lie and the net is computed: the CPU, or a GPU where fastbp's backend for it works. None:
+        torch's default.
 
     Notes
     -----
     First and second derivatives in reverse mode, by autograd and by torch.func (grad, vjp, jacrev, vmap,
     functional_call), and torch.compile. No third derivatives and no forward mode: these raise. The layers are held as
-    nn.Linear for their parameters alone: hooks on them do not run. Threads are those of `fastbp.set_num_threads`.
+    nn.Linear for their parameters alone: hooks on them do not run. Threads are those of torch's own
+    operations, at most `fastbp.get_num_threads()` of them.
 
     Examples
     --------
