@@ -165,11 +165,27 @@ def test_forms_of_x(way):
     assert_close(apply(params, x[0]), reference(params, x[0]), 1e-6)
     assert_close(apply(params, x.reshape(2, 2, 5)), reference(params, x.reshape(2, 2, 5)), 1e-6)
     assert_close(apply(params, np.arange(5)), reference(params, jnp.arange(5.0)), 1e-6)
+    assert_close(apply(params, x > 0), reference(params, jnp.float32(x > 0)), 1e-6)
     empty = jnp.zeros((0, 5))
     assert apply(params, empty).shape == (0, 3)
     assert not any(leaf.any() for leaf in jax.tree.leaves(jax.grad(lambda p: apply(p, empty).sum())(params)))
     assert fj.jvp(apply, (params, empty), (params, None))[1].shape == (0, 3)
     assert not fj.hvp(apply, jnp.sum, params, empty, params)[0]["w"].any()
+
+
+def test_vmap_over_nothing(way):
+    params, x = data()
+    nobody = jax.tree.map(lambda a: jnp.zeros((0, *a.shape)), params)
+    calls = [
+        lambda f: jax.vmap(f, (None, 0))(params, x[:0]),
+        lambda f: jax.vmap(f, (None, 0))(params, jnp.zeros((0, 4, 5))),
+        lambda f: jax.vmap(f, (0, None))(nobody, x),
+        lambda f: jax.vmap(jax.grad(lambda p, x: loss_of(f(p, x))), (None, 0))(params, x[:0]),
+        lambda f: jax.vmap(jax.vmap(jax.grad(lambda p, x: loss_of(f(p, x)), 1), (None, 0)), (0, None))(nobody, x),
+        lambda f: jax.grad(lambda p: jnp.sum(jax.vmap(f, (None, 0))(p, x[:0])))(params),
+    ]
+    for call in calls:
+        assert_close(*map(call, nets(way)))
 
 
 def changed(params, k, **pieces):
@@ -203,6 +219,10 @@ WRONG = {
         "third derivatives are not available",
     ),
     "forward mode": (lambda a, p, x: jax.jvp(a, (p, x), (p, x)), "forward-mode"),
+    "init's type": (
+        lambda a, p, x: fj.mlp((3, 2))[0](jax.random.key(0), jnp.float16),
+        "[init] dtype is float16, expected float32 or float64",
+    ),
     "sizes": (lambda a, p, x: fj.mlp((3,)), "layer_sizes is (3,), expected at least an input and an output"),
     "activation": (lambda a, p, x: fj.mlp((3, 2, 1), activation="rleu"), "did you mean 'relu'?"),
     "backend": (lambda a, p, x: fj.mlp((3, 1), backend="cuda"), "backend is 'cuda', expected one of auto, ffi"),

@@ -5,6 +5,7 @@ import io
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -130,6 +131,34 @@ def test_frozen_replaced_and_parametrised_parameters():
     assert x.grad.shape == x.shape
 
 
+@pytest.mark.filterwarnings("ignore")  # the older ways are told to be old
+@pytest.mark.parametrize("way", ["pruned", "weight_norm", "spectral_norm"])
+def test_weights_that_a_hook_computes_follow_their_parameters(way):
+    ours, theirs = pair()
+    x, generator = torch.randn(6, 5), torch.get_rng_state()
+    for model in (ours, theirs):
+        torch.set_rng_state(generator)
+        layer = model.get_submodule("2")
+        if way == "pruned":
+            require("torch.nn.utils.prune").l1_unstructured(layer, "weight", 20)
+        else:
+            getattr(nn.utils, way)(layer)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).pow(2).sum().backward()
+            optimizer.step()
+    same(ours(x), theirs(x))
+    same(list(ours.parameters()), list(theirs.parameters()))
+
+
+def test_what_a_transform_has_left_behind_is_unwrapped():
+    ours, _ = pair()
+    x, left = torch.randn(6, 5), []
+    torch.func.grad(lambda x: (left.append(x), x.sum())[1])(x)
+    torch.testing.assert_close(ours(left[0]), ours(x), rtol=0, atol=0)
+
+
 def test_what_has_changed_since_forward_is_refused():
     ours, _ = pair()
     out = ours(torch.randn(6, 5)).sum()
@@ -152,6 +181,14 @@ def test_autocast_keeps_the_parameters_type():
     same(out, ours(x.bfloat16().float()))
 
 
+
+
+def quantized(*shape):
+    with warnings.catch_warnings():  # of what torch will do away with
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(torch.zeros(shape), 1, 0, torch.quint8)
+
+
 REFUSED = [
     (lambda m: m(np.zeros((2, 5), "f4")), TypeError, r"\[forward\] x is ndarray, expected a Tensor"),
     (lambda m: m(torch.zeros(2, 4)), ValueError, r"\[forward\] x has shape \(2, 4\), expected \(.., 5\)"),
@@ -161,11 +198,22 @@ REFUSED = [
     (lambda m: m(torch.zeros(2, 5, dtype=torch.int64)), TypeError, "x has dtype torch.int64, expected torch.float32"),
     (lambda m: m(torch.zeros(2, 5, device="meta")), ValueError, "x is on meta, expected cpu"),
     (lambda m: m(torch.zeros(2, 5).to_sparse()), TypeError, "layout torch.sparse_coo, expected torch.strided"),
+    (lambda m: m(torch.zeros(2, 5).to_mkldnn()), TypeError, "layout torch._mkldnn, expected torch.strided"),
+    (lambda m: m(torch.nested.nested_tensor([torch.zeros(2, 5)])), TypeError, "x is a nested tensor, expected rows"),
+    (lambda m: torch.jit.trace(m, torch.zeros(2, 5)), NotImplementedError, "torch.jit.trace would keep the numbers"),
     (lambda m: m.half()(torch.zeros(2, 5).half()), TypeError, "dtype is torch.float16, expected torch.float32 or"),
     (lambda m: m.loss(torch.zeros(2, 4), torch.zeros(2)), ValueError, r"\[loss\] x has shape \(2, 4\)"),
     (lambda m: m.loss(torch.zeros(2, 5), [0, 1]), TypeError, r"\[loss\] y is list, expected a Tensor"),
     (lambda m: m.loss(torch.zeros(2, 5), torch.tensor([0, 3])), ValueError, r"\[loss\] y"),
     (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(2, 3).bfloat16()), TypeError, "y has dtype torch.bfloat16"),
+    (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(2, 3).to_sparse()), TypeError, "y has the layout torch.sparse_c"),
+    (lambda m: m.loss(torch.zeros(2, 5), quantized(2, 3)), TypeError, r"y is quantized, .*: write y.dequantize\(\)"),
+    (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(2, device="meta")), ValueError, "y is on meta, where there are"),
+    (lambda m: m.to("meta").loss(torch.zeros(2, 5, device="meta"), torch.zeros(2)), ValueError, "X is on meta, where"),
+    (
+        lambda m: torch.func.vmap(lambda x: m.loss(x, torch.zeros(1)))(torch.zeros(2, 1, 5)),
+        RuntimeError, "transforms of torch.func cannot look into",
+    ),
     (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(3, 3), "squared_error"), ValueError, r"\[loss\] y"),
     (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(2), "crossentropy"), ValueError, "did you mean 'cross_entropy'"),
     (lambda m: m.loss(torch.zeros(2, 5), torch.zeros(2), None), TypeError, r"\[loss\] loss is None, expected a name"),
@@ -173,6 +221,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch, that what is refused here has no future there
 @pytest.mark.parametrize("call, error, text", REFUSED, ids=[text for _, _, text in REFUSED])
 def test_what_does_not_fit_is_refused(call, error, text):
     ours, _ = pair()

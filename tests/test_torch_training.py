@@ -210,3 +210,27 @@ def test_numbers_with_a_sign_flag_are_read_with_their_sign():
     negated = torch.complex(torch.zeros_like(X), X).conj().imag
     assert negated.is_neg()
     torch.testing.assert_close(ours(negated), ours(-X), rtol=0, atol=0)
+
+
+class ByAttributes:
+    """A tensor whose type has no table of functions for DLPack, as in a torch before 2.10."""
+
+    def __init__(self, tensor):
+        self._tensor = tensor
+
+    def __getattr__(self, name):
+        return getattr(self._tensor, name)
+
+
+def test_places_are_told_alike_by_the_table_and_by_attributes():
+    x = torch.zeros(6, 4, requires_grad=True)
+    negated = torch.complex(torch.zeros(6, 4), torch.ones(6, 4)).conj().imag
+    fit = [x, x.detach()[2:], nn.Parameter(torch.zeros(1, 4)), torch.zeros(0, 4), torch.zeros(1, 9)[:, 3:7]]
+    misfits = [
+        torch.zeros(6, 8)[:, ::2], torch.zeros(4, 6).T, x.double(), x.view(4, 6), x.flatten(), negated, x.to("meta"),
+    ]  # fmt: skip
+    for tensor, fits in [*((t, True) for t in fit), *((t, False) for t in misfits)]:
+        shapes = (6, 4), (len(tensor) if fits else 6, 4)
+        expected = [x.data_ptr(), tensor.data_ptr()] if fits else None
+        for told in (tensor, ByAttributes(tensor)):
+            assert fb._core.addresses((x, told), shapes, torch.float32) == expected

@@ -1,4 +1,5 @@
-// DLPack's structs, as its specification 1.0 has them: how libraries of arrays hand memory to each other.
+// DLPack's structs, as its specification 1.0 has them, and 1.2 the table: how libraries of arrays hand memory to each
+// other.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,9 @@ struct Device {
 struct Type {
     std::uint8_t code, bits;
     std::uint16_t lanes;
+    bool operator==(const Type& other) const {
+        return code == other.code && bits == other.bits && lanes == other.lanes;
+    }
 };
 struct Tensor {
     void* data;
@@ -42,6 +46,18 @@ struct VersionedManaged {
     void (*deleter)(VersionedManaged*);
     std::uint64_t flags = 0;
     Tensor tensor;
+};
+
+// Behind a capsule named "dlpack_exchange_api" that is an attribute of a type: functions for its objects. Those that
+// are not used here have no types of their own.
+struct Exchange {
+    static constexpr const char* capsule = "dlpack_exchange_api";
+    using Function = int (*)();
+    std::uint32_t major, minor;
+    const Exchange* older;
+    Function allocate, export_managed, import_managed;
+    int (*look)(void* object, Tensor* view);  // valid while the object lives; not 0: a Python error; may be null
+    Function stream;
 };
 
 }  // namespace fastbp::python::dlpack

@@ -9,7 +9,8 @@
  *     w(1) b(1) w(2) b(2) .., row-major, w(l) of shape (d(l-1), d(l)). The caller owns them and passes them to each
  * call.
  *   - Any number of threads may use one net at a time: a net holds no parameters and no results.
- *   - Outputs must not overlap inputs or parameters, and are row-major without gaps.
+ *   - Outputs must not overlap inputs or parameters, and are row-major without gaps. Where a forward pass or a gradient
+ *     overlaps X, params or what was kept, the call is refused; other places are not looked at.
  * Symbols and equation numbers are those of NOTATION.md, installed beside this file. */
 #ifndef FASTBP_H
 #define FASTBP_H
@@ -201,9 +202,9 @@ typedef struct fastbp_net_spec {
 
 FASTBP_API fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net);
 FASTBP_API void fastbp_net_destroy(fastbp_net* net);
-/* P = sum of (d(l-1) + 1) d(l). */
+/* P = sum of (d(l-1) + 1) d(l); 0 where net is NULL. */
 FASTBP_API int64_t fastbp_parameter_count(const fastbp_net* net);
-/* How many numbers fastbp_forward keeps for fastbp_pull_back over n rows. */
+/* How many numbers fastbp_forward keeps for fastbp_pull_back over n rows; 0 where net is NULL. */
 FASTBP_API int64_t fastbp_kept_size(const fastbp_net* net, int64_t n);
 
 /* ---- forward and backward ------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 #include "api/checks.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <sstream>
 
@@ -35,6 +36,8 @@ void check_numbers(const fastbp_array& array, const char* name) {
     if (array.dimensions != 1 && array.dimensions != 2)
         refuse(name, " has ", array.dimensions, " dimensions, expected 1 or 2");
     if (array.rows < 0 || array.cols < 0) refuse(name, " has a negative size");
+    if (array.data == nullptr && array.rows > 0 && array.cols > 0)
+        refuse(name, ".data is NULL, expected ", array.rows, " x ", array.cols, " numbers");
     if (array.starts != nullptr) refuse(name, " is in compressed rows, which X alone may be");
 }
 
@@ -56,6 +59,26 @@ void check_place(bool distant, const fastbp_array& array, const char* name) {
     if (array.row_stride < 0 || array.col_stride < 0 || array.row_stride % size != 0 || array.col_stride % size != 0)
         refuse(name, " on a device has strides ", array.row_stride, " and ", array.col_stride,
                ", expected multiples of ", size, " from 0");
+}
+
+struct Span {
+    std::uintptr_t begin, end;
+    bool meets(const Span& other) const { return begin < other.end && other.begin < end; }
+};
+
+Span span_of(const void* memory, Index bytes) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(memory);
+    return {begin, memory == nullptr ? begin : begin + std::uintptr_t(bytes)};
+}
+
+// From the first byte of its numbers to the last; strides may go backwards.
+Span span_of(const fastbp_array& array) {
+    Span span = span_of(array.data, 0);
+    if (array.data == nullptr || array.rows == 0 || array.cols == 0 || array.starts != nullptr) return span;
+    for (const Index reach : {(array.rows - 1) * array.row_stride, (array.cols - 1) * array.col_stride})
+        (reach < 0 ? span.begin : span.end) += std::uintptr_t(reach);
+    span.end += std::uintptr_t(bytes_of(NumberType(array.type)));
+    return span;
 }
 
 // Compressed rows: what they point at is there.
@@ -188,6 +211,7 @@ void check_rows(const Model& model, const fastbp_data& data) {
     if (data.x.cols != model.inputs())
         refuse("X has ", data.x.cols, " columns, layer 1 (weights[0]) expects ", model.inputs());
     if (data.order == nullptr) return;
+    if (data.count < 0) refuse("count is ", data.count, ", expected how many row numbers there are");
     for (Index i = 0; i < data.count; ++i)
         if (data.order[i] < 0 || data.order[i] >= data.x.rows)
             refuse("row number ", data.order[i], " at position ", i, " of the order, X has ", data.x.rows, " rows");
@@ -241,6 +265,27 @@ void check_weights(const fastbp_data& data, bool sum) {
     });
     if (!any && !sum)
         refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
+}
+
+void check_no_overlap(std::initializer_list<Stretch> inputs, std::initializer_list<Stretch> outputs,
+                      const fastbp_array& x) {
+    const Span of_x = span_of(x);
+    for (const Stretch& output : outputs) {
+        const Span written = span_of(output.memory, output.bytes);
+        if (written.begin == written.end) continue;
+        if (written.meets(of_x)) refuse(output.name, " overlaps X in memory");
+        for (const Stretch& input : inputs)
+            if (written.meets(span_of(input.memory, input.bytes)))
+                refuse(output.name, " overlaps ", input.name, " in memory");
+    }
+}
+
+void check_moments(const StepRule& rule, void* const* moments) {
+    const int needed = moment_count(rule);
+    for (int k = 0; k < needed; ++k)
+        if (moments == nullptr || moments[k] == nullptr)
+            refuse("moments", moments == nullptr ? "" : "[" + std::to_string(k) + "]", " is NULL, expected ", needed,
+                   " arrays");
 }
 
 StepRule step_rule(const fastbp_step_rule& rule) {

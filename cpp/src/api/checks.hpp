@@ -2,6 +2,7 @@
 // argument, what came and what was expected.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 
 #include "execution/model.hpp"
@@ -36,6 +37,20 @@ NumberRule rule_of_weights(bool sum);
 // count whose weights are not 0; of the weights some must count, unless for a sum.
 void check_y(const Model& model, const fastbp_data& data);
 void check_weights(const fastbp_data& data, bool sum);
+
+// Memory that is only read (parameters, what was kept) or written; null where there is none.
+struct Stretch {
+    const char* name;
+    const void* memory;
+    Index bytes;
+};
+
+// No output overlaps an input or X: it would be read after it is written.
+void check_no_overlap(std::initializer_list<Stretch> inputs, std::initializer_list<Stretch> outputs,
+                      const fastbp_array& x);
+
+// As many arrays are there as the rule keeps.
+void check_moments(const StepRule& rule, void* const* moments);
 
 // The caller's rule. Throws Error where it is none.
 StepRule step_rule(const fastbp_step_rule& rule);

@@ -43,6 +43,8 @@ void on_device(const char* device, Body body) {
 template <class Real>
 void update(const char* device, const StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
             const StepScalars& now) {
+    if (count < 0) throw Error(ErrorKind::value, "count is " + std::to_string(count) + ", expected at least 0");
+    check_moments(rule, moments);
     on_device<Real>(device, [&](Backend<Real>& on) {
         Vector<Real> state[most_moments];
         const int needed = moment_count(rule);
@@ -97,6 +99,8 @@ fastbp_status fastbp_check_device(const char* device) {
 fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory) {
     return guarded([&] {
         check_pointer(memory, "memory");
+        // More than that is rounded up to nothing on the way to the system.
+        if (bytes > PTRDIFF_MAX) throw fastbp::OutOfMemory(bytes, device == nullptr ? "a device" : device);
         fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) {
             *memory = on.allocate(bytes > 0 ? bytes : 1);
             if (*memory == nullptr) throw fastbp::OutOfMemory(bytes, device);

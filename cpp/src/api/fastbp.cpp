@@ -81,7 +81,7 @@ int32_t fastbp_jobs_taken(int64_t* counts, int32_t size) {
     int32_t members = 0;
     guarded([&] {
         for (const long taken : fastbp::ThreadPool::get().jobs_taken()) {
-            if (members < size) counts[members] = taken;
+            if (counts != nullptr && members < size) counts[members] = taken;
             ++members;
         }
     });
@@ -98,12 +98,15 @@ fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net) {
 
 void fastbp_net_destroy(fastbp_net* net) { delete net; }
 
-int64_t fastbp_parameter_count(const fastbp_net* net) { return net->model.parameter_count; }
+int64_t fastbp_parameter_count(const fastbp_net* net) { return net == nullptr ? 0 : net->model.parameter_count; }
 
-int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) { return net->model.kept_size(n); }
+int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) {
+    return net == nullptr || n < 0 ? 0 : net->model.kept_size(n);
+}
 
 fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t targets) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         net->check(*data, targets);
     });
@@ -112,6 +115,7 @@ fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32
 fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fastbp_data* data, void* out,
                              void* kept) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         check_params(*net, params, *data);
         net->forward(params, *data, out, kept);
@@ -121,6 +125,7 @@ fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fa
 fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const fastbp_data* data,
                               fastbp_results* results) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
         check_params(*net, params, *data);
@@ -132,6 +137,7 @@ fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const f
 fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const fastbp_data* data, const void* kept,
                                const fastbp_array* cotangent, fastbp_results* results) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         fastbp::check_size(results, "results");
         check_params(*net, params, *data);
@@ -145,6 +151,7 @@ fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const 
 fastbp_status fastbp_push_forward(const fastbp_net* net, const void* params, const fastbp_data* data,
                                   fastbp_tangent* tangent) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         fastbp::check_size(tangent, "tangent");
         check_params(*net, params, *data);
@@ -160,6 +167,7 @@ int32_t fastbp_moment_count(const fastbp_step_rule* rule) {
 
 fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data, fastbp_epoch* epoch) {
     return guarded([&] {
+        check_pointer(net, "net");
         fastbp::check_size(data, "data");
         fastbp::check_size(epoch, "epoch");
         check_pointer(params, "params");

@@ -44,6 +44,11 @@ void NetOf<Real>::check(const fastbp_data& data, std::int32_t targets) const {
 template <class Real>
 void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out, void* kept) const {
     check_rows(model, data);
+    const Index n = row_range(data).count, number = Index(sizeof(Real));
+    const Stretch of_kept{"kept", kept, model.kept_size(n) * number};
+    const Stretch parameters{"params", params, model.parameter_count * number};
+    check_no_overlap({parameters, of_kept}, {{"out", out, n * model.outputs() * number}}, data.x);
+    check_no_overlap({parameters}, {of_kept}, data.x);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -62,6 +67,7 @@ void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out
 template <class Real>
 void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const {
     check_rows(model, data);
+    check_outputs_apart(params, data, nullptr, results);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -87,6 +93,7 @@ template <class Real>
 void NetOf<Real>::pull_back(const void* params, const fastbp_data& data, const void* kept,
                             const fastbp_array& cotangent, fastbp_results& results) const {
     check_rows(model, data);
+    check_outputs_apart(params, data, kept, results);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -129,6 +136,17 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
     if (job.grad.wanted() && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
         add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad.flat);
     call.finish();
+}
+
+template <class Real>
+void NetOf<Real>::check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
+                                      const fastbp_results& results) const {
+    const Index n = row_range(data).count, number = Index(sizeof(Real)), of_parameters = model.parameter_count * number;
+    const Stretch of_kept{"kept", kept, model.kept_size(n) * number};
+    const Stretch grad{"grad", results.grad, of_parameters};
+    const Stretch input_grad{"input_grad", results.input_grad, n * model.inputs() * number};
+    check_no_overlap({{"params", params, of_parameters}, of_kept}, {grad, input_grad}, data.x);
+    check_no_overlap({grad}, {input_grad}, data.x);
 }
 
 template <class Real>

@@ -59,6 +59,8 @@ class NetOf final : public fastbp_net {
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override;
 
   private:
+    void check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
+                             const fastbp_results& results) const;
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;
     double scale_for(const Job<Real>& job, const fastbp_data& data, bool sum) const;
     void seed_by_loss(Job<Real>& job, const fastbp_data& data) const;

@@ -33,6 +33,7 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     Epoch<Real> state;
     state.rule = step_rule(epoch.rule);
     std::array<Vector<Real>, most_moments> moments;
+    check_moments(state.rule, epoch.moments);
     const auto moments_kept = std::size_t(moment_count(state.rule));
     for (std::size_t k = 0; k < moments_kept; ++k)
         moments[k] = {static_cast<Real*>(epoch.moments[k]), model.parameter_count};

@@ -62,7 +62,7 @@ class Apply:
 def as_rows(net: Architecture, method: str, argument: str, x: Any, dtype: Any) -> Any:
     """x (.., d(0)) as the one problem (1, N, d(0)) of the operations."""
     array = jnp.asarray(x)
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"[{method}] {argument} has dtype {array.dtype}, expected real numbers")
     if array.shape[-1:] != net.widths[:1]:
         raise ValueError(f"[{method}] {argument} has shape {array.shape}, expected (.., {net.widths[0]})")

@@ -69,6 +69,8 @@ def mlp(
     net = Architecture(widths, (*hidden, last), way_of(backend))
 
     def init(key: Any, dtype: Any = None) -> Params:
+        if dtype is not None and jnp.dtype(dtype) not in (jnp.float32, jnp.float64):
+            raise TypeError(f"[init] dtype is {jnp.dtype(dtype)}, expected float32 or float64")
         keys = jax.random.split(key, len(net.shapes))
         return [_layer(k, *shape, g, dtype) for k, shape, (g, _) in zip(keys, net.shapes, net.activations, strict=True)]
 

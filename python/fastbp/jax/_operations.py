@@ -47,6 +47,9 @@ def _operation(net: Architecture, name: str, wanted: tuple[bool, ...]) -> Any:
     @operation.def_vmap
     def _(size: int, batched: Sequence[Any], *operands: Any) -> tuple[list[Any], list[Any]]:
         moved = [None if given is None else bool(flag) for given, flag in zip(operands, batched, strict=True)]
+        if size == 0:
+            found = _nothing(net, name, wanted, moved, operands)
+            return found, [None if array is None else True for array in found]
         into = _into_rows if _rows_alone(net, name, wanted, moved) else _into_problems
         of_rows, _ = _of_rows(net, name)
         found = into(of_rows, size, moved, operands, lambda *larger: _operation(net, name, wanted)(*larger))
@@ -74,6 +77,18 @@ def _result_shapes(net: Architecture, name: str, wanted: tuple[bool, ...], opera
         jax.ShapeDtypeStruct((problems, *shape), x.dtype) if want else None
         for shape, want in zip(shapes, wanted, strict=True)
     ]
+
+
+def _nothing(
+    net: Architecture, name: str, wanted: tuple[bool, ...], batched: list[Any], operands: Sequence[Any]
+) -> list[Any]:
+    """The results of vmap over an axis of length 0: forms without numbers."""
+    one = [
+        None if array is None else jax.ShapeDtypeStruct(array.shape[1:] if flag else array.shape, array.dtype)
+        for array, flag in zip(operands, batched, strict=True)
+    ]
+    shapes = _result_shapes(net, name, wanted, one)
+    return [None if shape is None else jnp.zeros((0, *shape.shape), shape.dtype) for shape in shapes]
 
 
 def _problems(arrays: Sequence[Any]) -> int:

@@ -44,6 +44,7 @@ def check_input(method: str, x: Any, weight: Tensor, inputs: int) -> Tensor:
     """x, if it fits the first weight; under autocast in its dtype."""
     if not isinstance(x, Tensor):
         raise TypeError(f"[{method}] x is {type(x).__name__}, expected a Tensor")
+    check_form(f"[{method}] x", x)
     if x.dim() == 0 or x.shape[-1] != inputs:
         raise ValueError(f"[{method}] x has shape {tuple(x.shape)}, expected (.., {inputs})")
     if x.dtype != weight.dtype and x.is_floating_point() and torch.is_autocast_enabled(x.device.type):
@@ -53,9 +54,20 @@ def check_input(method: str, x: Any, weight: Tensor, inputs: int) -> Tensor:
     if x.device != weight.device:
         check_device(f"[{method}] x", x)
         raise ValueError(f"[{method}] x is on {x.device}, expected {weight.device} as the parameters are")
-    if x.layout != torch.strided:
-        raise TypeError(f"[{method}] x has the layout {x.layout}, expected torch.strided: write x.to_dense()")
     return x
+
+
+def check_form(name: str, tensor: Tensor) -> None:
+    """Refuses what has no numbers in rows."""
+    word = name.rpartition(" ")[2]
+    if tensor.is_nested:
+        raise TypeError(
+            f"{name} is a nested tensor, expected rows: write torch.cat({word}.unbind()), or {word}.to_padded_tensor(0)"
+        )
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} has the layout {tensor.layout}, expected torch.strided: write {word}.to_dense()")
+    if tensor.is_quantized:
+        raise TypeError(f"{name} is quantized, expected plain numbers: write {word}.dequantize()")
 
 
 def _shapes(shapes: Sequence[Any]) -> str:

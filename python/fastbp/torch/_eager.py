@@ -26,6 +26,7 @@ def _always() -> bool:
 # Not public: in a torch that has them no more everything goes the long way.
 transforms_are_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
 modes_are_active = getattr(torch._C, "_len_torch_dispatch_stack", _always)
+traced = getattr(torch._C, "_get_tracing_state", _always)  # by torch.jit
 
 
 def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -45,10 +46,13 @@ def short_output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> 
     """The same where the short way is open: nothing looks on, and all fits and lies as the core reads it. Else None."""
     if torch.compiler.is_compiling() or not _alone(x, *parameters) or x.dim() != 2 or x.dtype not in DTYPES:
         return None
-    places = places_of(architecture, x, parameters)
+    try:
+        places = places_of(architecture, x, parameters)
+    except RuntimeError:  # no numbers of its own: nested, or left behind by a transform, which the long way unwraps
+        return None
     if places is None:
         return None
-    out: Tensor = Plain.apply(architecture, _keeps(x, parameters), places, x, *parameters)
+    out: Tensor = apply_plain(architecture, _keeps(x, parameters), places, x, *parameters)
     return out
 
 
@@ -79,10 +83,16 @@ class Plain(torch.autograd.Function):
         return None, None, None, input_grad, *(grads or [None] * len(parameters))
 
 
+# Plain.apply without its search for tensors that a transform of torch.func has left behind, which takes longer than the
+# rest of it: they tell no address, and `short_output` has left them to the long way.
+apply_plain = super(torch.autograd.Function, Plain).apply
+
+
 def _keeps(x: Tensor, parameters: Sequence[Tensor]) -> bool:
     """Whether a backward pass may come."""
     return torch.is_grad_enabled() and (x.requires_grad or any([p.requires_grad for p in parameters]))
 
 
 def _alone(*tensors: Tensor) -> bool:
-    return not (transforms_are_active() or modes_are_active()) and PLAIN_TYPES.issuperset(map(type, tensors))
+    looked_at = transforms_are_active() or modes_are_active() or traced()
+    return not looked_at and PLAIN_TYPES.issuperset(map(type, tensors))

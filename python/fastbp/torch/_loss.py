@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .._arguments import is_sum
 from .._functions import Huber, Pinball, loss_number, output_activation
-from ._checks import check_device
+from ._checks import check_device, check_form
+from ._eager import transforms_are_active
 from ._nets import core_of, describe, functions_of, layout_of, sizes_of
 from ._operators import array, parts
 from ._passes import device_of, on_stream_of
@@ -19,6 +20,13 @@ def add_gradients(
     architecture: str, parameters: Sequence[Tensor], X: Tensor, y: Tensor, loss: Any, sample_weight: Any, reduction: Any
 ) -> float:
     """The value of the loss; its gradient is added to those parameters that require one."""
+    if transforms_are_active():
+        raise RuntimeError(
+            "[loss] it adds to .grad in one call of the core, which transforms of torch.func cannot look into: "
+            "take the module's output and a loss of torch's"
+        )
+    if X.is_meta:
+        raise ValueError("[loss] X is on meta, where there are no numbers")
     if not isinstance(loss, (str, Huber, Pinball)):
         raise TypeError(f"[loss] loss is {loss!r}, expected a name, fb.Huber(..) or fb.Pinball(..)")
     number, settings = loss_number(loss, layout_of(architecture).outputs)
@@ -60,6 +68,9 @@ def _numbers(name: str, tensor: Any) -> Any:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"[loss] {name} is {type(tensor).__name__}, expected a Tensor")
     check_device(f"[loss] {name}", tensor)
-    if tensor.dtype == torch.bfloat16:
+    check_form(f"[loss] {name}", tensor)
+    if tensor.is_meta:
+        raise ValueError(f"[loss] {name} is on meta, where there are no numbers")
+    if tensor.dtype == torch.bfloat16 or (tensor.is_floating_point() and tensor.itemsize < 2):
         raise TypeError(f"[loss] {name} has dtype {tensor.dtype}, which NumPy does not know: write {name}.float()")
     return array(tensor)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .._arguments import sizes_of
 from .._functions import Huber, Pinball, hidden_activations
@@ -34,13 +35,15 @@ class MLP(nn.Module):
     dtype : torch.dtype, optional
         torch.float32 or float64; None: torch's default.
     device : torch.device or str, optional
-        Where the parameters lie; None: torch's default. Computed is on the CPU.
+        Where the parameters lie and the net is computed: the CPU, or a GPU where fastbp's backend for it works. None:
+        torch's default.
 
     Notes
     -----
     First and second derivatives in reverse mode, by autograd and by torch.func (grad, vjp, jacrev, vmap,
     functional_call), and torch.compile. No third derivatives and no forward mode: these raise. The layers are held as
-    nn.Linear for their parameters alone: hooks on them do not run. Threads are those of `fastbp.set_num_threads`.
+    nn.Linear for their parameters alone: hooks on them do not run. Threads are those of torch's own
+    operations, at most `fastbp.get_num_threads()` of them.
 
     Examples
     --------
@@ -95,6 +98,11 @@ class MLP(nn.Module):
         out = short_output(self._architecture, x, parameters)
         if out is not None:
             return out
+        if torch.jit.is_tracing():
+            raise NotImplementedError(
+                "[forward] torch.jit.trace would keep the numbers of this call and forget the net: take torch.compile "
+                "or torch.export, or trace the nn.Sequential that takes its state_dict"
+            )
         check_parameters(parameters, self._shapes)
         x = check_input("forward", x, parameters[0], self.layer_sizes[0])
         if x.dim() == 2:
@@ -168,5 +176,17 @@ class MLP(nn.Module):
         found: list[Tensor] = []
         for layer in self._modules.values():
             own = layer._parameters  # a parametrised one is not there; as an attribute each takes a search
-            found += (own["weight"], own["bias"]) if len(own) == 2 else (layer.weight, layer.bias)
+            found += (own["weight"], own["bias"]) if "weight" in own and "bias" in own else _computed(layer)
         return found
+
+
+def _computed(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """w and b of a layer that has something else as parameters.
+
+    It is parametrised, or by the older way a hook computes them, which a call of the layer would run (pruning,
+    nn.utils.weight_norm).
+    """
+    if not parametrize.is_parametrized(layer):
+        for hook in layer._forward_pre_hooks.values():
+            hook(layer, ())
+    return layer.weight, layer.bias
