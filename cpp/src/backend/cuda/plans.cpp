@@ -22,11 +22,6 @@ int alignment_of(const void* data) {
     return int(address & (~address + 1));
 }
 
-bool capturing(cudaStream_t stream) {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    return cudaStreamIsCapturing(stream, &status) != cudaSuccess || status != cudaStreamCaptureStatusNone;
-}
-
 // Memory for trials; without data where there is none.
 struct Room {
     void* data = nullptr;
