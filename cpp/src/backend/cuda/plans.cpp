@@ -109,6 +109,10 @@ bool Plans::run(const Product& product) noexcept {
         plan->candidates.erase(plan->candidates.begin());
         status = multiply(product, *plan, plan->candidates.front());
     }
+    if (status != CUBLAS_STATUS_SUCCESS && product.epilogue != Epilogue::none) {
+        plan->candidates.clear();  // from now on a kernel does what follows the product
+        return false;
+    }
     succeeded(status);
     return true;
 }
