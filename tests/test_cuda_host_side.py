@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import plain_environment
+from helpers import ROOT, plain_environment
 
 BEGIN = """
 import ctypes
@@ -212,3 +212,25 @@ net.fit(X, y, state=state, **FIT)
     for line in lines:
         assert line.startswith("MemoryError")
         assert "bytes on cuda" in line
+
+
+def test_the_benchmark_of_steps_checks_answers_and_notes_the_card(test_build, tmp_path):
+    """Small problems, whose times mean nothing here."""
+    run(
+        test_build,
+        f"""
+import json, os, sys
+os.chdir({str(tmp_path)!r})
+sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import cuda_steps
+cuda_steps.CASES = {{"small": ((20, 12, 4), 16, 6)}}
+for precision in cuda_steps.TOLERANCE:
+    sys.argv = ["", *"--alone --cases 0 --rounds 1 --precision".split(), precision, "--json", "found"]
+    assert cuda_steps.main() == 0
+    found = json.load(open("found"))
+    assert found["steps"][0]["right"] and found["steps"][0]["seconds"]["fastbp"] > 0
+    assert found["environment"]["gpu"]["name"]
+cuda_steps.TOLERANCE[precision] = 0
+assert cuda_steps.main() == 1
+""",
+    )
