@@ -11,8 +11,10 @@ import argparse
 import contextlib
 import gc
 import json
+import subprocess
 import sys
 import time
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 
@@ -246,6 +248,29 @@ def measure(trainings, rounds):
     return found
 
 
+def peers_without_gpu():
+    """Of the peers, which would compute on the processor and look slow; "" where none would."""
+    import jax
+    import torch
+
+    found = {"PyTorch": torch.cuda.is_available(), "JAX": jax.default_backend() == "gpu"}
+    blind = [name for name, sees in found.items() if not sees]
+    return f"{' and '.join(blind)} see no GPU: installed without CUDA?" if blind else ""
+
+
+def gpu():
+    """What a result depends on beside the processor: the card with its driver and limits, and NVIDIA's libraries."""
+    asked = "name,driver_version,memory.total,power.limit,clocks.max.sm,clocks.max.mem"
+    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader", "--id=0"]
+    try:
+        card = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    except (OSError, subprocess.CalledProcessError) as error:
+        card = [f"not known: {error}"]
+    names = (distribution.metadata["Name"] for distribution in metadata.distributions())
+    libraries = {name: metadata.version(name) for name in names if name and name.startswith(("nvidia-", "jax-cuda"))}
+    return {"gpu": dict(zip(asked.split(","), card, strict=False)), "gpu_libraries": libraries}
+
+
 def show(found):
     print(f"\n{found['problem']}, {found['precision']}")
     if not found["right"]:
@@ -265,10 +290,10 @@ def main():
         return 2
     import fastbp as fb
 
-    if not fb.cuda.is_available():
-        print(fb.cuda.why_not(), file=sys.stderr)
+    if missing := fb.cuda.why_not() or ("" if options.alone else peers_without_gpu()):
+        print(missing, file=sys.stderr)
         return 2
-    facts = environment.environment(fb.get_num_threads()) | {"devices": fb.show_config("dicts")["devices"]}
+    facts = environment.environment(fb.get_num_threads()) | gpu()
     environment.print_environment(facts)
     found = []
     for number in map(int, options.cases.split(",")):

@@ -3,7 +3,7 @@
 import ctypes
 
 CAPSULE = b"dltensor_versioned"
-SHAPE, STRIDES = 56, 64  # where their addresses lie in what such a capsule holds
+SHAPE, STRIDES, BYTE_OFFSET = 56, 64, 72  # where the addresses of the first two, and the last, lie in such a capsule
 
 pointer_in = ctypes.pythonapi.PyCapsule_GetPointer
 pointer_in.restype, pointer_in.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
@@ -38,6 +38,19 @@ class WithStrides(OfAnotherLibrary):
         for offset, numbers in ((SHAPE, self.shape), (STRIDES, self.strides)):
             address = ctypes.c_void_p.from_address(pointer_in(capsule, CAPSULE) + offset).value
             (ctypes.c_int64 * len(numbers)).from_address(address)[:] = numbers
+        return capsule
+
+
+class Displaced(OfAnotherLibrary):
+    """Its numbers begin some bytes behind the memory's begin."""
+
+    def __init__(self, array, offset):
+        super().__init__(array)
+        self.offset = offset
+
+    def __dlpack__(self, **asked):
+        capsule = super().__dlpack__(**asked)
+        ctypes.c_uint64.from_address(pointer_in(capsule, CAPSULE) + BYTE_OFFSET).value = self.offset
         return capsule
 
 

@@ -21,6 +21,7 @@ MISSING = {
     "no GPU": ({"FASTBP_EMULATED_GPUS": "0"}, RuntimeError, "no GPU with number 0"),
     "no cuBLASLt": ({"FASTBP_CUBLASLT": "/nowhere.so"}, RuntimeError, r"fastbp[cuda13]"),
     "an old cuBLASLt": ({"FASTBP_EMULATED_CUBLASLT_VERSION": "120801"}, RuntimeError, "is version 12, expected 13"),
+    "a cuBLASLt that does not start": ({"FASTBP_EMULATED_CUBLASLT_BROKEN": "1"}, RuntimeError, "NOT_INITIALIZED"),
     "no memory": ({"FASTBP_EMULATED_GPU_MEMORY": "100000"}, MemoryError, "out of memory"),
 }
 NET_ON_CUDA = """

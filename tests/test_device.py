@@ -59,6 +59,7 @@ def test_the_cpus_own_tests_on_the_emulated_device(test_build):
         "FASTBP_CUDA": str(test_build / "libfastbp_cuda_emulated.so"),
         "FASTBP_CUBLASLT": str(test_build / "libcublasLt_emulated.so"),
         "FASTBP_TEST_BUILD": str(test_build.parent),
+        "FASTBP_EMULATED_DELAY": "1",
     }
     own_tests(emulated)
 

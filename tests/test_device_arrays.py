@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporters import OfAnotherLibrary, OnAnotherGpu, Refusing, WithStrides
+from exporters import Displaced, OfAnotherLibrary, OnAnotherGpu, Refusing, WithStrides
 
 import fastbp as fb
 
@@ -194,6 +194,26 @@ def test_example_grads_in_an_array_of_the_caller(nets):
         with pytest.raises(ValueError, match=rf"\[example_grads\] {text}"):
             square.example_grads(inside, np.zeros(13), out=out)
     np.testing.assert_array_equal(memory.numpy(), 1)
+
+
+@there
+def test_numbers_that_are_not_aligned_are_refused(nets):
+    """A GPU that reads one ends the process's use of it."""
+    _, net, X, y = nets
+    before = net.params.numpy()
+    data, out, params = (Displaced(fb.to_device(a), 2) for a in (X, np.zeros((30, 3), np.float32), before))
+    for name, call in {
+        "X": lambda: net.forward(data),
+        "y": lambda: net.value(X, Displaced(fb.to_device(y), 4)),
+        "out": lambda: net.forward(X, out=out),
+        "v": lambda: net.hvp(X, y, params),
+        "params": lambda: setattr(net, "params", params),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name} is not aligned to its numbers"):
+            call()
+    np.testing.assert_array_equal(net.params.numpy(), before)
+    halves = Displaced(fb.to_device(np.arange(300).reshape(30, 10).astype(np.float16)), 2)
+    assert fb.MLP((10, 1), device="cuda").forward(halves).shape == (30, 1)
 
 
 @there

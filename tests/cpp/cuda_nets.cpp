@@ -261,6 +261,11 @@ void numbers_that_are_loaded() {
     expect_close(to.read(), transposed, "loaded from the device's memory");
     expect(fastbp_load("cpu", &from, FASTBP_FLOAT64, here.data()) == FASTBP_VALUE_ERROR, "distant numbers are refused");
     expect(fastbp_load("cuda", &from, FASTBP_INT32, to.data()) == FASTBP_VALUE_ERROR, "integers are not made");
+    from.data = reinterpret_cast<char*>(there.data()) + 2;
+    expect(fastbp_load("cuda", &from, FASTBP_FLOAT64, to.data()) == FASTBP_VALUE_ERROR &&
+               std::string(fastbp_last_error()).find("not aligned") != std::string::npos,
+           "numbers that are not aligned are refused");
+    from.data = there.data();
     from.row_stride = -4;
     expect(fastbp_load("cuda", &from, FASTBP_FLOAT64, to.data()) == FASTBP_VALUE_ERROR, "a stride below 0 is refused");
 }

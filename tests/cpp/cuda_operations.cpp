@@ -205,9 +205,10 @@ void check_memory(Devices<Real>& devices) {
     Backend<Real>& on = *devices.on[1];
     on.begin_call(nullptr);
     on.begin_call(nullptr);  // a call within a call
-    expect(on.allocate(std::size_t(1) << 60) == nullptr, "that much memory is not there");
+    expect(on.allocate(std::size_t(1) << 60) == nullptr && on.failure() == nullptr, "memory lacks, and nothing else");
+    on.release(&devices);
     on.end_call();
-    expect(on.failure() != nullptr, "what went wrong is told");
+    expect(on.failure() != nullptr, "what went wrong in it is told");
     on.end_call();
     on.begin_call(nullptr);
     expect(on.failure() == nullptr, "each call begins anew");

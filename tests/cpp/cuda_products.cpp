@@ -289,6 +289,11 @@ void a_candidate_that_fails_is_not_used() {
         on.gemm();
         expect(on.s.numbers() == on.xw && !on.queue.failure.noted(), "another candidate does it");
     }
+    Example<float> on;
+    seen.offered = 1;
+    seen.refused = seen.products;
+    const auto affine = [&] { return on.products.affine(on.x.view(), on.w.view(), on.bias(), false, on.s.view()); };
+    expect(!affine() && !affine() && seen.products == 1 && !on.queue.failure.noted(), "left to a kernel");
 }
 
 // The emulated cuBLASLt has one candidate of two that keeps NaN.

@@ -270,6 +270,28 @@ void check_delay() {
     unsetenv("FASTBP_EMULATED_DELAY");
 }
 
+// What is waited for brings along what it follows, and nothing else.
+void check_order_of_streams() {
+    setenv("FASTBP_EMULATED_DELAY", "1", 1);
+    Device<int> first(256), second(256);
+    cudaStream_t one = nullptr, other = nullptr;
+    cudaEvent_t event = nullptr;
+    EXPECT(cudaStreamCreateWithFlags(&one, cudaStreamNonBlocking) == cudaSuccess);
+    EXPECT(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking) == cudaSuccess);
+    EXPECT(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
+    EXPECT(launch(one, 1, 256, number, first.data, 256) == cudaSuccess);
+    EXPECT(launch(other, 1, 256, number, second.data, 256) == cudaSuccess);
+    EXPECT(cudaStreamSynchronize(other) == cudaSuccess && second.data[9] == 9 && first.data[9] != 9);
+    EXPECT(cudaEventRecord(event, one) == cudaSuccess);
+    EXPECT(launch(one, 1, 256, number, second.data, 9) == cudaSuccess);
+    EXPECT(cudaMemsetAsync(second.data, 0, 256 * sizeof(int), other) == cudaSuccess);
+    EXPECT(cudaStreamWaitEvent(other, event) == cudaSuccess);
+    EXPECT(cudaStreamSynchronize(other) == cudaSuccess && first.data[9] == 9 && second.data[8] == 0);
+    EXPECT(cudaStreamDestroy(one) == cudaSuccess && second.data[8] == 8);
+    EXPECT(cudaStreamDestroy(other) == cudaSuccess && cudaEventDestroy(event) == cudaSuccess);
+    unsetenv("FASTBP_EMULATED_DELAY");
+}
+
 void check_devices() {
     int count = 0;
     setenv("FASTBP_EMULATED_GPUS", "0", 1);
@@ -299,6 +321,7 @@ int main(int arguments, char** given) {
     check_memory();
     check_capture();
     check_delay();
+    check_order_of_streams();
     check_devices();
     std::printf("%d failures\n", failures);
     return failures == 0 ? 0 : 1;

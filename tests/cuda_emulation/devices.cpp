@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string>
 
+#include <unistd.h>
+
 #include "runtime.hpp"
 
 using namespace cuda_emulation;
@@ -76,8 +78,11 @@ cudaError_t report(cudaError_t error) {
     return error;
 }
 
+// What a driver has told a process is of no use to a child that was forked from it.
 cudaError_t device_is_there() {
     if (devices() == "driver") return cudaErrorInsufficientDriver;
+    static const pid_t first = getpid();
+    if (getpid() != first) return cudaErrorInitializationError;
     return device_count() > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 

@@ -70,6 +70,10 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
     const std::lock_guard<std::recursive_mutex> held(stream_lock());
     const CUstream_st* stream = stream_of(handle);
     if (stream == nullptr) return report(cudaErrorInvalidResourceHandle);
+    if (handle == nullptr || handle == cudaStreamLegacy)
+        for (const CUstream_st* other : streams())
+            if (other->capture != nullptr && other->flags != cudaStreamNonBlocking)
+                return report(cudaErrorStreamCaptureImplicit);
     *status = stream->capture == nullptr ? cudaStreamCaptureStatusNone
               : stream->capture->broken  ? cudaStreamCaptureStatusInvalidated
                                          : cudaStreamCaptureStatusActive;

@@ -149,7 +149,7 @@ cudaError_t copy(Rows rows, cudaMemcpyKind kind, cudaStream_t stream) {
     if (delayed()) cudaStreamIsCapturing(stream, &capture);
     if (!delayed() || capture != cudaStreamCaptureStatusNone || !take_now) {
         const cudaError_t error = enqueue(stream, [rows] { rows.copy(); });
-        if (error == cudaSuccess && bring_now && capture == cudaStreamCaptureStatusNone) finish_all_work();
+        if (error == cudaSuccess && bring_now && capture == cudaStreamCaptureStatusNone) finish_work_of(stream);
         return error;
     }
     std::vector<char> taken(rows.from, rows.from + rows.from_bytes());
@@ -274,7 +274,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
     return waiting([=] {
         const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, nullptr);
-        finish_all_work();
+        finish_work_of(nullptr);
         return error;
     });
 }

@@ -16,8 +16,9 @@ cudaError_t device_is_there();
 int current_device();
 
 // Work for a stream. It runs at once, or is recorded where the stream captures. Under FASTBP_EMULATED_DELAY=1 it waits
-// until something synchronises, so that a missing synchronisation shows.
+// until something synchronises, and longer where that is with another stream, so that a missing synchronisation shows.
 cudaError_t enqueue(cudaStream_t stream, std::function<void()> work);
+void finish_work_of(cudaStream_t stream);
 void finish_all_work();
 bool delayed();
 

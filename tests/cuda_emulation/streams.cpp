@@ -1,8 +1,10 @@
-// Streams and events: work runs at once on the thread that enqueues it, or, delayed, in one queue of all streams.
+// Streams and events: work runs at once on the thread that enqueues it, or, delayed, as late as streams and events
+// allow: what is waited for brings along only what it follows, so that an order that nobody asked for shows.
 #include "streams.hpp"
 
 #include <cstdlib>
 #include <deque>
+#include <map>
 
 #include "distant.hpp"
 #include "grid.hpp"
@@ -11,23 +13,47 @@ using namespace cuda_emulation;
 
 namespace {
 
-std::deque<Work> waiting;
-std::recursive_mutex running;  // one piece of delayed work at a time, in order
-
 CUstream_st legacy_stream, per_thread_stream;
+std::map<CUstream_st*, std::deque<Work>> waiting;
+std::recursive_mutex running;  // one piece of delayed work at a time; one that waits for an event runs others first
 
-bool run_one() {
+// The default streams are those of the device that is current.
+int device_of(const CUstream_st* stream) {
+    return stream == &legacy_stream || stream == &per_thread_stream ? current_device() : stream->device;
+}
+
+// The default stream waits for all streams but those that said otherwise, and these for it: they share a queue.
+CUstream_st* queue_of(CUstream_st* stream) { return stream->flags == cudaStreamNonBlocking ? stream : &legacy_stream; }
+
+bool run_one(CUstream_st* queue) {
     const std::lock_guard<std::recursive_mutex> alone(running);
     Work next;
     {
         const std::lock_guard<std::recursive_mutex> held(stream_lock());
-        if (waiting.empty()) return false;
-        next = std::move(waiting.front());
-        waiting.pop_front();
+        const auto found = waiting.find(queue);
+        if (found == waiting.end()) return false;
+        next = std::move(found->second.front());
+        found->second.pop_front();
+        if (found->second.empty()) waiting.erase(found);
     }
     const Opened opened;
     next();
     return true;
+}
+
+void finish(CUstream_st* queue) {
+    while (run_one(queue)) {
+    }
+}
+
+void finish(const EventState& event) {
+    const std::lock_guard<std::recursive_mutex> alone(running);
+    while (event.under_way) run_one(event.queue);
+}
+
+CUstream_st* waiting_queue() {
+    const std::lock_guard<std::recursive_mutex> held(stream_lock());
+    return waiting.empty() ? nullptr : waiting.rbegin()->first;
 }
 
 // The default stream waits for all others but those that said otherwise, which one that captures cannot.
@@ -100,7 +126,7 @@ cudaError_t enqueue(cudaStream_t handle, Work work) {
             return cudaSuccess;
         }
         if (delayed()) {
-            waiting.push_back(std::move(work));
+            waiting[queue_of(stream)].push_back(std::move(work));
             return cudaSuccess;
         }
     }
@@ -111,8 +137,18 @@ cudaError_t enqueue(cudaStream_t handle, Work work) {
 }
 
 void finish_all_work() {
-    while (run_one()) {
+    while (CUstream_st* queue = waiting_queue()) finish(queue);
+}
+
+void finish_work_of(cudaStream_t handle) {
+    CUstream_st* queue = nullptr;
+    {
+        const std::lock_guard<std::recursive_mutex> held(stream_lock());
+        CUstream_st* stream = stream_of(handle);
+        if (stream == nullptr) return;
+        queue = queue_of(stream);
     }
+    finish(queue);
 }
 
 cudaError_t launch(const cudaLaunchConfig_t& config, std::size_t argument_bytes, const void* shared, Work thread) {
@@ -123,6 +159,11 @@ cudaError_t launch(const cudaLaunchConfig_t& config, std::size_t argument_bytes,
                       block.z >= 1 && block.z <= 64 && block.x * block.y * block.z <= 1024;
     if (!fits) return report(cudaErrorInvalidConfiguration);
     if (argument_bytes > 4096 || config.dynamicSmemBytes != 0) return report(cudaErrorInvalidValue);
+    {
+        const std::lock_guard<std::recursive_mutex> held(stream_lock());
+        const CUstream_st* stream = stream_of(config.stream);
+        if (stream == nullptr || device_of(stream) != current_device()) return report(cudaErrorInvalidResourceHandle);
+    }
     return report(enqueue(config.stream, [launch = Launch{grid, block, shared, std::move(thread)}] { run(launch); }));
 }
 
@@ -135,6 +176,7 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, i
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    finish_work_of(stream);
     const std::lock_guard<std::recursive_mutex> held(stream_lock());
     if (streams().erase(stream) == 0) return report(cudaErrorInvalidResourceHandle);
     if (stream->capture != nullptr) stream->capture->broken = true;
@@ -144,32 +186,35 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (const cudaError_t error = may_wait_for(stream); error != cudaSuccess) return report(error);
-    finish_all_work();
+    finish_work_of(stream);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
     if (const cudaError_t error = may_wait_for(stream); error != cudaSuccess) return report(error);
-    return run_one() ? cudaErrorNotReady : cudaSuccess;
+    return run_one(queue_of(stream_of(stream))) ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaStreamGetDevice(cudaStream_t handle, int* device) {
     const std::lock_guard<std::recursive_mutex> held(stream_lock());
     CUstream_st* stream = stream_of(handle);
     if (stream == nullptr) return report(cudaErrorInvalidResourceHandle);
-    *device = stream == &legacy_stream || stream == &per_thread_stream ? current_device() : stream->device;
+    *device = device_of(stream);
     return cudaSuccess;
 }
 
 // Under capture a stream joins the capture of the event that it waits for.
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
-    const std::lock_guard<std::recursive_mutex> held(stream_lock());
+    std::unique_lock<std::recursive_mutex> held(stream_lock());
     CUstream_st* stream = stream_of(handle);
     if (stream == nullptr || event == nullptr) return report(cudaErrorInvalidResourceHandle);
     const std::shared_ptr<Capture> capture = event->capture.lock();
     if (!event->captured || capture == nullptr) {
-        if (stream->capture == nullptr) return cudaSuccess;
         if (!event->state->recorded) return cudaSuccess;
+        if (stream->capture == nullptr) {
+            held.unlock();
+            return report(enqueue(handle, [state = event->state] { finish(*state); }));
+        }
         stream->capture->broken = true;
         return report(cudaErrorStreamCaptureIsolation);
     }
@@ -195,6 +240,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
     if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
     *event = new CUevent_st;
     (*event)->flags = flags;
+    (*event)->device = current_device();
     return cudaSuccess;
 }
 
@@ -204,39 +250,42 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     return cudaSuccess;
 }
 
+// What waited for the place that the event stood for until now waits for that still.
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
-    const std::shared_ptr<EventState> state = event->state;
+    const auto state = std::make_shared<EventState>();
     {
         const std::lock_guard<std::recursive_mutex> held(stream_lock());
         CUstream_st* stream = stream_of(handle);
-        if (stream == nullptr) return report(cudaErrorInvalidResourceHandle);
+        if (stream == nullptr || event->device != device_of(stream)) return report(cudaErrorInvalidResourceHandle);
         event->captured = stream->capture != nullptr;
         event->capture = stream->capture;
         event->stream = handle;
         event->after = stream->pieces_of_work;
         if (event->captured) return cudaSuccess;
-        state->recorded = true;
-        ++state->under_way;
+        state->recorded = state->under_way = true;
+        state->queue = queue_of(stream);
+        event->state = state;
     }
-    return report(enqueue(handle, [state] {
-        const std::lock_guard<std::recursive_mutex> held(stream_lock());
+    const cudaError_t error = enqueue(handle, [state] {
         state->time = std::chrono::steady_clock::now();
-        --state->under_way;
-    }));
+        state->under_way = false;
+    });
+    if (error != cudaSuccess) state->under_way = false;
+    return report(error);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     if (event->captured) return report(cudaErrorCapturedEvent);
     if (const cudaError_t allowed = allowed_under_capture(); allowed != cudaSuccess) return report(allowed);
-    if (event->state->under_way == 0) return cudaSuccess;
-    run_one();
+    if (!event->state->under_way) return cudaSuccess;
+    run_one(event->state->queue);
     return cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (event->captured) return report(cudaErrorCapturedEvent);
     if (const cudaError_t allowed = allowed_under_capture(); allowed != cudaSuccess) return report(allowed);
-    while (event->state->under_way != 0) run_one();
+    finish(*event->state);
     return cudaSuccess;
 }
 
@@ -244,7 +293,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
     for (const cudaEvent_t event : {begin, end})
         if (!event->state->recorded || (event->flags & cudaEventDisableTiming) != 0)
             return report(cudaErrorInvalidResourceHandle);
-    if (begin->state->under_way != 0 || end->state->under_way != 0) return report(cudaErrorNotReady);
+    if (begin->state->under_way || end->state->under_way) return report(cudaErrorNotReady);
     *milliseconds = std::chrono::duration<float, std::milli>(end->state->time - begin->state->time).count();
     return cudaSuccess;
 }

@@ -31,10 +31,12 @@ std::recursive_mutex& stream_lock();
 CUstream_st* stream_of(cudaStream_t handle);
 std::set<CUstream_st*>& streams();
 
+// The place in a stream that an event was last recorded at.
 struct EventState {
     std::chrono::steady_clock::time_point time;
-    std::atomic<int> under_way = 0;
+    std::atomic<bool> under_way = false;
     bool recorded = false;
+    CUstream_st* queue = nullptr;
 };
 
 }  // namespace cuda_emulation
@@ -48,6 +50,7 @@ struct CUstream_st {
 
 struct CUevent_st {
     unsigned flags = 0;
+    int device = 0;
     std::shared_ptr<cuda_emulation::EventState> state = std::make_shared<cuda_emulation::EventState>();
     std::weak_ptr<cuda_emulation::Capture> capture;  // where it was last recorded, if that was under capture
     bool captured = false;

@@ -83,6 +83,9 @@ Borrowed imported(py::handle object, const char* name, const Place& place) {
         throw Refusal(FASTBP_VALUE_ERROR,
                       who + " has " + std::to_string(tensor->dimensions) + " dimensions, expected 1 or 2");
     found.view = view_of(*tensor, type);
+    const bool empty = found.view.rows == 0 || found.view.cols == 0;
+    if (!empty && reinterpret_cast<std::uintptr_t>(found.view.data) % (tensor->type.bits / 8U) != 0)
+        throw Refusal(FASTBP_VALUE_ERROR, who + " is not aligned to its numbers");
     return found;
 }
 

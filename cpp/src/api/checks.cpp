@@ -59,6 +59,9 @@ void check_place(bool distant, const fastbp_array& array, const char* name) {
     if (array.row_stride < 0 || array.col_stride < 0 || array.row_stride % size != 0 || array.col_stride % size != 0)
         refuse(name, " on a device has strides ", array.row_stride, " and ", array.col_stride,
                ", expected multiples of ", size, " from 0");
+    // A GPU that meets such a number is of no use to the whole process any more.
+    if (array.rows > 0 && array.cols > 0 && reinterpret_cast<std::uintptr_t>(array.data) % std::uintptr_t(size) != 0)
+        refuse(name, " on a device is not aligned to its numbers of ", size, " bytes");
 }
 
 struct Span {

@@ -101,15 +101,13 @@ fastbp_status fastbp_allocate(const char* device, size_t bytes, void** memory) {
         check_pointer(memory, "memory");
         // More than that is rounded up to nothing on the way to the system.
         if (bytes > PTRDIFF_MAX) throw fastbp::OutOfMemory(bytes, device == nullptr ? "a device" : device);
-        fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) {
-            *memory = on.allocate(bytes > 0 ? bytes : 1);
-            if (*memory == nullptr) throw fastbp::OutOfMemory(bytes, device);
-        });
+        fastbp::on_device<float>(
+            device, [&](fastbp::Backend<float>& on) { *memory = fastbp::taken(on, bytes > 0 ? bytes : 1, device); });
     });
 }
 
 void fastbp_release(const char* device, void* memory) {
-    guarded([&] { fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.release(memory); }); });
+    guarded([&] { fastbp::backend_of<float>(device).release(memory); });  // also where no call can begin
 }
 
 fastbp_status fastbp_upload(const char* device, const void* from, void* to, size_t bytes) {

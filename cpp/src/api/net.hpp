@@ -81,16 +81,21 @@ void*& current_stream();
 template <class Real>
 class Call {
   public:
-    explicit Call(Backend<Real>& on) : on_(on) { on_.begin_call(current_stream()); }
-    ~Call() { on_.end_call(); }
-    Call(const Call&) = delete;
+    // Throws where it cannot begin; nothing is done then.
+    explicit Call(Backend<Real>& on) : begun_(on) { finish(); }
     // Throws what the backend has met.
     void finish() const {
-        if (const char* failure = on_.failure()) throw Error(ErrorKind::runtime, failure);
+        if (const char* failure = begun_.on.failure()) throw Error(ErrorKind::runtime, failure);
     }
 
   private:
-    Backend<Real>& on_;
+    struct Begun {
+        Backend<Real>& on;
+        explicit Begun(Backend<Real>& given) : on(given) { on.begin_call(current_stream()); }
+        ~Begun() { on.end_call(); }
+        Begun(const Begun&) = delete;
+    };
+    const Begun begun_;
 };
 
 inline std::string device_of(const fastbp_net_spec& spec) { return spec.device == nullptr ? "cpu" : spec.device; }

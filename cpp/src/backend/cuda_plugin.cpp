@@ -13,8 +13,8 @@ namespace {
 // The plugin's functions, or why there are none.
 struct Plugin {
     const char* (*unavailable)(int) = nullptr;
-    Backend<float>* (*make32)(int, const BackendOptions*) = nullptr;
-    Backend<double>* (*make64)(int, const BackendOptions*) = nullptr;
+    Backend<float>* (*make32)(int, const BackendOptions*, char* why, std::size_t room) = nullptr;
+    Backend<double>* (*make64)(int, const BackendOptions*, char* why, std::size_t room) = nullptr;
     std::string missing;
 };
 
@@ -56,12 +56,8 @@ const Plugin& plugin() {
     return opened;
 }
 
-Backend<float>* make(const Plugin& plugin, int ordinal, const BackendOptions& options, float) {
-    return plugin.make32(ordinal, &options);
-}
-Backend<double>* make(const Plugin& plugin, int ordinal, const BackendOptions& options, double) {
-    return plugin.make64(ordinal, &options);
-}
+auto maker(const Plugin& plugin, float) { return plugin.make32; }
+auto maker(const Plugin& plugin, double) { return plugin.make64; }
 
 }  // namespace
 
@@ -73,9 +69,11 @@ std::string cuda_unavailable(int ordinal) {
 
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options) {
-    std::unique_ptr<Backend<Real>> made(make(plugin(), ordinal, options, Real()));
-    if (made == nullptr) throw std::bad_alloc();
-    return made;
+    char why[512] = {};
+    std::unique_ptr<Backend<Real>> made(maker(plugin(), Real())(ordinal, &options, why, sizeof why));
+    if (made != nullptr) return made;
+    if (why[0] != 0) throw Error(ErrorKind::runtime, why);
+    throw std::bad_alloc();
 }
 
 template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&);

@@ -8,7 +8,7 @@
 
 namespace fastbp {
 
-// A backend of device number `ordinal`, of which cuda_unavailable says "". Throws std::bad_alloc.
+// A backend of device number `ordinal`, of which cuda_unavailable says "". Throws std::bad_alloc or Error.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options);
 

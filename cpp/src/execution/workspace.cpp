@@ -62,9 +62,7 @@ std::unique_ptr<Block<Real>> carve(Backend<Real>& on, LayOut lay_out) {
 
 template <class Real>
 Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
-    : on_(on), memory_(on.allocate(std::max<std::size_t>(bytes, 64))) {
-    if (memory_ == nullptr) throw OutOfMemory(bytes, on.name());
-}
+    : on_(on), memory_(taken(on, std::max<std::size_t>(bytes, 64), on.name())) {}
 
 template <class Real>
 TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, const Needs& needs) {

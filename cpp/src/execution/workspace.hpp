@@ -13,6 +13,7 @@
 #include "execution/plan.hpp"
 #include "execution/shared_sums.hpp"
 #include "seam/backend.hpp"
+#include "seam/error.hpp"
 
 namespace fastbp {
 
@@ -30,11 +31,20 @@ struct Needs {
     }
 };
 
+// Memory of the backend. Throws OutOfMemory, or Error where memory is not what is missing.
+template <class Real>
+void* taken(Backend<Real>& on, std::size_t bytes, const char* device) {
+    void* memory = on.allocate(bytes);
+    if (memory != nullptr) return memory;
+    if (const char* failure = on.failure()) throw Error(ErrorKind::runtime, failure);
+    throw OutOfMemory(bytes, device);
+}
+
 // One block of the backend's memory, given back with its owner.
 template <class Real>
 class Block {
   public:
-    // Throws std::bad_alloc.
+    // Throws as `taken`.
     Block(Backend<Real>& on, std::size_t bytes);
     ~Block() { on_.release(memory_); }
     Block(const Block&) = delete;

@@ -61,6 +61,8 @@ class Backend {
     // operations of other threads wait.
     virtual void begin_call(void* stream) noexcept { static_cast<void>(stream); }
     virtual void end_call() noexcept {}
+    // After code of the caller's that ran within the call: what that has enqueued on its stream comes first.
+    virtual void resume() noexcept {}
     // What went wrong since begin_call, or nullptr; waits for nothing.
     virtual const char* failure() const noexcept { return nullptr; }
     // tile(i, j) = source row rows[i], column j, converted to the tile's type.

@@ -153,13 +153,14 @@ class Steps {
 
     bool call_hook(Vector<Real> grad) const {
         on_.synchronize();
-        for (std::size_t k = model_.layers.size(); k-- > 0;) {
+        bool goes_on = true;
+        for (std::size_t k = model_.layers.size(); goes_on && k-- > 0;) {
             const LayerShape& layer = model_.layers[k];
             const Index count = layer.outputs * (layer.inputs + 1);
-            if (epoch_.grad_hook(epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w, count) != 0)
-                return false;
+            goes_on = epoch_.grad_hook(epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w, count) == 0;
         }
-        return true;
+        on_.resume();
+        return goes_on;
     }
 
     Backend<Real>& on_;

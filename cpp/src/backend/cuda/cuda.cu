@@ -1,9 +1,9 @@
 #include "backend/cuda/cuda.hpp"
 
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <numeric>
-#include <optional>
 
 #include "backend/cuda/kernels/bytes.cuh"
 #include "backend/cuda/kernels/dropout.cuh"
@@ -63,14 +63,17 @@ class Cuda final : public Backend<Real> {
 
     Cuda(int ordinal, const BackendOptions& options, const Library& library)
         : ordinal_(ordinal), products_(library, options, queue_), staging_(queue_), recordings_(queue_) {}
+    ~Cuda() override { calls_.emplace_back(ordinal_, queue_.failure, nullptr); }  // what it owns goes on its own device
 
     // ---- memory and order -------------------------------------------------------------------------------------
     void* allocate(std::size_t bytes) noexcept override {
         const std::lock_guard lock(one_call_);
         const OnDevice here(ordinal_, queue_.failure);
         void* memory = nullptr;
-        queue_.failure.note(cudaMalloc(&memory, bytes), "allocating memory on the device");
-        return memory;
+        const cudaError_t error = cudaMalloc(&memory, bytes);
+        if (error == cudaSuccess) return memory;
+        if (error != cudaErrorMemoryAllocation) queue_.failure.note(error, "allocating memory on the device");
+        return nullptr;
     }
     void release(void* memory) noexcept override {
         const std::lock_guard lock(one_call_);
@@ -95,23 +98,29 @@ class Cuda final : public Backend<Real> {
     bool asynchronous() const noexcept override { return true; }
     bool keeps_rows_compressed() const noexcept override { return false; }
 
-    // A call within a call of the same thread, from a function of the caller's, is a part of it.
+    // A call within a call of the same thread, from a function of the caller's, is a part of it: it may follow another
+    // stream, and what fails in it fails both.
     void begin_call(void* stream) noexcept override {
         one_call_.lock();
-        if (depth_++ > 0) return;
-        queue_.failure.clear();
-        here_.emplace(ordinal_, queue_.failure);
-        caller_ = static_cast<cudaStream_t>(stream);
-        queue_.follow(caller_, queue_.stream);
+        if (calls_.empty()) queue_.failure.clear();
+        calls_.emplace_back(ordinal_, queue_.failure, static_cast<cudaStream_t>(stream));
+        if (capturing(calls_.back().stream))
+            queue_.failure.note(
+                "the stream that the call is to follow is captured, and calls cannot be part of a graph");
+        else
+            queue_.follow(calls_.back().stream, queue_.stream);
+    }
+    void resume() noexcept override {
+        queue_.failure.note(cudaSetDevice(ordinal_), "choosing the device");
+        queue_.follow(calls_.back().stream, queue_.stream);
     }
     void end_call() noexcept override {
-        if (--depth_ == 0) {
-            queue_.follow(queue_.stream, caller_);
-            here_.reset();
-        }
+        if (!capturing(calls_.back().stream)) queue_.follow(queue_.stream, calls_.back().stream);
+        calls_.pop_back();
         one_call_.unlock();
     }
     const char* failure() const noexcept override { return queue_.failure.text(); }
+    const Failure& met() const noexcept { return queue_.failure; }
     void synchronize() noexcept override {
         queue_.failure.note(cudaStreamSynchronize(queue_.stream), "waiting for the device");
     }
@@ -288,30 +297,37 @@ class Cuda final : public Backend<Real> {
         synchronize();
     }
 
+    // The device is current from a call's begin to its end; the stream is its caller's.
+    struct CallHere {
+        OnDevice here;
+        cudaStream_t stream;
+        CallHere(int ordinal, Failure& failure, cudaStream_t caller) noexcept
+            : here(ordinal, failure), stream(caller) {}
+    };
+
     const int ordinal_;
+    std::deque<CallHere> calls_;  // under way, each within the one before; released last
     OwnQueue queue_;
     Products<Real> products_;
     Staging staging_;
     Recordings recordings_;
 
     std::recursive_mutex one_call_;
-    int depth_ = 0;
-    cudaStream_t caller_ = nullptr;
-    std::optional<OnDevice> here_;
 };
 
 }  // namespace
 
 template <class Real>
-std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options) {
-    Failure failure;
+std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options, Failure& failure) {
     const OnDevice here(ordinal, failure);
+    if (failure.noted()) return nullptr;
     auto backend = std::make_unique<Cuda<Real>>(ordinal, options, *library());
-    if (failure.noted() || backend->failure() != nullptr) return nullptr;
+    failure = backend->met();
+    if (failure.noted()) return nullptr;
     return backend;
 }
 
-template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&);
-template std::unique_ptr<Backend<double>> make_cuda_backend(int, const BackendOptions&);
+template std::unique_ptr<Backend<float>> make_cuda_backend(int, const BackendOptions&, Failure&);
+template std::unique_ptr<Backend<double>> make_cuda_backend(int, const BackendOptions&, Failure&);
 
 }  // namespace fastbp::cuda

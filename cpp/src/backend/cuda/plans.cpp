@@ -22,11 +22,6 @@ int alignment_of(const void* data) {
     return int(address & (~address + 1));
 }
 
-bool capturing(cudaStream_t stream) {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    return cudaStreamIsCapturing(stream, &status) != cudaSuccess || status != cudaStreamCaptureStatusNone;
-}
-
 // Memory for trials; without data where there is none.
 struct Room {
     void* data = nullptr;
@@ -114,6 +109,10 @@ bool Plans::run(const Product& product) noexcept {
         plan->candidates.erase(plan->candidates.begin());
         status = multiply(product, *plan, plan->candidates.front());
     }
+    if (status != CUBLAS_STATUS_SUCCESS && product.epilogue != Epilogue::none) {
+        plan->candidates.clear();  // from now on a kernel does what follows the product
+        return false;
+    }
     succeeded(status);
     return true;
 }
@@ -144,7 +143,10 @@ std::vector<Plans::Candidate> Plans::candidates_of(const Plan& plan, const Form&
     const cublasStatus_t status = lt_.matmul_algo_get_heuristic(
         handle_, plan.description.get(), plan.a.get(), plan.b.get(), plan.c.get(), plan.c.get(), preference.get(),
         int(candidates.size()), candidates.data(), &count);
-    if (status != CUBLAS_STATUS_NOT_SUPPORTED && !succeeded(status)) count = 0;
+    // With an epilogue any answer but success means that it is to be done by a kernel, as where it is not supported.
+    const bool may_fail = status == CUBLAS_STATUS_NOT_SUPPORTED || form.epilogue != Epilogue::none;
+    if (status != CUBLAS_STATUS_SUCCESS) count = 0;
+    if (!may_fail) succeeded(status);
     candidates.resize(std::size_t(count));
     std::erase_if(candidates, [](const Candidate& candidate) { return candidate.state != CUBLAS_STATUS_SUCCESS; });
     return candidates;

@@ -29,7 +29,8 @@ const char* gpu_missing(int ordinal, char (&text)[512]) {
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess && error != cudaErrorNoDevice) {
-        std::snprintf(text, sizeof text, "the CUDA driver does not start: %s", cudaGetErrorString(error));
+        std::snprintf(text, sizeof text, "the CUDA driver does not start: %s%s", cudaGetErrorString(error),
+                      cause_of(error));
         return text;
     }
     if (ordinal < 0 || ordinal >= count) {
@@ -48,8 +49,11 @@ const char* gpu_missing(int ordinal, char (&text)[512]) {
 }
 
 template <class Real>
-Backend<Real>* make(int ordinal, const BackendOptions* options) noexcept try {
-    return make_cuda_backend<Real>(ordinal, *options).release();
+Backend<Real>* make(int ordinal, const BackendOptions* options, char* why, std::size_t room) noexcept try {
+    Failure failure;
+    Backend<Real>* made = make_cuda_backend<Real>(ordinal, *options, failure).release();
+    if (made == nullptr && !failure.for_memory()) std::snprintf(why, room, "%s", failure.text());
+    return made;
 } catch (...) {
     return nullptr;
 }
@@ -68,10 +72,13 @@ FASTBP_EXPORT const char* fastbp_cuda_unavailable(int ordinal) {
     return library() == nullptr ? library_missing() : nullptr;
 }
 
-// The backend belongs to the caller; nullptr where the GPU has no memory for it.
-FASTBP_EXPORT fastbp::Backend<float>* fastbp_cuda_make_backend32(int ordinal, const fastbp::BackendOptions* options) {
-    return fastbp::cuda::make<float>(ordinal, options);
+// The backend belongs to the caller; nullptr where there is none, and then `why` says why, or stays as it was where
+// memory is what is missing.
+FASTBP_EXPORT fastbp::Backend<float>* fastbp_cuda_make_backend32(int ordinal, const fastbp::BackendOptions* options,
+                                                                 char* why, std::size_t room) {
+    return fastbp::cuda::make<float>(ordinal, options, why, room);
 }
-FASTBP_EXPORT fastbp::Backend<double>* fastbp_cuda_make_backend64(int ordinal, const fastbp::BackendOptions* options) {
-    return fastbp::cuda::make<double>(ordinal, options);
+FASTBP_EXPORT fastbp::Backend<double>* fastbp_cuda_make_backend64(int ordinal, const fastbp::BackendOptions* options,
+                                                                  char* why, std::size_t room) {
+    return fastbp::cuda::make<double>(ordinal, options, why, room);
 }

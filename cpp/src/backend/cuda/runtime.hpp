@@ -10,25 +10,45 @@
 
 namespace fastbp::cuda {
 
+// What an error that CUDA tells little of most likely comes from, or "".
+inline const char* cause_of(cudaError_t error) noexcept {
+    return error == cudaErrorInitializationError
+               ? ": a process that was forked after its parent had used CUDA cannot use it; start it by spawn"
+               : "";
+}
+
 // The first thing that went wrong, as text; what follows from it is not noted.
 class Failure {
   public:
     // Notes an error, with what was being done: "launching a kernel".
     void note(cudaError_t error, const char* doing) noexcept {
         if (error == cudaSuccess || noted()) return;
-        std::snprintf(text_, sizeof text_, "CUDA: %s: %s (%s)", doing, cudaGetErrorString(error),
-                      cudaGetErrorName(error));
+        std::snprintf(text_, sizeof text_, "CUDA: %s: %s (%s)%s", doing, cudaGetErrorString(error),
+                      cudaGetErrorName(error), cause_of(error));
+        for_memory_ = error == cudaErrorMemoryAllocation;
     }
     void note(const char* text) noexcept {
         if (!noted()) std::snprintf(text_, sizeof text_, "CUDA: %s", text);
     }
     bool noted() const noexcept { return text_[0] != 0; }
+    bool for_memory() const noexcept { return for_memory_; }
     const char* text() const noexcept { return noted() ? text_ : nullptr; }
-    void clear() noexcept { text_[0] = 0; }
+    void clear() noexcept {
+        text_[0] = 0;
+        for_memory_ = false;
+    }
 
   private:
-    char text_[256] = {};
+    char text_[320] = {};
+    bool for_memory_ = false;
 };
+
+// Whether what is enqueued on the stream becomes part of a graph, or would spoil one that another stream records.
+inline bool capturing(cudaStream_t stream) noexcept {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    return cudaStreamIsCapturing(stream, &status) == cudaErrorStreamCaptureImplicit ||
+           status != cudaStreamCaptureStatusNone;
+}
 
 // Makes a device current on this thread for as long as this lives; then it is the one again that the caller had.
 class OnDevice {
