@@ -26,7 +26,7 @@ inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
 // How large each part of n is where none may have more than `most`: all about alike, and multiples of 8.
 inline Index even_part(Index n, Index most) {
-    const Index parts = (n + most - 1) / most;
+    const Index parts = n > most ? (n + most - 1) / most : 1;
     return (n + parts * 8 - 1) / (parts * 8) * 8;
 }
 
