@@ -154,10 +154,11 @@ def test_blas_stays_at_one_thread_whatever_others_set():
     from threadpoolctl import threadpool_limits
 
     library = ctypes.CDLL(fb.show_config("dicts")["blas_library"])
-    net = fb.MLP((30, 200, 5), loss="cross_entropy", seed=0)
-    X, y = np.ones((300, 30)), np.zeros(300, int)
-    expected = net.value_and_grad(X, y)[1]
-    with threadpool_limits(2):
+    net = fb.MLP((600, 700, 5), loss="cross_entropy", seed=0)  # of a size that the loops leave to BLAS
+    X, y = np.ones((300, 600)), np.zeros(300, int)
+    with fb.set_num_threads(1):
+        expected = net.value_and_grad(X, y)[1]
+    with fb.set_num_threads(1), threadpool_limits(2):
         library.scipy_openblas_set_num_threads(2)
         np.testing.assert_array_equal(net.value_and_grad(X, y)[1], expected)
         assert library.scipy_openblas_get_num_threads() == 1
