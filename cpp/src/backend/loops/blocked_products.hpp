@@ -19,6 +19,10 @@ constexpr Index rows_in_place = 32;  // up to so many rows of c a panel that lie
 constexpr Index long_sum = 112;
 constexpr Index first_cache = 48 << 10;  // bytes
 
+// Whether the registers are wide enough for tiles to beat BLAS.
+template <class Real>
+constexpr bool has_tiles = Vectors<Real>::lanes * sizeof(Real) > 16;
+
 template <class Real>
 constexpr Index panel_width = most_vectors<Real> * Vectors<Real>::lanes;
 
@@ -172,9 +176,9 @@ template <class Real>
 bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c) {
     if (c.col_stride != 1 && c.row_stride == 1)
         return faster_than_blas<Real>(b.transposed(), a.transposed(), c.transposed());
-    constexpr Index lanes = Vectors<Real>::lanes, width = lanes * Index(sizeof(Real)), most = 1 << 18;
-    if (width == 16 || b.rows * b.cols > most || c.rows * c.cols > most || a.rows * a.cols > most) return false;
-    if (width == 32) return c.cols > 1;
+    constexpr Index lanes = Vectors<Real>::lanes, most = 1 << 18;
+    if (!has_tiles<Real> || b.rows * b.cols > most || c.rows * c.cols > most || a.rows * a.cols > most) return false;
+    if (lanes * sizeof(Real) == 32) return c.cols > 1;
     const bool a_turned = a.row_stride == 1 && a.rows > 1, b_turned = b.row_stride == 1 && b.rows > 1;
     if (b_turned && c.rows < 8) return false;
     return c.cols >= (a_turned ? lanes : lanes / 4 + 1);

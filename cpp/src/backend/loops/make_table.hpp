@@ -12,12 +12,13 @@ namespace {
 
 template <bool unit, class Real>
 constexpr LoopTable<Real> make_table() {
+    constexpr bool tiles = unit && has_tiles<Real>;
     return {
-        .gemm = unit ? blocked_gemm<Real> : gemm<Real>,
+        .gemm = tiles ? blocked_gemm<Real> : gemm<Real>,
         .faster_than_blas = unit ? faster_than_blas<Real> : nullptr,
         .finishes_in_registers = unit ? finishes_in_registers<Real> : nullptr,
-        .gemm_with_relu = unit ? gemm_with_relu<Real> : nullptr,
-        .gemm_with_relu_prime = unit ? gemm_with_relu_prime<Real> : nullptr,
+        .gemm_with_relu = tiles ? gemm_with_relu<Real> : nullptr,
+        .gemm_with_relu_prime = tiles ? gemm_with_relu_prime<Real> : nullptr,
         .sparse_gemm = sparse_gemm<unit, Real>,
         .sparse_gemm_transposed = sparse_gemm_transposed<unit, Real>,
         .activate = activate<unit, Real>,
