@@ -1,5 +1,5 @@
-// How a batch is cut: a pure function of sizes, type and, unless the model is deterministic, the number of threads.
-// Who carries a plan out, and how many turn up, changes no bit.
+// How a batch is cut: a pure function of sizes, type, instruction set and, unless the model is deterministic, the
+// number of threads. Who carries a plan out, and how many turn up, changes no bit.
 #pragma once
 
 #include "execution/model.hpp"
