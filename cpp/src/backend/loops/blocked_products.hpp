@@ -178,7 +178,10 @@ bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c
         return faster_than_blas<Real>(b.transposed(), a.transposed(), c.transposed());
     constexpr Index lanes = Vectors<Real>::lanes, most = 1 << 18;
     if (!has_tiles<Real> || b.rows * b.cols > most || c.rows * c.cols > most || a.rows * a.cols > most) return false;
-    if (lanes * sizeof(Real) == 32) return c.cols > 1;
+    if (lanes * sizeof(Real) == 32) {  // where a product is large in all three directions, BLAS's copies pay
+        const Index fewest = lesser(lesser(c.rows, c.cols), a.cols);
+        return c.cols > 1 && (fewest <= 64 || c.rows * c.cols * a.cols <= 1 << 23);
+    }
     const bool a_turned = a.row_stride == 1 && a.rows > 1, b_turned = b.row_stride == 1 && b.rows > 1;
     if (b_turned && c.rows < 8) return false;
     return c.cols >= (a_turned ? lanes : lanes / 4 + 1);
