@@ -9,8 +9,8 @@
  *     w(1) b(1) w(2) b(2) .., row-major, w(l) of shape (d(l-1), d(l)). The caller owns them and passes them to each
  * call.
  *   - Any number of threads may use one net at a time: a net holds no parameters and no results.
- *   - Outputs must not overlap inputs or parameters, and are row-major without gaps. Where a forward pass or a gradient
- *     overlaps X, params or what was kept, the call is refused; other places are not looked at.
+ *   - Outputs must not overlap inputs or parameters, and are row-major without gaps. A call whose output overlaps X,
+ *     parameters, their direction, kept values or another output is refused; other places are not looked at.
  * Symbols and equation numbers are those of NOTATION.md, installed beside this file. */
 #ifndef FASTBP_H
 #define FASTBP_H

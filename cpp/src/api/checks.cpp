@@ -1,5 +1,6 @@
 #include "api/checks.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -270,16 +271,19 @@ void check_weights(const fastbp_data& data, bool sum) {
         refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
 }
 
-void check_no_overlap(std::initializer_list<Stretch> inputs, std::initializer_list<Stretch> outputs,
+void check_no_overlap(std::initializer_list<Stretch> outputs, std::initializer_list<Stretch> inputs,
                       const fastbp_array& x) {
     const Span of_x = span_of(x);
-    for (const Stretch& output : outputs) {
-        const Span written = span_of(output.memory, output.bytes);
+    for (const Stretch* output = outputs.begin(); output != outputs.end(); ++output) {
+        const Span written = span_of(output->memory, output->bytes);
         if (written.begin == written.end) continue;
-        if (written.meets(of_x)) refuse(output.name, " overlaps X in memory");
-        for (const Stretch& input : inputs)
-            if (written.meets(span_of(input.memory, input.bytes)))
-                refuse(output.name, " overlaps ", input.name, " in memory");
+        if (written.meets(of_x)) refuse(output->name, " overlaps X in memory");
+        const auto apart_from = [&](const Stretch& other) {
+            if (written.meets(span_of(other.memory, other.bytes)))
+                refuse(output->name, " overlaps ", other.name, " in memory");
+        };
+        std::for_each(inputs.begin(), inputs.end(), apart_from);
+        std::for_each(outputs.begin(), output, apart_from);
     }
 }
 

@@ -38,15 +38,15 @@ NumberRule rule_of_weights(bool sum);
 void check_y(const Model& model, const fastbp_data& data);
 void check_weights(const fastbp_data& data, bool sum);
 
-// Memory that is only read (parameters, what was kept) or written; null where there is none.
+// An array without gaps; null where there is none.
 struct Stretch {
     const char* name;
     const void* memory;
     Index bytes;
 };
 
-// No output overlaps an input or X: it would be read after it is written.
-void check_no_overlap(std::initializer_list<Stretch> inputs, std::initializer_list<Stretch> outputs,
+// No output overlaps X, an input or another output: it would be read after it is written, or written twice.
+void check_no_overlap(std::initializer_list<Stretch> outputs, std::initializer_list<Stretch> inputs,
                       const fastbp_array& x);
 
 // As many arrays are there as the rule keeps.

@@ -45,10 +45,8 @@ template <class Real>
 void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out, void* kept) const {
     check_rows(model, data);
     const Index n = row_range(data).count, number = Index(sizeof(Real));
-    const Stretch of_kept{"kept", kept, model.kept_size(n) * number};
-    const Stretch parameters{"params", params, model.parameter_count * number};
-    check_no_overlap({parameters, of_kept}, {{"out", out, n * model.outputs() * number}}, data.x);
-    check_no_overlap({parameters}, {of_kept}, data.x);
+    check_no_overlap({{"kept", kept, model.kept_size(n) * number}, {"out", out, n * model.outputs() * number}},
+                     {parameters(params, "params")}, data.x);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -113,6 +111,11 @@ template <class Real>
 void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fastbp_tangent& t) const {
     check_rows(model, data);
     check_direction(model, data, t);
+    const Index n = row_range(data).count, number = Index(sizeof(Real));
+    check_no_overlap({parameters(t.grad_dot, "grad_dot"),
+                      {"input_grad_dot", t.input_grad_dot, n * model.inputs() * number},
+                      {"output_dot", t.output_dot, n * model.outputs() * number}},
+                     {parameters(params, "params"), parameters(t.params_dot, "params_dot")}, data.x);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -139,14 +142,17 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
 }
 
 template <class Real>
+Stretch NetOf<Real>::parameters(const void* memory, const char* name) const {
+    return {name, memory, model.parameter_count * Index(sizeof(Real))};
+}
+
+template <class Real>
 void NetOf<Real>::check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
                                       const fastbp_results& results) const {
-    const Index n = row_range(data).count, number = Index(sizeof(Real)), of_parameters = model.parameter_count * number;
-    const Stretch of_kept{"kept", kept, model.kept_size(n) * number};
-    const Stretch grad{"grad", results.grad, of_parameters};
-    const Stretch input_grad{"input_grad", results.input_grad, n * model.inputs() * number};
-    check_no_overlap({{"params", params, of_parameters}, of_kept}, {grad, input_grad}, data.x);
-    check_no_overlap({grad}, {input_grad}, data.x);
+    const Index n = row_range(data).count, number = Index(sizeof(Real));
+    check_no_overlap(
+        {parameters(results.grad, "grad"), {"input_grad", results.input_grad, n * model.inputs() * number}},
+        {parameters(params, "params"), {"kept", kept, model.kept_size(n) * number}}, data.x);
 }
 
 template <class Real>

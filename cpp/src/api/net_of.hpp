@@ -59,6 +59,7 @@ class NetOf final : public fastbp_net {
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override;
 
   private:
+    Stretch parameters(const void* memory, const char* name) const;
     void check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
                              const fastbp_results& results) const;
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;

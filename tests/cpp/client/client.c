@@ -37,6 +37,14 @@ static int carelessness_is_refused(const fastbp_net* net, double* params, fastbp
     results.input_grad = results.grad;
     right &= refused(fastbp_evaluate(net, params, &data, &results), "input_grad overlaps grad");
     results.input_grad = NULL;
+    fastbp_tangent tangent = {0};
+    tangent.size = sizeof tangent;
+    tangent.params_dot = results.grad;
+    tangent.output_dot = X;
+    right &= refused(fastbp_push_forward(net, params, &data, &tangent), "output_dot overlaps X");
+    tangent.output_dot = out;
+    tangent.grad_dot = results.grad;
+    right &= refused(fastbp_push_forward(net, params, &data, &tangent), "grad_dot overlaps params_dot");
     data.y.data = NULL;
     right &= refused(fastbp_evaluate(net, params, &data, &results), "y.data is NULL, expected 1 x 1 numbers");
     data.x.data = NULL;
