@@ -18,8 +18,9 @@ def test_products(isa, seam):
     probe = [sys.executable, "-c", "import fastbp; fastbp.MLP((1, 1))"]
     if "not on this machine" in subprocess.run(probe, env=environment, capture_output=True, text=True).stderr:
         pytest.skip(f"{isa} is not on this machine")
-    chosen = [str(TESTS / "test_operations.py"), str(TESTS / "test_algorithm.py"), "-k", "gemm or algorithm"]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *chosen]
+    files = [str(TESTS / f"test_{name}.py") for name in ("operations", "algorithm", "parameter_layouts")]
+    chosen = ["-k", "gemm or algorithm or both_layouts"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, *chosen]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

@@ -69,6 +69,22 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
                 close(dot["output_dot"], expected[4])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(300, 128, 10), (77, 99, 5), (33, 70, 31)])
+def test_integers_are_exact_in_both_layouts(sizes, dtype):
+    """Few rows to many: which of x and w a product turns depends on their number."""
+    for rows in (1, 2, 7, 8, 9, 17, 32, 40, 64):
+        flat = RNG.integers(-2, 3, fb.MLP(sizes).params.size)
+        X = RNG.integers(-2, 3, (rows, sizes[0]))
+        (w1, w2), (b1, b2) = fb.reference.views(flat, sizes)
+        expected = np.maximum(X @ w1 + b1, 0) @ w2 + b2
+        assert np.abs(expected).max() < 2**24
+        net = fb.MLP(sizes, loss="squared_error", activation="relu", dtype=dtype)
+        for transposed in (False, True):
+            params = (by_outputs(flat, sizes) if transposed else flat).astype(dtype)
+            np.testing.assert_array_equal(core(net, transposed).forward(params, X.astype(dtype), None), expected)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(

@@ -148,13 +148,58 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
     multiply_blocks<Real>(a, b, {}, c, how);
 }
 
-// The two equations behind which relu stands.
+// s = relu(sums^T + b), or without relu, by squares transposed in registers. The rows of `sums` are whole vectors.
+template <class Real>
+void finish_transposed(const Real* sums, Index width, Vector<const Real> b, bool relu, Matrix<Real> s) {
+    using S = Vectors<Real>;
+    constexpr Index n = S::lanes;
+    for (Index j = 0; j < s.cols; j += n) {
+        const Index cols = lesser(s.cols - j, n);
+        const auto mask = S::first(int(cols));
+        const auto bias = S::load(b.data + j, mask);
+        for (Index i = 0; i < s.rows; i += n) {
+            typename S::V square[n];
+#pragma GCC unroll 16
+            for (Index k = 0; k < n; ++k) square[k] = k < cols ? S::load(sums + (j + k) * width + i) : S::all(0);
+            transpose<Real>(square);
+            for (Index k = 0; k < n && i + k < s.rows; ++k) {
+                const auto affine = S::add(square[k], bias);
+                S::store(&s(i + k, j), relu ? S::not_below(S::all(0), affine) : affine, mask);
+            }
+        }
+    }
+}
+
+// Of few rows with a w that must be turned, x is turned and then s, where those are fewer numbers.
+template <class Real>
+constexpr Index most_turned = Index(1) << 13;  // numbers of s, on the stack
+
+template <class Real>
+inline Index turned_width(Matrix<Real> s) {
+    constexpr Index n = Vectors<Real>::lanes;
+    return (s.rows + n - 1) / n * n;
+}
+
+template <class Real>
+inline bool better_turned(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Matrix<Real> s) {
+    return w.col_stride != 1 && x.col_stride == 1 && rest.empty() && turned_width(s) * s.cols <= most_turned<Real> &&
+           s.rows * (x.cols + s.cols) < x.cols * s.cols;
+}
+
+// The two equations behind which relu stands. Every sum has its terms in the same order either way.
 template <class Real>
 void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Vector<const Real> b,
                     bool relu, Matrix<Real> s) {
     TileJob<Real> how{};
-    how.finish = relu ? Finish::affine_relu : Finish::affine;
     how.alpha = 1;
+    if (better_turned(x, w, rest, s)) {
+        alignas(64) Real sums[most_turned<Real>];
+        const Index width = turned_width(s);
+        how.finish = Finish::overwrite;
+        multiply_blocks<Real>(w.transposed(), x.transposed(), {}, {sums, s.cols, s.rows, width, 1}, how);
+        return finish_transposed<Real>(sums, width, b, relu, s);
+    }
+    how.finish = relu ? Finish::affine_relu : Finish::affine;
     how.bias = b.data;
     multiply_blocks<Real>(x, w, rest, s, how);
 }
