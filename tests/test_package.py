@@ -177,7 +177,8 @@ def test_the_environment_is_left_as_it_was():
 
 
 def test_import_loads_no_framework():
-    frameworks = "'torch', 'jax', 'sklearn', 'scipy', 'matplotlib', 'safetensors', 'tqdm'"
+    """Nor what NumPy loads when it is used."""
+    frameworks = "'torch', 'jax', 'sklearn', 'scipy', 'matplotlib', 'safetensors', 'tqdm', 'numpy.random'"
     program = f"import sys, fastbp; print([m for m in ({frameworks}) if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -22,8 +22,14 @@ class Exporter(Protocol):
         """A capsule with the memory, its form and its owner."""
 
 
+_IS_SUM = {"mean": False, "sum": True}
+
+
 def is_sum(method: str, reduction: object) -> bool:
-    return one_of(f"[{method}] reduction", reduction, ("mean", "sum")) == "sum"
+    try:
+        return _IS_SUM[reduction]  # type: ignore[index]  # checked by trying
+    except (KeyError, TypeError):
+        return one_of(f"[{method}] reduction", reduction, tuple(_IS_SUM)) == "sum"  # which refuses it
 
 
 def sizes_of(layer_sizes: object) -> tuple[int, ...]:
@@ -56,7 +62,7 @@ def penalty_factor(name: str, value: object) -> float:
         raise TypeError(f"{name} is {value!r}, expected a number >= 0") from None
 
 
-def generator_of(seed: object) -> np.random.Generator:
+def generator_of(seed: object) -> "np.random.Generator":  # quoted: looking it up at import would load numpy.random
     if isinstance(seed, np.random.Generator):
         return seed
     try:

@@ -67,7 +67,7 @@ def _error(hidden: str, output: str, loss: str, dtype: str) -> float:
     return float(np.max(errors))
 
 
-def _targets(rng: np.random.Generator, output: str, loss: str) -> list[Array]:
+def _targets(rng: "np.random.Generator", output: str, loss: str) -> list[Array]:
     shape = (ROWS, WIDTHS[-1])
     if output == "softmax":
         return [_rounded(rng.dirichlet(np.ones(shape[1]), ROWS)), rng.integers(0, shape[1], ROWS)]

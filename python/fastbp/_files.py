@@ -1,7 +1,6 @@
 """Writing a file so that its readers find all of the old one or all of the new, whenever the writer stops."""
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,7 +14,7 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     mode = _mode(target)
-    temporary = target.with_name(f".fastbp-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".fastbp-{os.urandom(8).hex()}.tmp")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:

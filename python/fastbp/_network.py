@@ -36,7 +36,7 @@ class Network:
         activation: Any = "relu",
         output_activation: Any = "auto",
         init: str = "auto",
-        seed: int | np.random.Generator | None = None,
+        seed: "int | np.random.Generator | None" = None,
         dtype: DTypeLike = "float32",
         device: str = "cpu",
         precision: str | None = None,

@@ -54,7 +54,7 @@ def layer_views(grad: Array, sizes: tuple[int, ...]) -> dict[str, list[Array]]:
     return {"weight_grads": weight_grads, "bias_grads": bias_grads}
 
 
-def initialise(net: "Network", init: str, generator: np.random.Generator) -> None:
+def initialise(net: "Network", init: str, generator: "np.random.Generator") -> None:
     """Glorot and Bengio 2010: uniform, variance 2 / (d(l-1) + d(l)); He et al. 2015: normal, variance 2 / d(l-1)."""
     if init == "zeros":
         return

@@ -7,7 +7,6 @@ cover the rest without a gap: the format wants that, and safetensors checks it.
 """
 
 import re
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -29,13 +28,13 @@ def packed(description: dict[str, Any], tensors: dict[str, Array]) -> tuple[byte
 
     from safetensors.numpy import save
 
-    digests = {name: sha256(tensor.data).hexdigest() for name, tensor in tensors.items()}
+    digests = {name: _digest(tensor.data) for name, tensor in tensors.items()}
     checksums = {"header": _ZEROS.decode(), **digests}
     whole = {"format": FORMAT, "fastbp": __version__, **description, "sha256": checksums}
     raw = memoryview(save(tensors, {_KEY: json.dumps(whole, separators=(",", ":"), default=_plain)}))
     header, data = raw[: _header_end(raw)], raw[_header_end(raw) :]
     (seal,) = re.finditer(_SEAL, header)
-    digest = sha256(header).hexdigest().encode()
+    digest = _digest(header).encode()
     return b"".join((header[: seal.start(1)], digest, header[seal.end(1) :])), data
 
 
@@ -55,9 +54,15 @@ def unpacked(raw: bytes, name: str) -> tuple[dict[str, Any], dict[str, Array]]:
     except (SafetensorError, KeyError, ValueError, OverflowError) as error:
         raise ValueError(f"[load] {name} is damaged: {len(raw)} bytes do not fit its header ({error})") from error
     for key, tensor in tensors.items():
-        if sha256(tensor.data).hexdigest() != written.get(key):
+        if _digest(tensor.data) != written.get(key):
             raise ValueError(f"[load] {name} is damaged: {key} differs from its checksum")
     return description, tensors
+
+
+def _digest(data: bytes | memoryview) -> str:
+    from hashlib import sha256  # brings OpenSSL, which `import fastbp` does not wait for
+
+    return sha256(data).hexdigest()
 
 
 def _header_end(raw: bytes | memoryview) -> int:
@@ -70,7 +75,7 @@ def _check_header(header: bytes, name: str) -> None:
     if len(seals) != 1:
         raise ValueError(f"[load] {name} is damaged, or was not written by fastbp: its header has no checksum")
     start, end = seals[0].span(1)
-    if sha256(header[:start] + _ZEROS + header[end:]).hexdigest().encode() != header[start:end]:
+    if _digest(header[:start] + _ZEROS + header[end:]).encode() != header[start:end]:
         raise ValueError(f"[load] {name} is damaged: its header differs from its checksum")
 
 

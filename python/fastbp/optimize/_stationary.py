@@ -96,7 +96,7 @@ def _lanczos(product: Callable[[Vector], Vector], n: int) -> tuple[float, float]
 
 
 def check_convexity(
-    fun: Function, sampler: Callable[[np.random.Generator], ArrayLike], *, trials: int = 1000, seed: int = 0
+    fun: Function, sampler: Callable[["np.random.Generator"], ArrayLike], *, trials: int = 1000, seed: int = 0
 ) -> tuple[Vector, Vector, float] | None:
     """Search for a violation of Jensen's inequality f(a x + (1 - a) y) <= a f(x) + (1 - a) f(y).
 

@@ -109,7 +109,7 @@ class Comparison:
             )
         return self._relative(along, slope, direction)
 
-    def direction(self, rng: np.random.Generator) -> float:
+    def direction(self, rng: "np.random.Generator") -> float:
         """The same along a random direction of all entries; where it is too large the worst entry is searched for."""
         direction = rng.choice((-1.0, 1.0), self.grad.size)
         beyond, along, slope = self.mismatch(direction)
