@@ -45,16 +45,29 @@ inline Index panel_vectors(Index rows, Index cols) {
     return cols <= panel_width<Real> ? widest : 3;
 }
 
-// panel(k, j) = b(k, j), rows `width` apart, filled up with zeros to whole vectors. b has unit column stride.
+template <class Real, int vectors>
+inline void copy_rows(Matrix<const Real> b, Real* panel) {
+    using S = Vectors<Real>;
+    constexpr Index last = (vectors - 1) * S::lanes;
+    const auto mask = S::first(int(b.cols - last));
+    for (Index k = 0; k < b.rows; ++k, panel += last + S::lanes) {
+        const Real* row = row_of(b, k);
+#pragma GCC unroll 4
+        for (Index j = 0; j < last; j += S::lanes) S::store(panel + j, S::load(row + j));
+        S::store(panel + last, S::load(row + last, mask));
+    }
+}
+
+// panel(k, j) = b(k, j), rows `width` apart, filled up with zeros to whole vectors. b has unit column stride. Of a loop
+// over any number of vectors gcc makes a call of memcpy for each row, which takes four times as long.
 template <class Real>
 inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel) {
-    using S = Vectors<Real>;
-    const Index whole = b.cols / S::lanes * S::lanes;
-    const auto mask = S::first(int(b.cols - whole));
-    for (Index k = 0; k < b.rows; ++k, panel += width) {
-        const Real* row = row_of(b, k);
-        for (Index j = 0; j < whole; j += S::lanes) S::store(panel + j, S::load(row + j));
-        if (whole < width) S::store(panel + whole, S::load(row + whole, mask));
+    const Index vectors = width / Vectors<Real>::lanes;
+    if (vectors == 1) return copy_rows<Real, 1>(b, panel);
+    if (vectors == 2) return copy_rows<Real, 2>(b, panel);
+    if constexpr (most_vectors<Real> == 4) {
+        if (vectors == 3) return copy_rows<Real, 3>(b, panel);
+        return copy_rows<Real, 4>(b, panel);
     }
 }
 
