@@ -1,5 +1,6 @@
 // Matrix products for sizes where BLAS wastes time on copies: panels of b that lie badly, or are used by many rows,
-// are copied to memory of the stack; a and c are used where they lie.
+// are copied to memory of the stack; a and c are used where they lie, but for few
+// rows with a w that must be turned.
 #pragma once
 
 #include "backend/loops/products.hpp"
@@ -62,13 +63,7 @@ inline void copy_rows(Matrix<const Real> b, Real* panel) {
 // over any number of vectors gcc makes a call of memcpy for each row, which takes four times as long.
 template <class Real>
 inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel) {
-    const Index vectors = width / Vectors<Real>::lanes;
-    if (vectors == 1) return copy_rows<Real, 1>(b, panel);
-    if (vectors == 2) return copy_rows<Real, 2>(b, panel);
-    if constexpr (most_vectors<Real> == 4) {
-        if (vectors == 3) return copy_rows<Real, 3>(b, panel);
-        return copy_rows<Real, 4>(b, panel);
-    }
+    with_vectors<Real>(width / Vectors<Real>::lanes, [&](auto count) { copy_rows<Real, count>(b, panel); });
 }
 
 // The same where b has unit row stride, by squares transposed in registers.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <type_traits>
 #include <utility>
 
 #include "backend/loops/blocks.hpp"
@@ -182,14 +183,20 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
     }
 }
 
+// body(that number as a constant)
+template <class Real, class Body>
+inline void with_vectors(Index vectors, Body body) {
+    if (vectors == 1) return body(std::integral_constant<int, 1>());
+    if (vectors == 2) return body(std::integral_constant<int, 2>());
+    if constexpr (most_vectors<Real> == 4) {
+        if (vectors == 3) return body(std::integral_constant<int, 3>());
+        return body(std::integral_constant<int, 4>());
+    }
+}
+
 template <class Real>
 void multiply_panel(const TileJob<Real>& job, Index rows, Index vectors) {
-    if (vectors == 1) return multiply_tiles<Real, 1>(job, rows);
-    if (vectors == 2) return multiply_tiles<Real, 2>(job, rows);
-    if constexpr (most_vectors<Real> == 4) {
-        if (vectors == 3) return multiply_tiles<Real, 3>(job, rows);
-        return multiply_tiles<Real, 4>(job, rows);
-    }
+    with_vectors<Real>(vectors, [&](auto count) { multiply_tiles<Real, count>(job, rows); });
 }
 
 }  // namespace
