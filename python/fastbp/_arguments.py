@@ -22,14 +22,14 @@ class Exporter(Protocol):
         """A capsule with the memory, its form and its owner."""
 
 
-_IS_SUM = {"mean": False, "sum": True}
+_IS_SUM: dict[object, bool] = {"mean": False, "sum": True}
 
 
 def is_sum(method: str, reduction: object) -> bool:
     try:
-        return _IS_SUM[reduction]  # type: ignore[index]  # checked by trying
-    except (KeyError, TypeError):
-        return one_of(f"[{method}] reduction", reduction, tuple(_IS_SUM)) == "sum"  # which refuses it
+        return _IS_SUM[reduction]
+    except (KeyError, TypeError):  # the words for it take longer than all else here
+        return one_of(f"[{method}] reduction", reduction, ("mean", "sum")) == "sum"
 
 
 def sizes_of(layer_sizes: object) -> tuple[int, ...]:
