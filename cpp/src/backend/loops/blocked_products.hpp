@@ -10,11 +10,11 @@
 namespace fastbp::loops {
 namespace {
 
-// Rows of b: with the panel's width, most of an L1 cache, which is larger where registers are.
+constexpr Index deepest_panel = 136;  // rows of b: with the panel's width, at least half of an L1 cache
+constexpr Index block_rows = 192;     // rows of c that use a panel before the next is made
+// Up to so many rows of c a panel that lies well is not copied. Tiles of fewer registers read it more often.
 template <class Real>
-constexpr Index deepest_panel = Vectors<Real>::registers == 32 ? 136 : 272;
-constexpr Index block_rows = 192;    // rows of c that use a panel before the next is made
-constexpr Index rows_in_place = 32;  // up to so many rows of c a panel that lies well is not copied
+constexpr Index rows_in_place = Vectors<Real>::registers == 32 ? 32 : 16;
 // What a product reads and writes is fetched ahead where it may be far: in a cache of another level, or in another
 // processor's, if sums are long enough to wait for it meanwhile.
 constexpr Index long_sum = 112;
@@ -25,25 +25,20 @@ template <class Real>
 constexpr bool has_tiles = Vectors<Real>::lanes * sizeof(Real) > 16;
 
 template <class Real>
-constexpr Index panel_width = most_vectors<Real> * Vectors<Real>::lanes;
+constexpr Index panel_width = most_vectors * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
-// How large each part of n is where none may have more than `most`: all about alike, and multiples of 8.
-inline Index even_part(Index n, Index most) {
-    const Index parts = n > most ? (n + most - 1) / most : 1;
-    return (n + parts * 8 - 1) / (parts * 8) * 8;
-}
+inline Index even_part(Index n, Index most) { return (even_share(n, most) + 7) / 8 * 8; }
 
 // How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass
 // over a panel at once or in the fewest full tiles; unless one panel is all there is.
 template <class Real>
 inline Index panel_vectors(Index rows, Index cols) {
-    constexpr Index widest = most_vectors<Real>;
-    if (widest < 4 || rows > rows_in_place || rows <= most_rows<Real, 4>) return widest;
+    if (rows > rows_in_place<Real> || rows <= most_rows<Real, 4>) return 4;
     if (rows <= most_rows<Real, 3>) return 3;
     if (rows <= most_rows<Real, 2>) return 2;
-    return cols <= panel_width<Real> ? widest : 3;
+    return cols <= panel_width<Real> ? 4 : 3;
 }
 
 template <class Real, int vectors>
@@ -63,7 +58,7 @@ inline void copy_rows(Matrix<const Real> b, Real* panel) {
 // over any number of vectors gcc makes a call of memcpy for each row, which takes four times as long.
 template <class Real>
 inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel) {
-    with_vectors<Real>(width / Vectors<Real>::lanes, [&](auto count) { copy_rows<Real, count>(b, panel); });
+    with_vectors(width / Vectors<Real>::lanes, [&](auto count) { copy_rows<Real, count>(b, panel); });
 }
 
 // The same where b has unit row stride, by squares transposed in registers.
@@ -94,7 +89,7 @@ inline void copy_panel(Matrix<const Real> b, Index width, Real* panel) {
 // Whether a panel can be used where it lies: whole vectors, next to each other or for few rows of c.
 template <class Real>
 inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
-    return part.col_stride == 1 && part.cols == width && (part.row_stride == width || rows <= rows_in_place);
+    return part.col_stride == 1 && part.cols == width && (part.row_stride == width || rows <= rows_in_place<Real>);
 }
 
 // c = finish(a b + rest), c of unit column stride; rest may be empty. `how` holds what finishing takes, at c's first
@@ -104,15 +99,15 @@ template <class Real>
 void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Real> rest, Matrix<Real> c,
                      const TileJob<Real>& how) {
     using S = Vectors<Real>;
-    alignas(64) Real panel[deepest_panel<Real> * panel_width<Real>];
-    const Index depth = even_part(a.cols, deepest_panel<Real>);
+    alignas(64) Real panel[deepest_panel * panel_width<Real>];
+    const Index depth = even_part(a.cols, deepest_panel);
     TileJob<Real> job = how;
     job.a_row = a.row_stride, job.a_step = a.col_stride, job.c_row = c.row_stride;
     job.fetch = depth >= long_sum || c.rows * c.cols * Index(sizeof(Real)) > first_cache;
     const bool is_product = how.finish == Finish::overwrite || how.finish == Finish::blend;
     const Index height = even_part(c.rows, block_rows);
     for (Index i = 0; i < c.rows; i += height) {
-        const Index rows = lesser(c.rows - i, height), most = panel_vectors<Real>(rows, c.cols) * S::lanes;
+        const Index rows = lesser(c.rows - i, height), most = panel_vectors<Real>(rows, c.cols);
         for (Index k = 0; k < a.cols; k += depth) {
             job.depth = lesser(a.cols - k, depth);
             job.a = &a(i, k);
@@ -123,9 +118,9 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
                 job.finish = last ? how.finish : Finish::overwrite;
             const Matrix<const Real> before = first ? rest : is_product ? Matrix<const Real>{} : c;
             job.rest_row = before.row_stride;
-            for (Index j = 0; j < c.cols; j += most) {
-                const Index cols = lesser(c.cols - j, most);
-                const Index vectors = (cols + S::lanes - 1) / S::lanes, width = vectors * S::lanes;
+            for (Index j = 0, left = (c.cols + S::lanes - 1) / S::lanes, vectors; left > 0; left -= vectors) {
+                vectors = even_share(left, most);
+                const Index width = vectors * S::lanes, cols = lesser(c.cols - j, width);
                 const Matrix<const Real> part = b.row_block(k, k + job.depth).column_block(j, j + cols);
                 const bool in_place = can_stay(part, width, rows);
                 if (!in_place) copy_panel(part, width, panel);
@@ -138,6 +133,7 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
                 if (how.output != nullptr) job.output = how.output + i * how.output_row + j;
                 job.first_panel = j == 0;
                 multiply_panel<Real>(job, rows, vectors);
+                j += cols;
             }
         }
     }

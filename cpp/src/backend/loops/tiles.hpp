@@ -5,6 +5,7 @@
 // where a product is cut.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 #include <utility>
@@ -110,30 +111,55 @@ inline void fetch_what_finishes(const TileJob<Real>& job) {
         }
 }
 
+// sums += a column of a times a row of b. The shorter of the two is loaded whole, the other passes by. Held is what gcc
+// would load anew for each multiplication, or overwrite with the last sum that it is needed for, which moves the sums
+// from register to register.
+template <class Real, int rows, int vectors>
+inline void add_term(const Real* a, Index a_row, const Real* b, typename Vectors<Real>::V (&sums)[rows][vectors]) {
+    using S = Vectors<Real>;
+    constexpr bool by_rows = vectors <= rows;
+    constexpr int shorter = by_rows ? vectors : rows, longer = by_rows ? rows : vectors;
+    const auto from_a = [&](int i) { return S::all(a[i * a_row]); };
+    const auto from_b = [&](int j) { return S::load(b + j * S::lanes); };
+    typename S::V whole[shorter];
+#pragma GCC unroll 4
+    for (int n = 0; n < shorter; ++n) {
+        whole[n] = by_rows ? from_b(n) : from_a(n);
+        S::hold(whole[n]);
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < longer; ++m) {
+        typename S::V passing = by_rows ? from_a(m) : from_b(m);
+        S::hold(passing);
+#pragma GCC unroll 4
+        for (int n = 0; n < shorter; ++n) {
+            auto& sum = by_rows ? sums[m][n] : sums[n][m];
+            sum = S::multiply_add(whole[n], passing, sum);
+        }
+        S::hold(passing);
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < shorter; ++n) S::hold(whole[n]);
+}
+
 template <class Real, int rows, int vectors>
 void multiply_tile(const TileJob<Real>& given) {
     using S = Vectors<Real>;
     using V = typename S::V;
-    const TileJob<Real> job = given;  // which no store to c can change
-    if (job.fetch) fetch_what_finishes<Real, rows, vectors>(job);
+    if (given.fetch) fetch_what_finishes<Real, rows, vectors>(given);
     V sums[rows][vectors];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; ++j) sums[i][j] = S::all(0);
-    const Real *a = job.a, *b = job.b;
-    const Index a_row = job.a_row, a_step = job.a_step, b_step = job.b_step;
-    for (Index k = job.depth; k > 0; --k, a += a_step, b += b_step) {
-        V factors[vectors];
-#pragma GCC unroll 4
-        for (int j = 0; j < vectors; ++j) factors[j] = S::load(b + j * S::lanes);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; ++i) {
-            const V factor = S::all(a[i * a_row]);
-#pragma GCC unroll 4
-            for (int j = 0; j < vectors; ++j) sums[i][j] = S::multiply_add(factor, factors[j], sums[i][j]);
-        }
+    const Real *a = given.a, *b = given.b;
+    const Index a_row = given.a_row, a_step = given.a_step, b_step = given.b_step;
+    if (given.depth % 2 != 0) add_term<Real>(a, a_row, b, sums), a += a_step, b += b_step;
+    for (Index pairs = given.depth / 2; pairs > 0; --pairs, a += 2 * a_step, b += 2 * b_step) {
+        add_term<Real>(a, a_row, b, sums);
+        add_term<Real>(a + a_step, a_row, b + b_step, sums);
     }
+    const TileJob<Real> job = given;  // which no store to c can change
     if (job.rest != nullptr) add_rest(job, sums);
     switch (job.finish) {
         case Finish::overwrite: return finish_tile<Real, Finish::overwrite>(job, sums);
@@ -144,14 +170,10 @@ void multiply_tile(const TileJob<Real>& given) {
     }
 }
 
-// The sums, one row of b and one number of a have their registers.
-template <class Real>
-constexpr int most_vectors = Vectors<Real>::registers == 32 ? 4 : 2;
+// The sums have 24 of 32 registers, or 12 of 16: the others hold what is multiplied.
+constexpr int most_vectors = 4;
 template <class Real, int vectors>
-constexpr int most_rows = Vectors<Real>::registers == 32 ? (vectors == 4   ? 6
-                                                            : vectors == 3 ? 8
-                                                                           : 12)
-                                                         : (vectors == 2 ? 6 : 12);
+constexpr int most_rows = std::min(12, Vectors<Real>::registers * 3 / 4 / vectors);
 
 template <class Real, int vectors, int... rows>
 constexpr auto tiles_of(std::integer_sequence<int, rows...>) {
@@ -165,14 +187,20 @@ inline void fetch_rows(const TileJob<Real>& job, Index begin, Index end) {
         for (Index k = 0; k < job.depth; k += line) __builtin_prefetch(job.a + i * job.a_row + k);
 }
 
+// What the next part takes of n where none may have more than `most`: all about alike, for a small tile has too few
+// sums to hide the time that each addition takes.
+inline Index even_share(Index n, Index most) {
+    const Index parts = (n + most - 1) / most;
+    return (n + parts - 1) / parts;
+}
+
 // All rows of one column of tiles: job.a and job.c are moved on from tile to tile.
 template <class Real, int vectors>
 void multiply_tiles(TileJob<Real> job, Index rows) {
     constexpr Index full = most_rows<Real, vectors>;
     static constexpr auto tiles = tiles_of<Real, vectors>(std::make_integer_sequence<int, int(full)>());
-    // All about alike: a low tile has too few sums to hide the time that each addition takes.
-    for (Index left = (rows + full - 1) / full, height; left > 0; --left, rows -= height) {
-        height = (rows + left - 1) / left;
+    for (Index height; rows > 0; rows -= height) {
+        height = even_share(rows, full);
         if (job.fetch && job.first_panel && job.a_step == 1)
             fetch_rows(job, height, rows < 2 * height ? rows : 2 * height);
         tiles[std::size_t(height - 1)](job);
@@ -184,19 +212,17 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
 }
 
 // body(that number as a constant)
-template <class Real, class Body>
+template <class Body>
 inline void with_vectors(Index vectors, Body body) {
     if (vectors == 1) return body(std::integral_constant<int, 1>());
     if (vectors == 2) return body(std::integral_constant<int, 2>());
-    if constexpr (most_vectors<Real> == 4) {
-        if (vectors == 3) return body(std::integral_constant<int, 3>());
-        return body(std::integral_constant<int, 4>());
-    }
+    if (vectors == 3) return body(std::integral_constant<int, 3>());
+    return body(std::integral_constant<int, 4>());
 }
 
 template <class Real>
 void multiply_panel(const TileJob<Real>& job, Index rows, Index vectors) {
-    with_vectors<Real>(vectors, [&](auto count) { multiply_tiles<Real, count>(job, rows); });
+    with_vectors(vectors, [&](auto count) { multiply_tiles<Real, count>(job, rows); });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // One register of numbers of the instruction set a unit is compiled for. A mask names the first n lanes; nan passes
-// not_below. where_less: v where a < b, else 0. A register of float64 can be loaded from float32.
+// not_below. where_less: v where a < b, else 0. A register of float64 can be loaded from float32. hold: here v is in a
+// register of its own, if registers are few.
 #pragma once
 
 #include <cstring>
@@ -28,6 +29,7 @@ struct Vectors<float> {
     using Mask = __mmask16;
     static constexpr int lanes = 16, registers = 32;
     static V all(float v) { return _mm512_set1_ps(v); }
+    static void hold(V&) {}
     static V load(const float* p) { return _mm512_loadu_ps(p); }
     static V load(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
     static V load(const float* p, Mask mask, V otherwise) { return _mm512_mask_loadu_ps(otherwise, mask, p); }
@@ -58,6 +60,7 @@ struct Vectors<double> {
     using Mask = __mmask8;
     static constexpr int lanes = 8, registers = 32;
     static V all(double v) { return _mm512_set1_pd(v); }
+    static void hold(V&) {}
     static V load(const double* p) { return _mm512_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
     static V load(const double* p, Mask mask, V otherwise) { return _mm512_mask_loadu_pd(otherwise, mask, p); }
@@ -95,6 +98,7 @@ struct Vectors<float> {
     using Mask = FirstLanes;
     static constexpr int lanes = 8, registers = 16;
     static V all(float v) { return _mm256_set1_ps(v); }
+    static void hold(V& v) { asm volatile("" : "+x"(v)); }
     static V load(const float* p) { return _mm256_loadu_ps(p); }
     static V load(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask.lanes); }
     static V load(const float* p, Mask mask, V otherwise) {
@@ -135,6 +139,7 @@ struct Vectors<double> {
     using Mask = FirstLanes;
     static constexpr int lanes = 4, registers = 16;
     static V all(double v) { return _mm256_set1_pd(v); }
+    static void hold(V& v) { asm volatile("" : "+x"(v)); }
     static V load(const double* p) { return _mm256_loadu_pd(p); }
     static V load(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask.lanes); }
     static V load(const double* p, Mask mask, V otherwise) {
@@ -182,6 +187,7 @@ struct Vectors {
     using Mask = int;
     static constexpr int lanes = 16 / int(sizeof(Real)), registers = 16;
     static V all(Real v) { return v - V{}; }
+    static void hold(V&) {}
     static V load(const Real* p) { return load(p, lanes); }
     static V load(const Real* p, Mask mask) { return load(p, mask, V{}); }
     static V load(const Real* p, Mask mask, V v) {
