@@ -189,7 +189,7 @@ class Backend {
         const VectorIn gradient = sink.b;
         update(*step.rule, step.now, {&gradient, 1}, step.b, {step.moments_of_b, moments});
     }
-    static constexpr Index rows_per_step = 64;
+    static constexpr Index rows_per_step = 192;
 
     // (1) to (6) of one tile in one go, from pass.x0 and y to the sink, where the backend has a kernel for such a net:
     // the one place that may state the equations again. False: it has done nothing, and they are carried out one by

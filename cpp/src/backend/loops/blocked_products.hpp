@@ -29,7 +29,11 @@ constexpr Index panel_width = most_vectors * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
-inline Index even_part(Index n, Index most) { return (even_share(n, most) + 7) / 8 * 8; }
+// How large each part of n is where none may have more than `most`: all about alike, and multiples of 8.
+inline Index even_part(Index n, Index most) {
+    const Index parts = n > most ? (n + most - 1) / most : 1;
+    return (n + parts * 8 - 1) / (parts * 8) * 8;
+}
 
 // How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass
 // over a panel at once or in the fewest full tiles; unless one panel is all there is.
@@ -119,7 +123,7 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
             const Matrix<const Real> before = first ? rest : is_product ? Matrix<const Real>{} : c;
             job.rest_row = before.row_stride;
             for (Index j = 0, left = (c.cols + S::lanes - 1) / S::lanes, vectors; left > 0; left -= vectors) {
-                vectors = even_share(left, most);
+                vectors = next_part(left, most);
                 const Index width = vectors * S::lanes, cols = lesser(c.cols - j, width);
                 const Matrix<const Real> part = b.row_block(k, k + job.depth).column_block(j, j + cols);
                 const bool in_place = can_stay(part, width, rows);

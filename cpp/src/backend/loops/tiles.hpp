@@ -187,12 +187,9 @@ inline void fetch_rows(const TileJob<Real>& job, Index begin, Index end) {
         for (Index k = 0; k < job.depth; k += line) __builtin_prefetch(job.a + i * job.a_row + k);
 }
 
-// What the next part takes of n where none may have more than `most`: all about alike, for a small tile has too few
+// What the next part takes of n where none may have more than `most`. The last two are alike: a small tile has too few
 // sums to hide the time that each addition takes.
-inline Index even_share(Index n, Index most) {
-    const Index parts = (n + most - 1) / most;
-    return (n + parts - 1) / parts;
-}
+inline Index next_part(Index n, Index most) { return n >= 2 * most ? most : n > most ? (n + 1) / 2 : n; }
 
 // All rows of one column of tiles: job.a and job.c are moved on from tile to tile.
 template <class Real, int vectors>
@@ -200,7 +197,7 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
     constexpr Index full = most_rows<Real, vectors>;
     static constexpr auto tiles = tiles_of<Real, vectors>(std::make_integer_sequence<int, int(full)>());
     for (Index height; rows > 0; rows -= height) {
-        height = even_share(rows, full);
+        height = next_part(rows, full);
         if (job.fetch && job.first_panel && job.a_step == 1)
             fetch_rows(job, height, rows < 2 * height ? rows : 2 * height);
         tiles[std::size_t(height - 1)](job);
