@@ -60,23 +60,33 @@ def blas_limits(threads):
     return controller.select(filepath=others).limit(limits=threads)
 
 
-def ceilings(threads, repetitions=5):
-    """GFLOP/s of NumPy's float32 product of 2048 x 2048 matrices, medians, by number of threads: 1 and `threads`."""
-    import numpy as np
+class Ceiling:
+    """NumPy's float32 product of 2048 x 2048 matrices, by 1 and `threads` threads."""
 
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal((CEILING_SIZE, CEILING_SIZE), dtype=np.float32) for _ in range(2))
-    out, found = np.empty_like(a), {}
-    for count in sorted({1, threads}):
-        with blas_limits(count):
-            np.matmul(a, b, out=out)
-            seconds = []
-            for _ in range(repetitions):
+    def __init__(self, threads):
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        self.factors = [rng.standard_normal((CEILING_SIZE, CEILING_SIZE), dtype=np.float32) for _ in range(2)]
+        self.out = np.empty_like(self.factors[0])
+        self.seconds = {count: [] for count in sorted({1, threads})}
+
+    def sample(self):
+        """Time it once more, threads awake."""
+        import numpy as np
+
+        for count, seconds in self.seconds.items():
+            with blas_limits(count):
+                np.matmul(*self.factors, out=self.out)
                 start = time.perf_counter()
-                np.matmul(a, b, out=out)
+                np.matmul(*self.factors, out=self.out)
                 seconds.append(time.perf_counter() - start)
-        found[count] = 2 * CEILING_SIZE**3 / float(np.median(seconds)) / 1e9
-    return found
+
+    def gflops(self):
+        """The medians of the samples, by number of threads."""
+        import numpy as np
+
+        return {count: 2 * CEILING_SIZE**3 / float(np.median(s)) / 1e9 for count, s in self.seconds.items()}
 
 
 def environment(threads):

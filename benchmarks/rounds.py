@@ -18,6 +18,7 @@ ROUND_SECONDS = 0.01  # of fastbp's part of a round
 SLOW_SECONDS = 0.1  # a part of a round that takes longer is cut to its first mini-batches
 SETTLE_SECONDS = 0.02  # before each part: idle threads of the last one spin for up to 7 ms before they sleep
 MOST_ROUNDS, FEWEST_ROUNDS = 200, 11
+MOST_BETWEEN = 11  # looks at the machine between rounds
 MOST_ROWS = 100_000
 ADAM = "fastbp, Adam"
 
@@ -109,8 +110,11 @@ def shuffled_rows(rows):
     return np.random.default_rng([0, 0]).permutation(rows)
 
 
-def measure(case, peers, most_rounds):
-    """Seconds (rounds, peers) of a step, or of a shuffled epoch: in turns, every other round in reverse."""
+def measure(case, peers, most_rounds, between=None):
+    """Seconds (rounds, peers) of a step, or of a shuffled epoch: in turns, every other round in reverse.
+
+    `between` is called before some of the rounds, evenly over all.
+    """
     order = shuffled_rows(len(case.X)) if case.shuffled else None
     trainings, steps = map(list, zip(*(_ready(case, peer, order) for peer in peers), strict=True))
     seconds = min(_seconds(lambda: trainings[0].epoch(order)) for _ in range(3)) / steps[0]
@@ -120,6 +124,9 @@ def measure(case, peers, most_rounds):
     gc.disable()
     try:
         for i, row in enumerate(seconds):
+            if between is not None and i % -(-len(seconds) // MOST_BETWEEN) == 0:
+                time.sleep(SETTLE_SECONDS)
+                between()
             for k in range(len(peers))[:: 1 if i % 2 == 0 else -1]:
                 time.sleep(SETTLE_SECONDS)
                 trainings[k].epoch(order)  # not timed: threads that have slept first share the caller's processor

@@ -70,16 +70,15 @@ def run(options, names, left_out, threads):
                 facts = ", ".join(f"{key} {value:.2g}" for key, value in error.items())
                 print(f"\n{case.name}: {name} DISAGREES with the reference, not timed; relative errors: {facts}")
             continue
-        before = environment.ceilings(threads)
-        seconds = rounds.measure(case, compared, options.rounds)
-        after = environment.ceilings(threads)
+        ceiling = environment.Ceiling(threads)
+        seconds = rounds.measure(case, compared, options.rounds, None if options.itself else ceiling.sample)
         if options.itself:
             print_itself(case, seconds[:, 1] / seconds[:, 0])
             continue
         result = {
             "name": case.name, "kind": case.kind, "widths": case.problem.widths, "batch": case.problem.batch,
             "steps": case.steps, "rounds": len(seconds), "left_out": left_out, "errors": found,
-            "ceiling": {count: (before[count] + after[count]) / 2 for count in before},
+            "ceiling": ceiling.gflops(),
             "times": rounds.summary(compared, seconds), "load": environment.load(),
         }  # fmt: skip
         result["best"], result["best_step_by_step"] = report.best(result), report.best(result, at_once=False)
