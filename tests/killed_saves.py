@@ -88,7 +88,8 @@ def kill_at_every_call(path):
                 ptrace(PTRACE_SYSCALL, pid)
                 _, status = os.waitpid(pid, 0)
         if not os.WIFSTOPPED(status):
-            return {"ended": os.waitstatus_to_exitcode(status), "held": held, "temporaries": temporaries}
+            ended = os.waitstatus_to_exitcode(status)
+            return {"ended": ended, "saved": saved(path), "held": held, "temporaries": temporaries}
         kill(pid)
         held.append(saved(path))
         temporaries.append(left_behind(path))
