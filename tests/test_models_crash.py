@@ -29,8 +29,9 @@ def test_killed_at_every_system_call(tmp_path):
     found = killed(tmp_path, "calls")
     assert (found["ended"], found["saved"]) == (0, 2)  # without a kill the save is done
     held, temporaries = found["held"], found["temporaries"]
-    assert held[0] == 1
-    assert set(held) == {1, 2}  # not in order: the number of calls may differ from run to run
+    assert set(held) == {1, 2}
+    assert held[0] == 1  # in between the number of calls may differ by a few from run to run
+    assert held[-1] == 2 or SANITIZE  # and a sanitizer's own by more than come after the rename
     assert sum(temporaries) >= 8  # before and after write, fsync, close, rename
     assert not any(there for there, now in zip(temporaries, held, strict=True) if now == 2)
 

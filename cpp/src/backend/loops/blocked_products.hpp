@@ -1,6 +1,5 @@
 // Matrix products for sizes where BLAS wastes time on copies: panels of b that lie badly, or are used by many rows,
-// are copied to memory of the stack; a and c are used where they lie, but for few
-// rows with a w that must be turned.
+// are copied to memory of the stack; a and c are used where they lie, but for few rows with a w that must be turned.
 #pragma once
 
 #include "backend/loops/products.hpp"
