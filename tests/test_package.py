@@ -182,3 +182,16 @@ def test_import_loads_no_framework():
     program = f"import sys, fastbp; print([m for m in ({frameworks}) if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_names_that_are_imported_when_they_are_asked_for():
+    program = (
+        "import sys, fastbp as fb;"
+        "later = ('fastbp.optimize', 'fastbp.testing', 'fastbp._diagnosis', 'fastbp._models');"
+        "assert not any(name in sys.modules for name in later);"
+        "assert set(fb.__all__) <= set(dir(fb)); all_names = [getattr(fb, name) for name in fb.__all__];"
+        "assert all(name in sys.modules for name in later); assert fb.diagnose is fb._diagnosis.diagnose"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="module 'fastbp' has no attribute 'optimise'"):
+        _ = fb.optimise

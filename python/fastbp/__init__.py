@@ -4,20 +4,49 @@ Fast, exact gradients of fully connected networks, in the notation of a lecture 
 `MLP`; `reference` is the same algorithm in NumPy, `testing` checks gradients.
 """
 
-from . import cuda, optimize, reference, schedules, testing
-from ._checkpoint import Checkpoint
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import cuda, reference, schedules
 from ._config import offer_scipy_blas, show_config
 from ._core import DeviceArray, __version__
 from ._device import to_device
-from ._diagnosis import diagnose
 from ._early_stopping import EarlyStopping
 from ._functions import Huber, Pinball
 from ._history import History
 from ._mlp import MLP
-from ._models import load, save
 from ._optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop, TrainState
-from ._paths import get_cmake_dir, get_include
 from ._threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from . import optimize, testing
+    from ._checkpoint import Checkpoint
+    from ._diagnosis import diagnose
+    from ._models import load, save
+    from ._paths import get_cmake_dir, get_include
+else:
+    # What many programs never use is imported when it is first asked for: together as long as all the rest.
+    _HOMES = {
+        "Checkpoint": "_checkpoint",
+        "diagnose": "_diagnosis",
+        "get_cmake_dir": "_paths",
+        "get_include": "_paths",
+        "load": "_models",
+        "optimize": "optimize",
+        "save": "_models",
+        "testing": "testing",
+    }
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = import_module(f".{_HOMES[name]}", __name__)
+        globals()[name] = found = home if _HOMES[name] == name else getattr(home, name)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *_HOMES})
+
 
 offer_scipy_blas()
 

@@ -1,6 +1,5 @@
 """Names, parameters and numbers of activations and losses: what a caller may write, turned into what the core takes."""
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +86,8 @@ def one_of(argument: str, given: object, known: Iterable[str]) -> str:
     names = list(known)
     if isinstance(given, str) and given in names:
         return given
+    import difflib  # not worth its time at import
+
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{argument} is {given!r}, expected one of {', '.join(names)}{hint}")
