@@ -70,9 +70,9 @@ def run(options, names, left_out, threads):
                 facts = ", ".join(f"{key} {value:.2g}" for key, value in error.items())
                 print(f"\n{case.name}: {name} DISAGREES with the reference, not timed; relative errors: {facts}")
             continue
-        ceiling = environment.Ceiling(threads)
-        seconds = rounds.measure(case, compared, options.rounds, None if options.itself else ceiling.sample)
-        if options.itself:
+        ceiling = None if options.itself else environment.Ceiling(threads)
+        seconds = rounds.measure(case, compared, options.rounds, ceiling and ceiling.sample)
+        if ceiling is None:
             print_itself(case, seconds[:, 1] / seconds[:, 0])
             continue
         result = {

@@ -1,7 +1,9 @@
 // Matrix products for sizes where BLAS wastes time on copies: panels of b that lie badly, or are used by many rows,
-// are copied to memory of the stack; a and c are used where they lie, but for few rows with a w that must be turned.
+// are copied to memory of the stack; a and c are used where they lie, but for few columns, and for few rows with a w
+// that must be turned.
 #pragma once
 
+#include "backend/loops/narrow_products.hpp"
 #include "backend/loops/products.hpp"
 #include "backend/loops/table.hpp"
 #include "backend/loops/tiles.hpp"
@@ -142,12 +144,52 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
     }
 }
 
+// Some products are better made as c^T = b^T a^T, in memory of the stack, and then turned.
+template <class Real>
+constexpr Index most_turned = Index(1) << 13;  // numbers of c
+
+template <class Real>
+inline Index turned_width(Matrix<Real> c) {
+    constexpr Index n = Vectors<Real>::lanes;
+    return (c.rows + n - 1) / n * n;
+}
+
+template <class Real>
+inline void multiply_turned(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> turned) {
+    if (is_narrow(a, b)) return multiply_narrow(a, b, turned);
+    TileJob<Real> how{};
+    how.finish = Finish::overwrite;
+    how.alpha = 1;
+    multiply_blocks<Real>(b.transposed(), a.transposed(), {}, turned, how);
+}
+
+// Of one or two columns, by the rows of a or, where its columns have no gaps, by panels of a^T, which then lie well.
+template <class Real>
+inline bool better_turned(Matrix<const Real> a, Matrix<const Real> b) {
+    return is_narrow(a, b) || (b.cols <= most_narrow && a.row_stride == 1 && a.rows > b.cols);
+}
+
+template <class Real>
+void turned_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
+    alignas(64) Real sums[most_turned<Real>];
+    constexpr Index most = most_turned<Real> / most_narrow;
+    for (Index i = 0; i < c.rows; i += most) {
+        const Matrix<Real> part = c.row_block(i, lesser(c.rows, i + most));
+        const Matrix<Real> turned{sums, c.cols, part.rows, turned_width(part), 1};
+        multiply_turned<Real>(a.row_block(i, i + part.rows), b, turned);
+        for (Index j = 0; j < c.cols; ++j)
+            for (Index r = 0; r < part.rows; ++r)
+                part(r, j) = alpha * turned(j, r) + (beta == 0 ? Real(0) : beta * part(r, j));
+    }
+}
+
 template <class Real>
 void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
     if (c.col_stride != 1 && c.row_stride == 1)  // the same product of the transposed views has unit columns
         return blocked_gemm<Real>(alpha, b.transposed(), a.transposed(), beta, c.transposed());
     if (c.col_stride != 1 || (b.col_stride != 1 && b.row_stride != 1) || a.cols == 0)
         return gemm<Real>(alpha, a, b, beta, c);
+    if (better_turned(a, b)) return turned_gemm<Real>(alpha, a, b, beta, c);
     TileJob<Real> how{};
     how.finish = beta == 0 ? Finish::overwrite : Finish::blend;
     how.alpha = alpha;
@@ -177,35 +219,25 @@ void finish_transposed(const Real* sums, Index width, Vector<const Real> b, bool
     }
 }
 
-// Of few rows with a w that must be turned, x is turned and then s, where those are fewer numbers.
-template <class Real>
-constexpr Index most_turned = Index(1) << 13;  // numbers of s, on the stack
-
-template <class Real>
-inline Index turned_width(Matrix<Real> s) {
-    constexpr Index n = Vectors<Real>::lanes;
-    return (s.rows + n - 1) / n * n;
-}
-
+// Of few columns, or of few rows with a w that must be turned, if x and s are fewer numbers.
 template <class Real>
 inline bool better_turned(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Matrix<Real> s) {
-    return w.col_stride != 1 && x.col_stride == 1 && rest.empty() && turned_width(s) * s.cols <= most_turned<Real> &&
-           s.rows * (x.cols + s.cols) < x.cols * s.cols;
+    if (!rest.empty() || turned_width(s) * s.cols > most_turned<Real>) return false;
+    return is_narrow(x, w) || (w.col_stride != 1 && x.col_stride == 1 && s.rows * (x.cols + s.cols) < x.cols * s.cols);
 }
 
 // The two equations behind which relu stands. Every sum has its terms in the same order either way.
 template <class Real>
 void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Vector<const Real> b,
                     bool relu, Matrix<Real> s) {
-    TileJob<Real> how{};
-    how.alpha = 1;
     if (better_turned(x, w, rest, s)) {
         alignas(64) Real sums[most_turned<Real>];
         const Index width = turned_width(s);
-        how.finish = Finish::overwrite;
-        multiply_blocks<Real>(w.transposed(), x.transposed(), {}, {sums, s.cols, s.rows, width, 1}, how);
+        multiply_turned<Real>(x, w, {sums, s.cols, s.rows, width, 1});
         return finish_transposed<Real>(sums, width, b, relu, s);
     }
+    TileJob<Real> how{};
+    how.alpha = 1;
     how.finish = relu ? Finish::affine_relu : Finish::affine;
     how.bias = b.data;
     multiply_blocks<Real>(x, w, rest, s, how);
@@ -222,8 +254,9 @@ void gemm_with_relu_prime(Matrix<const Real> delta, Matrix<const Real> w, Matrix
 }
 
 // Measured against OpenBLAS 0.3.34 on one core of a Sapphire Rapids, and with AVX2 of a Zen 3: the loops win by 10 to
-// 90 % where all three matrices fit a cache of the second level, most where b must be turned. They lose where few
-// columns leave lanes empty, or few rows do not pay for the turning of wide panels, and with the plain vectors.
+// 90 % where all three matrices fit a cache of the second level, most where b must be turned; products of one or two
+// columns by 20 to 130 % (AVX2; not measured with AVX-512). They lose where few columns leave lanes empty, or few rows
+// do not pay for the turning of wide panels, and with the plain vectors.
 template <class Real>
 bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c) {
     if (c.col_stride != 1 && c.row_stride == 1)
@@ -232,7 +265,7 @@ bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c
     if (!has_tiles<Real> || b.rows * b.cols > most || c.rows * c.cols > most || a.rows * a.cols > most) return false;
     if (lanes * sizeof(Real) == 32) {  // where a product is large in all three directions, BLAS's copies pay
         const Index fewest = lesser(lesser(c.rows, c.cols), a.cols);
-        return c.cols > 1 && (fewest <= 64 || c.rows * c.cols * a.cols <= 1 << 23);
+        return fewest <= 64 || c.rows * c.cols * a.cols <= 1 << 23;
     }
     const bool a_turned = a.row_stride == 1 && a.rows > 1, b_turned = b.row_stride == 1 && b.rows > 1;
     if (b_turned && c.rows < 8) return false;

@@ -16,7 +16,8 @@ void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b
     const Index step = step_of<unit>(delta);
     for (Index begin = 0; begin < delta.cols; begin += block_size) {
         const Index n = delta.cols - begin < block_size ? delta.cols - begin : block_size;
-        double sum[block_size] = {};
+        double sum[block_size];
+        for (Index j = 0; j < n; ++j) sum[j] = 0;
         Index r = 0;
         for (; r + 4 <= delta.rows; r += 4) {
             const Real* row[4];
