@@ -15,7 +15,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The unit suite."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session

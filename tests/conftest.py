@@ -1,5 +1,6 @@
 """The private extension and the C++ drivers, built once per session."""
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -34,12 +35,17 @@ def test_build():
     blas = Path(fb._core.__file__).parent / "lib" / "libscipy_openblas-fastbp.so"
     cmake = shutil.which("cmake", path=os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
     assert cmake, "cmake is missing: pip install '.[test]'"
-    run(
+    configure = (
         cmake, "-S", ROOT, "-B", build, "-G", "Ninja", "-DFASTBP_TESTS=ON", f"-DFASTBP_SANITIZE={SANITIZE}",
+        f"-DFASTBP_WERROR={'ON' if 'CI' in os.environ else 'OFF'}",
         f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DFASTBP_BUNDLED_BLAS={blas}", f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=os.path.dirname(cmake))}",
     )  # fmt: skip
-    run(cmake, "--build", build)
+    build.parent.mkdir(exist_ok=True)
+    with open(f"{build}.lock", "w") as lock:  # pytest-xdist has several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(*configure)
+        run(cmake, "--build", build)
     return build / "tests"
 
 
