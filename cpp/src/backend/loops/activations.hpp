@@ -143,26 +143,22 @@ void activate_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<c
 
 constexpr Index tangent_block = 64;  // numbers of a row that tangents take at a time, in memory of the stack
 
-// g'(s) and g''(s) of n numbers of a row. One loop for each activation, whatever is then made of them.
-template <class Real>
-void derivatives(ActivationFunction<Real> g, const Real* s, Index s_step, const Real* x, Index x_step, Index n,
-                 Real* prime, Real* second) {
-    with_activation(g.kind, [=](auto tag) {
-        constexpr Activation kind = decltype(tag)::value;
-        for (Index j = 0; j < n; ++j) {
-            prime[j] = formulas::g_prime<kind>(s[j * s_step], x[j * x_step], g.a);
-            second[j] = formulas::g_second<kind>(s[j * s_step], x[j * x_step], g.a);
-        }
-    });
-}
-
-// The same for the numbers of row r from `begin`, as views.
-template <class Real>
+// g'(s) and g''(s) of the n numbers of row r from `begin`. One loop for each activation, whatever is then made of them.
+template <bool unit, class Real>
 void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x, Index r, Index begin, Index n,
                  Real* prime, Real* second) {
     const Matrix<const Real> from = derivative_needs_s(g.kind) ? s : x;
-    derivatives(g, row_of(from, r) + begin * from.col_stride, from.col_stride, row_of(x, r) + begin * x.col_stride,
-                x.col_stride, n, prime, second);
+    const Index s_step = step_of<unit>(from), x_step = step_of<unit>(x);
+    const Real *s_row = row_of(from, r) + begin * s_step, *x_row = row_of(x, r) + begin * x_step;
+    with_activation(g.kind, [=](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        FASTBP_INDEPENDENT
+        for (Index j = 0; j < n; ++j) {
+            const Real s_j = s_row[j * s_step], x_j = x_row[j * x_step];
+            prime[j] = formulas::g_prime<kind>(s_j, x_j, g.a);
+            second[j] = formulas::g_second<kind>(s_j, x_j, g.a);
+        }
+    });
 }
 
 // The same where softmax mixes a row: delta = x (u - m) with m = sum_j u_j x_j, so delta_dot = x_dot (u - m) + x (u_dot
@@ -181,7 +177,7 @@ void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_d
 }
 
 // (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.
-template <class Real>
+template <bool unit, class Real>
 void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                         Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
     if (g.kind == Activation::softmax) {
@@ -192,7 +188,7 @@ void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix
     for (Index r = 0; r < delta_dot.rows; ++r)
         for (Index begin = 0; begin < delta_dot.cols; begin += tangent_block) {
             const Index n = delta_dot.cols - begin < tangent_block ? delta_dot.cols - begin : tangent_block;
-            derivatives(g, s, x, r, begin, n, prime, second);
+            derivatives<unit>(g, s, x, r, begin, n, prime, second);
             for (Index j = 0; j < n; ++j) {
                 Real& value = delta_dot(r, begin + j);
                 value = prime[j] * value + second[j] * s_dot(r, begin + j) * u(r, begin + j);

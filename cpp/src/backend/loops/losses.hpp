@@ -206,7 +206,7 @@ void loss_derivatives(const LossFunction<Real>& loss, Matrix<const Real> x, cons
 
 // (9) where g is elementwise: delta = c scale h(s), so delta_dot = c scale h'(s) s_dot, with h' = g' where the loss is
 // taken from s (delta = x - y), else e'' g'^2 + e' g''.
-template <class Real>
+template <bool unit, class Real>
 void elementwise_tangent_row(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                              Matrix<const Real> x, const TargetRow<Real>& y, Matrix<const Real> s_dot,
                              Matrix<Real> delta_dot, double scale) {
@@ -214,7 +214,7 @@ void elementwise_tangent_row(const LossFunction<Real>& loss, ActivationFunction<
     const bool from_s = loss_needs_s(loss.kind, g.kind);
     for (Index begin = 0; begin < x.cols; begin += tangent_block) {
         const Index n = x.cols - begin < tangent_block ? x.cols - begin : tangent_block;
-        derivatives(g, s, x, y.row, begin, n, prime, second);
+        derivatives<unit>(g, s, x, y.row, begin, n, prime, second);
         if (!from_s) loss_derivatives(loss, x, y, scale, begin, n, e1, e2);
         for (Index j = 0; j < n; ++j) {
             const Real slope =
@@ -258,7 +258,7 @@ void softmax_tangent_row(const LossFunction<Real>& loss, Matrix<const Real> x, c
         }
 }
 
-template <class Real>
+template <bool unit, class Real>
 void output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                           Matrix<const Real> x, const Target<Real>& y, Matrix<const Real> s_dot,
                           Matrix<Real> delta_dot) {
@@ -267,7 +267,7 @@ void output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Rea
         if (g.kind == Activation::softmax)
             softmax_tangent_row(loss, x, row, s_dot, delta_dot, *y.scale);
         else
-            elementwise_tangent_row(loss, g, s, x, row, s_dot, delta_dot, *y.scale);
+            elementwise_tangent_row<unit>(loss, g, s, x, row, s_dot, delta_dot, *y.scale);
     }
 }
 
