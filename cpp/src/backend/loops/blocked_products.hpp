@@ -154,32 +154,30 @@ inline Index turned_width(Matrix<Real> c) {
     return (c.rows + n - 1) / n * n;
 }
 
+// Those of one or two columns: by the rows of a or, where its columns have no gaps, by panels of a^T, which lie well.
 template <class Real>
-inline void multiply_turned(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> turned) {
-    if (is_narrow(a, b)) return multiply_narrow(a, b, turned);
+inline bool has_few_columns(Matrix<const Real> a, Matrix<const Real> b) {
+    return is_narrow(a, b) || (b.cols <= most_narrow && a.row_stride == 1);
+}
+
+// put(c^T, c) for as many rows of c as there is memory for.
+template <class Real, class Put>
+void multiply_turned(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c, Put put) {
+    constexpr Index n = Vectors<Real>::lanes;
+    alignas(64) Real sums[most_turned<Real>];
     TileJob<Real> how{};
     how.finish = Finish::overwrite;
     how.alpha = 1;
-    multiply_blocks<Real>(b.transposed(), a.transposed(), {}, turned, how);
-}
-
-// Of one or two columns, by the rows of a or, where its columns have no gaps, by panels of a^T, which then lie well.
-template <class Real>
-inline bool better_turned(Matrix<const Real> a, Matrix<const Real> b) {
-    return is_narrow(a, b) || (b.cols <= most_narrow && a.row_stride == 1 && a.rows > b.cols);
-}
-
-template <class Real>
-void turned_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
-    alignas(64) Real sums[most_turned<Real>];
-    constexpr Index most = most_turned<Real> / most_narrow;
+    const Index most = most_turned<Real> / c.cols / n * n;
     for (Index i = 0; i < c.rows; i += most) {
-        const Matrix<Real> part = c.row_block(i, lesser(c.rows, i + most));
-        const Matrix<Real> turned{sums, c.cols, part.rows, turned_width(part), 1};
-        multiply_turned<Real>(a.row_block(i, i + part.rows), b, turned);
-        for (Index j = 0; j < c.cols; ++j)
-            for (Index r = 0; r < part.rows; ++r)
-                part(r, j) = alpha * turned(j, r) + (beta == 0 ? Real(0) : beta * part(r, j));
+        const Index end = lesser(c.rows, i + most);
+        const Matrix<const Real> rows = a.row_block(i, end);
+        const Matrix<Real> part = c.row_block(i, end), turned{sums, c.cols, part.rows, turned_width(part), 1};
+        if (is_narrow(a, b))
+            multiply_narrow(rows, b, turned);
+        else
+            multiply_blocks<Real>(b.transposed(), rows.transposed(), {}, turned, how);
+        put(turned, part);
     }
 }
 
@@ -189,7 +187,12 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
         return blocked_gemm<Real>(alpha, b.transposed(), a.transposed(), beta, c.transposed());
     if (c.col_stride != 1 || (b.col_stride != 1 && b.row_stride != 1) || a.cols == 0)
         return gemm<Real>(alpha, a, b, beta, c);
-    if (better_turned(a, b)) return turned_gemm<Real>(alpha, a, b, beta, c);
+    if (has_few_columns(a, b))
+        return multiply_turned<Real>(a, b, c, [=](Matrix<Real> turned, Matrix<Real> part) {
+            for (Index j = 0; j < part.cols; ++j)
+                for (Index r = 0; r < part.rows; ++r)
+                    part(r, j) = alpha * turned(j, r) + (beta == 0 ? Real(0) : beta * part(r, j));
+        });
     TileJob<Real> how{};
     how.finish = beta == 0 ? Finish::overwrite : Finish::blend;
     how.alpha = alpha;
@@ -197,9 +200,10 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
     multiply_blocks<Real>(a, b, {}, c, how);
 }
 
-// s = relu(sums^T + b), or without relu, by squares transposed in registers. The rows of `sums` are whole vectors.
+// s = relu(turned^T + b), or without relu, by squares transposed in registers. The rows of `turned` have room for whole
+// vectors.
 template <class Real>
-void finish_transposed(const Real* sums, Index width, Vector<const Real> b, bool relu, Matrix<Real> s) {
+void finish_turned(Matrix<Real> turned, Vector<const Real> b, bool relu, Matrix<Real> s) {
     using S = Vectors<Real>;
     constexpr Index n = S::lanes;
     for (Index j = 0; j < s.cols; j += n) {
@@ -209,7 +213,7 @@ void finish_transposed(const Real* sums, Index width, Vector<const Real> b, bool
         for (Index i = 0; i < s.rows; i += n) {
             typename S::V square[n];
 #pragma GCC unroll 16
-            for (Index k = 0; k < n; ++k) square[k] = k < cols ? S::load(sums + (j + k) * width + i) : S::all(0);
+            for (Index k = 0; k < n; ++k) square[k] = k < cols ? S::load(&turned(j + k, i)) : S::all(0);
             transpose<Real>(square);
             for (Index k = 0; k < n && i + k < s.rows; ++k) {
                 const auto affine = S::add(square[k], bias);
@@ -222,20 +226,19 @@ void finish_transposed(const Real* sums, Index width, Vector<const Real> b, bool
 // Of few columns, or of few rows with a w that must be turned, if x and s are fewer numbers.
 template <class Real>
 inline bool better_turned(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Matrix<Real> s) {
-    if (!rest.empty() || turned_width(s) * s.cols > most_turned<Real>) return false;
-    return is_narrow(x, w) || (w.col_stride != 1 && x.col_stride == 1 && s.rows * (x.cols + s.cols) < x.cols * s.cols);
+    if (!rest.empty()) return false;
+    return has_few_columns(x, w) ||
+           (w.col_stride != 1 && x.col_stride == 1 && turned_width(s) * s.cols <= most_turned<Real> &&
+            s.rows * (x.cols + s.cols) < x.cols * s.cols);
 }
 
-// The two equations behind which relu stands. Every sum has its terms in the same order either way.
+// The two equations behind which relu stands. The order of a sum's terms goes by x's and w's columns and strides alone.
 template <class Real>
 void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Vector<const Real> b,
                     bool relu, Matrix<Real> s) {
-    if (better_turned(x, w, rest, s)) {
-        alignas(64) Real sums[most_turned<Real>];
-        const Index width = turned_width(s);
-        multiply_turned<Real>(x, w, {sums, s.cols, s.rows, width, 1});
-        return finish_transposed<Real>(sums, width, b, relu, s);
-    }
+    if (better_turned(x, w, rest, s))
+        return multiply_turned<Real>(
+            x, w, s, [=](Matrix<Real> turned, Matrix<Real> part) { finish_turned<Real>(turned, b, relu, part); });
     TileJob<Real> how{};
     how.alpha = 1;
     how.finish = relu ? Finish::affine_relu : Finish::affine;

@@ -31,9 +31,12 @@ struct Columns {
     }
 };
 
-// sums[j][i] = row i of a times column j, by lanes.
+template <class Real, int cols>
+using LaneSums = typename Vectors<Real>::V[cols][Vectors<Real>::lanes];
+
+// sums[j][at + i] = row i of a times column j, by lanes.
 template <int rows, int cols, class Real>
-inline void sum_by_lanes(Matrix<const Real> a, Columns<Real> b, typename Vectors<Real>::V* const (&sums)[cols]) {
+inline void sum_by_lanes(Matrix<const Real> a, Columns<Real> b, LaneSums<Real, cols>& sums, Index at) {
     using S = Vectors<Real>;
     typename S::V sum[rows][cols];
 #pragma GCC unroll 4
@@ -57,7 +60,7 @@ inline void sum_by_lanes(Matrix<const Real> a, Columns<Real> b, typename Vectors
 #pragma GCC unroll 4
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-        for (int j = 0; j < cols; ++j) sums[j][i] = sum[i][j];
+        for (int j = 0; j < cols; ++j) sums[j][at + i] = sum[i][j];
 }
 
 // turned(j, i) = (a b)(i, j); the rows of `turned` have room for whole vectors.
@@ -65,7 +68,7 @@ template <int cols, class Real>
 void multiply_columns(Matrix<const Real> a, Columns<Real> b, Matrix<Real> turned) {
     using S = Vectors<Real>;
     constexpr Index n = S::lanes, together = 4;  // rows, for enough sums to hide the time of an addition
-    typename S::V sums[cols][n];
+    LaneSums<Real, cols> sums;
 #pragma GCC unroll 2
     for (int j = 0; j < cols; ++j)
 #pragma GCC unroll 16
@@ -73,13 +76,11 @@ void multiply_columns(Matrix<const Real> a, Columns<Real> b, Matrix<Real> turned
     for (Index begin = 0; begin < a.rows; begin += n) {
         const Index rows = std::min(a.rows - begin, n);
         for (Index i = 0; i < rows;) {
-            typename S::V* to[cols];
-            for (int j = 0; j < cols; ++j) to[j] = sums[j] + i;
             const Matrix<const Real> part = a.row_block(begin + i, begin + rows);
             if (part.rows >= together)
-                sum_by_lanes<together, cols>(part, b, to), i += together;
+                sum_by_lanes<together, cols>(part, b, sums, i), i += together;
             else
-                sum_by_lanes<1, cols>(part, b, to), ++i;
+                sum_by_lanes<1, cols>(part, b, sums, i), ++i;
         }
         for (int j = 0; j < cols; ++j)
             S::store(&turned(j, begin), fold_lanes<Real>(sums[j], [](auto u, auto v) { return S::add(u, v); }));
