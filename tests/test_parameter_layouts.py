@@ -54,7 +54,7 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
             found = core(net, transposed)
             for params in (turned(net.params, sizes), parts(net.params, sizes, transposed)):
                 close(found.forward(params, X, None), expected[0])
-                value, grad = found.evaluate("t", params, X, y, None, False, None, None, True, False, 0.0)
+                value, grad = found.evaluate("t", params, X, y, None, "mean", None, None, True, False, 0.0)
                 assert value == pytest.approx(expected[1][0], rel=rtol)
                 close(grad, turned(expected[1][1], sizes))
                 kept = found.forward_kept(params, X)[1]
@@ -62,7 +62,7 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
                 close(grad, turned(expected[2][0], sizes))
                 close(input_grad, expected[2][1])
                 dot = found.push_forward(
-                    "t", params, X, y, None, False, None, turned(v, sizes), None, None, False, None,
+                    "t", params, X, y, None, "mean", None, turned(v, sizes), None, None, False, None,
                     ["grad_dot", "output_dot"],
                 )  # fmt: skip
                 close(dot["grad_dot"], turned(expected[3], sizes))

@@ -22,16 +22,6 @@ class Exporter(Protocol):
         """A capsule with the memory, its form and its owner."""
 
 
-_IS_SUM: dict[Any, bool] = {"mean": False, "sum": True}
-
-
-def is_sum(method: str, reduction: object) -> bool:
-    try:
-        return _IS_SUM[reduction]
-    except (KeyError, TypeError):  # the words for it take longer than all else here
-        return _IS_SUM[one_of(f"[{method}] reduction", reduction, _IS_SUM)]
-
-
 def sizes_of(layer_sizes: object) -> tuple[int, ...]:
     try:
         sizes = tuple(integer(d) for d in layer_sizes)  # type: ignore[attr-defined]  # checked by trying

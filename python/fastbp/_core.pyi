@@ -69,12 +69,12 @@ class Net:
     def forward(self, params: Parameters, X: Any, out: Any) -> Array: ...
     def forward_kept(self, params: Parameters, X: Any) -> tuple[Array, Array]: ...
     def evaluate(
-        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
+        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, reduction: str,
         loss_function: LossFunction, out: Any, wants_grad: bool, accumulate: bool, max_example_norm: float,
     ) -> tuple[float, Array]: ...
     def backward(
-        self, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction,
-        wanted: Sequence[str],
+        self, params: Parameters, X: Any, y: Any, sample_weight: Any, reduction: str,
+        loss_function: LossFunction, wanted: Sequence[str],
     ) -> dict[str, Any]: ...
     def pull_back(
         self, params: Parameters, X: Any, kept: Array, cotangent: Any, wants_grad: bool = ...,
@@ -85,9 +85,9 @@ class Net:
         self, params: Sequence[int], X: int, n: int, kept: int, cotangent: int, grads: Sequence[int], input_grad: int
     ) -> None: ...
     def push_forward(
-        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, sum: bool,
-        loss_function: LossFunction,
-        v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Any, wanted: Sequence[str],
+        self, method: str, params: Parameters, X: Any, y: Any, sample_weight: Any, reduction: str,
+        loss_function: LossFunction, v: Array | None, u: Any, cotangent: Any, gauss_newton: bool, out: Any,
+        wanted: Sequence[str],
     ) -> dict[str, Array]: ...
     def check(
         self, method: str, X: Any, y: Any, sample_weight: Any, sum: bool, loss_function: LossFunction

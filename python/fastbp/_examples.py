@@ -110,7 +110,7 @@ class Examples(Tangents):
 
     def _core_backward(self, X: Any, y: Any, part: slice) -> dict[str, Any]:
         function = self._row_loss("example_grads", X, y[part])
-        return self._core.backward(self.params, X, y[part], None, True, function, ["deltas", "x"])
+        return self._core.backward(self.params, X, y[part], None, "sum", function, ["deltas", "x"])
 
     def _pulled(self, cotangent: Array) -> Any:
         """The same for the derivative of sum(cotangent * x): that is a loss whose derivative by x is the cotangent."""
@@ -121,6 +121,6 @@ class Examples(Tangents):
             def function(rows: Any, x: Array) -> tuple[Array, Array]:
                 return np.zeros(len(x)), np.ascontiguousarray(c[rows])
 
-            return self._core.backward(self.params, X, None, None, True, function, ["deltas", "x"])
+            return self._core.backward(self.params, X, None, None, "sum", function, ["deltas", "x"])
 
         return backward

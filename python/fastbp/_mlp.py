@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-from ._arguments import RETURNS, Exporter, as_names, asked_of, is_sum
+from ._arguments import RETURNS, Exporter, as_names, asked_of
 from ._chunks import Chunks
 from ._device import host, views
 from ._early_stopping import EarlyStopping
@@ -129,9 +129,11 @@ class MLP(Examples):
         >>> fb.MLP((2, 1), loss="squared_error", init="zeros").value([[1.0, 2.0]], [3.0])
         4.5
         """
-        X, y, function = self._data("value", X, y)
+        function = None
+        if self._loss_is_function:
+            X, y, function = self._with_row_loss("value", X, y)
         value: float = self._core.evaluate(
-            "value", self._params, X, y, sample_weight, is_sum("value", reduction), function, None, False, False, 0.0
+            "value", self._params, X, y, sample_weight, reduction, function, None, False, False, 0.0
         )[0]
         return value
 
@@ -174,12 +176,13 @@ class MLP(Examples):
         """
         if accumulate and out is None:
             raise ValueError("[value_and_grad] accumulate=True needs `out`, the array to add to")
-        X, y, function = self._data("value_and_grad", X, y)
-        value, grad = self._core.evaluate(
-            "value_and_grad", self._params, X, y, sample_weight, is_sum("value_and_grad", reduction), function,
-            out, True, bool(accumulate), limit_of("value_and_grad", "max_example_norm", max_example_norm),
+        function = None
+        if self._loss_is_function:
+            X, y, function = self._with_row_loss("value_and_grad", X, y)
+        return self._core.evaluate(
+            "value_and_grad", self._params, X, y, sample_weight, reduction, function, out, True, bool(accumulate),
+            0.0 if max_example_norm is None else limit_of("value_and_grad", "max_example_norm", max_example_norm),
         )  # fmt: skip
-        return value, grad
 
     def backward(
         self,
@@ -220,9 +223,11 @@ class MLP(Examples):
             asked, shadows = asked_of(returns)  # type: ignore[arg-type]  # checked by trying: looking would cost more
         except TypeError:
             asked, shadows = asked_of(as_names(returns))
-        X, y, function = self._data("backward", self._rows("backward", X) if "x" in asked else X, y)
+        X, function = self._rows("backward", X) if "x" in asked else X, None
+        if self._loss_is_function:
+            X, y, function = self._with_row_loss("backward", X, y)
         found = self._core.backward(
-            self._params, X, y, sample_weight, is_sum("backward", reduction), function, asked
+            self._params, X, y, sample_weight, reduction, function, asked
         )
         if "x" in found:
             found["x"] = [X, *found["x"]]

@@ -71,6 +71,7 @@ class Network:
             recipe["device"], precision=PRECISIONS.get(recipe["precision"], 0),
         )  # fmt: skip
         self._recipe = recipe
+        self._loss_is_function = callable(loss)
         self._activations = functions
         self._params: Array = filled(recipe["device"], (self._core.parameter_count,), 0, recipe["dtype"])
         weights, biases = views(self._params, self.layer_sizes)
@@ -194,9 +195,7 @@ class Network:
             return None
         return row_loss(method, loss, X, read_back(self.device, method, "y", y), self.dtype)
 
-    def _data(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
-        """X and y as the core takes them, and `_row_loss`."""
-        if not callable(self._recipe["loss"]):
-            return X, y, None
+    def _with_row_loss(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
+        """X and y as arrays, and `_row_loss` of them; only where the loss is a function, since each call counts."""
         X, y = self._rows(method, X), self._array(method, "y", y)
         return X, y, self._row_loss(method, X, y)

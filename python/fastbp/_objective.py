@@ -65,7 +65,7 @@ class Objective:
 
     def _product(self, method: str, p: ArrayLike, v: ArrayLike, gauss_newton: bool) -> Vector:
         products = self._net._core.push_forward(
-            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, False, self._function,
+            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, "mean", self._function,
             self._net._flat(method, "v", v), None, None, gauss_newton, None, ["grad_dot"],
         )  # fmt: skip
         product: Vector = products["grad_dot"]
@@ -73,7 +73,7 @@ class Objective:
 
     def _evaluate(self, method: str, p: ArrayLike, gradient: bool) -> tuple[float, Any]:
         value, grad = self._net._core.evaluate(
-            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, False, self._function, None,
+            method, self._net._flat(method, "p", p), self._X, self._y, self._weight, "mean", self._function, None,
             gradient, False, 0.0,
         )  # fmt: skip
         return value, grad

@@ -4,7 +4,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ._arguments import Exporter, is_sum
+from ._arguments import Exporter
 from ._network import Array, Network
 from ._objective import Objective
 
@@ -38,7 +38,7 @@ class Tangents(Network):
         >>> net.jvp([[1.0, 2.0]], v=[3.0, 4.0, 5.0])
         array([[16.]], dtype=float32)
         """
-        return self._along("jvp", X, None, None, False, v, u, "output_dot", out=out)
+        return self._along("jvp", X, None, None, "mean", v, u, "output_dot", out=out)
 
     def hvp(
         self,
@@ -75,7 +75,7 @@ class Tangents(Network):
         >>> net.hvp([[1.0, 2.0]], [3.0], v=[1.0, 0.0, 0.0])
         array([1., 2., 1.], dtype=float32)
         """
-        return self._along("hvp", X, y, sample_weight, is_sum("hvp", reduction), v, None, "grad_dot", out=out)
+        return self._along("hvp", X, y, sample_weight, reduction, v, None, "grad_dot", out=out)
 
     def gnvp(
         self,
@@ -108,8 +108,7 @@ class Tangents(Network):
         >>> net.gnvp([[1.0, 2.0]], [3.0], v=[1.0, 0.0, 0.0])
         array([1., 2., 1.], dtype=float32)
         """
-        sums = is_sum("gnvp", reduction)
-        return self._along("gnvp", X, y, sample_weight, sums, v, None, "grad_dot", out=out, gauss_newton=True)
+        return self._along("gnvp", X, y, sample_weight, reduction, v, None, "grad_dot", out=out, gauss_newton=True)
 
     def input_grad_vjp(
         self,
@@ -145,8 +144,7 @@ class Tangents(Network):
         >>> net.input_grad_vjp([[1.0, 2.0]], [3.0], v=[[1.0, 0.0]])
         array([-3.,  0.,  0.], dtype=float32)
         """
-        sums = is_sum("input_grad_vjp", reduction)
-        return self._along("input_grad_vjp", X, y, sample_weight, sums, None, v, "grad_dot", out=out)
+        return self._along("input_grad_vjp", X, y, sample_weight, reduction, None, v, "grad_dot", out=out)
 
     def objective(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Objective:
         """The value on these data as a function of the parameters, with its derivatives, in float64: for SciPy.
@@ -171,14 +169,15 @@ class Tangents(Network):
         return Objective(self, X, y, sample_weight)
 
     def _along(
-        self, method: str, X: Any, y: Any, sample_weight: Any, sums: bool, v: Any, u: Any, wanted: str,
+        self, method: str, X: Any, y: Any, sample_weight: Any, reduction: str, v: Any, u: Any, wanted: str,
         *, out: Exporter | None, gauss_newton: bool = False,
     ) -> Array:  # fmt: skip
         if v is None and u is None:
             what = "v and u are both None" if method == "jvp" else "v is None"
             raise TypeError(f"[{method}] {what}, expected a direction")
-        function = None if y is None else self._data(method, X, y)[2]
+        function = self._with_row_loss(method, X, y)[2] if self._loss_is_function and y is not None else None
         direction = None if v is None else self._flat(method, "v", v)
         return self._core.push_forward(
-            method, self.params, X, y, sample_weight, sums, function, direction, u, None, gauss_newton, out, [wanted]
-        )[wanted]
+            method, self.params, X, y, sample_weight, reduction, function, direction, u, None, gauss_newton, out,
+            [wanted],
+        )[wanted]  # fmt: skip

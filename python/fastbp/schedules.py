@@ -26,15 +26,21 @@ from ._numbers import finite
 
 Schedule: TypeAlias = Callable[[float], float]
 
+# A dataclass without a docstring gets one made of its signature, which takes longer than all else in this import.
+
 
 @dataclass(frozen=True)
 class _Constant:
+    """The factor 1."""
+
     def __call__(self, done: float) -> float:
         return 1.0
 
 
 @dataclass(frozen=True)
 class _Step:
+    """A power of `factor`."""
+
     every: float
     factor: float
 
@@ -44,6 +50,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Cosine:
+    """Half a wave of the cosine, from 1 down to `final`."""
+
     epochs: float
     final: float
 
@@ -54,6 +62,8 @@ class _Cosine:
 
 @dataclass(frozen=True)
 class _Warmup:
+    """A straight line from 0 to 1, then another schedule."""
+
     epochs: float
     then: Schedule
 

@@ -12,6 +12,7 @@ namespace {
 std::string text(py::handle object) { return py::cast<std::string>(py::str(object)); }
 
 std::string shape_text(const py::array& array) { return text(py::getattr(array, "shape")); }
+std::string text(Shape shape) { return text(py::tuple(py::cast(std::vector(shape.begin(), shape.end())))); }
 
 // NumPy's type numbers, which never change; -1 where the numbers are not real.
 int type_of(int number) {
@@ -192,8 +193,8 @@ Extent extent_of(const Input& input, const char* name) {
 
 Extent extent_of(py::handle array, const char* name) {
     const char* data = static_cast<const char*>(memory_of(array));
-    const py::ssize_t bytes = py::isinstance<DeviceArray>(array) ? py::cast<const DeviceArray&>(array).bytes()
-                                                                 : py::reinterpret_borrow<py::array>(array).nbytes();
+    const py::ssize_t bytes = py::isinstance<py::array>(array) ? py::reinterpret_borrow<py::array>(array).nbytes()
+                                                               : py::cast<const DeviceArray&>(array).bytes();
     return {name, data, data + bytes};
 }
 
@@ -206,14 +207,13 @@ void refuse_overlap(const Extent& mine, const std::vector<Extent>& inputs) {
                                                   " in memory, expected memory of its own");
 }
 
-py::array checked(const py::array& array, const char* name, const py::dtype& dtype,
-                  const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs) {
+py::array checked(const py::array& array, const char* name, const py::dtype& dtype, Shape shape,
+                  const std::vector<Extent>& inputs) {
     const std::string who = name;
     if (!array.dtype().equal(dtype))
         throw Refusal(FASTBP_VALUE_ERROR, who + " has dtype " + text(array.dtype()) + ", expected " + text(dtype));
     if (array.ndim() != py::ssize_t(shape.size()) || !std::equal(shape.begin(), shape.end(), array.shape()))
-        throw Refusal(FASTBP_VALUE_ERROR,
-                      who + " has shape " + shape_text(array) + ", expected " + text(py::tuple(py::cast(shape))));
+        throw Refusal(FASTBP_VALUE_ERROR, who + " has shape " + shape_text(array) + ", expected " + text(shape));
     if (!array.writeable()) throw Refusal(FASTBP_VALUE_ERROR, who + " is read-only, expected a writable array");
     if ((array.flags() & py::array::c_style) == 0)
         throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
@@ -223,19 +223,28 @@ py::array checked(const py::array& array, const char* name, const py::dtype& dty
     return array;
 }
 
+// As py::array(dtype, shape), which would allocate the shape and the strides.
+py::array new_array(const py::dtype& dtype, Shape shape) {
+    const auto& numpy = py::detail::npy_api::get();
+    PyObject* made = numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, dtype.inc_ref().ptr(), int(shape.size()),
+                                                 shape.data(), nullptr, nullptr, 0, nullptr);
+    if (made == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::array>(made);
+}
+
 }  // namespace
 
-Output::Output(const Place& place, const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+Output::Output(const Place& place, const py::dtype& dtype, Shape shape) {
     if (place.distant())
-        array_ = py::cast(DeviceArray(place, dtype, shape));
+        array_ = py::cast(DeviceArray(place, dtype, {shape.begin(), shape.end()}));
     else
-        array_ = py::array(dtype, shape);
+        array_ = new_array(dtype, shape);
     given_ = array_;
     data_ = memory_of(array_);
 }
 
-Output::Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
-               const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs)
+Output::Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype, Shape shape,
+               const std::vector<Extent>& inputs)
     : given_(py::reinterpret_borrow<py::object>(object)) {
     if (place.distant()) {
         take_distant(object, name, place, dtype, shape, inputs);
@@ -246,14 +255,14 @@ Output::Output(py::handle object, const char* name, const Place& place, const py
     array_ = array;
 }
 
-void Output::take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
-                          const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs) {
+void Output::take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype, Shape shape,
+                          const std::vector<Extent>& inputs) {
     const std::string who = name;
     const std::optional<Borrowed> borrowed = borrow(object, name, place);
     if (!borrowed)
         throw Refusal(FASTBP_VALUE_ERROR,
                       who + " lies with the process, expected an array on " + place.device + ", where the net lies");
-    const std::string came = text(dtype_of(borrowed->view.type)), expected = text(py::tuple(py::cast(shape)));
+    const std::string came = text(dtype_of(borrowed->view.type)), expected = text(shape);
     if (came != text(dtype))
         throw Refusal(FASTBP_VALUE_ERROR, who + " has dtype " + came + ", expected " + text(dtype));
     if (borrowed->shape() != expected)
@@ -262,7 +271,7 @@ void Output::take_distant(py::handle object, const char* name, const Place& plac
     if (!borrowed->without_gaps())
         throw Refusal(FASTBP_VALUE_ERROR, who + " is not C-contiguous, expected a row-major array without gaps");
     data_ = borrowed->view.data;
-    const DeviceArray array(place, dtype, shape, data_, borrowed->owner);
+    const DeviceArray array(place, dtype, {shape.begin(), shape.end()}, data_, borrowed->owner);
     array_ = py::cast(array);
     refuse_overlap(extent_of(array_, name), inputs);
 }

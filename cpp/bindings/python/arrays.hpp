@@ -4,6 +4,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <span>
 #include <string>
 
 #include "device_array.hpp"
@@ -12,6 +13,8 @@
 namespace fastbp::python {
 
 namespace py = pybind11;
+
+using Shape = std::span<const py::ssize_t>;
 
 // A call that is refused, here or by the core; module.cpp makes it the Python exception of its status.
 struct Refusal : std::runtime_error {
@@ -89,10 +92,10 @@ Extent extent_of(py::handle array, const char* name);
 class Output {
   public:
     // A new array.
-    Output(const Place& place, const py::dtype& dtype, const std::vector<py::ssize_t>& shape);
+    Output(const Place& place, const py::dtype& dtype, Shape shape);
     // The caller's: an array of NumPy's or fastbp's, or what gives its memory by DLPack.
-    Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
-           const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs);
+    Output(py::handle object, const char* name, const Place& place, const py::dtype& dtype, Shape shape,
+           const std::vector<Extent>& inputs);
 
     void* data() const { return data_; }
     // A NumPy array, or a DeviceArray.
@@ -101,8 +104,8 @@ class Output {
     const py::object& given() const { return given_; }
 
   private:
-    void take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype,
-                      const std::vector<py::ssize_t>& shape, const std::vector<Extent>& inputs);
+    void take_distant(py::handle object, const char* name, const Place& place, const py::dtype& dtype, Shape shape,
+                      const std::vector<Extent>& inputs);
 
     py::object array_, given_;
     void* data_ = nullptr;

@@ -1,4 +1,4 @@
-// The arrays of one call.
+// What a call is given: its arrays, and how its losses become one value.
 #pragma once
 
 #include <vector>
@@ -30,5 +30,16 @@ struct Batch {
         return found;
     }
 };
+
+// Whether it is "sum"; else it is "mean".
+inline bool is_sum(py::handle reduction) {
+    const auto is = [&](const char* word) {
+        return PyUnicode_Check(reduction.ptr()) && PyUnicode_CompareWithASCIIString(reduction.ptr(), word) == 0;
+    };
+    if (is("mean")) return false;
+    if (is("sum")) return true;
+    throw Refusal(FASTBP_VALUE_ERROR,
+                  "reduction is " + py::cast<std::string>(py::repr(reduction)) + ", expected 'mean' or 'sum'");
+}
 
 }  // namespace fastbp::python

@@ -16,7 +16,7 @@
 namespace fastbp::python {
 namespace {
 
-using Shape = std::vector<py::ssize_t>;
+using Sizes = std::initializer_list<py::ssize_t>;
 
 struct NetDeleter {
     void operator()(fastbp_net* net) const { fastbp_net_destroy(net); }
@@ -63,7 +63,7 @@ class PyNet {
             Batch batch(place_, X);
             const Parameters p = parameters(params, batch);
             check_rows(batch);
-            const Shape shape{batch.data.x.rows, widths_.back()};
+            const Sizes shape{batch.data.x.rows, widths_.back()};
             const Output result = out.is_none() ? Output(place_, dtype_, shape)
                                                 : Output(out, "out", place_, dtype_, shape, batch.extents(p));
             run(batch, py::none(),
@@ -79,8 +79,8 @@ class PyNet {
             const Parameters p = parameters(params, batch);
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
-            const Output result(place_, dtype_, {n, widths_.back()});
-            const Output kept(place_, dtype_, {fastbp_kept_size(net_.get(), n)});
+            const Output result(place_, dtype_, Sizes{n, widths_.back()});
+            const Output kept(place_, dtype_, Sizes{fastbp_kept_size(net_.get(), n)});
             run(batch, py::none(), [&, to = result.data(), keep = kept.data()] {
                 return fastbp_forward(net_.get(), p.flat(), &batch.data, to, keep);
             });
@@ -89,18 +89,18 @@ class PyNet {
     }
 
     py::tuple evaluate(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
-                       bool sum, const py::object& loss_function, py::handle out, bool wants_grad, bool accumulate,
-                       double max_example_norm) const {
+                       py::handle reduction, const py::object& loss_function, py::handle out, bool wants_grad,
+                       bool accumulate, double max_example_norm) const {
         return named(method, [&] {
             Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
             const Parameters p = parameters(params, batch);
             fastbp_results results = results_for();
-            results.sum = sum;
+            results.sum = is_sum(reduction);
             results.accumulate = accumulate;
             results.max_example_norm = max_example_norm;
             std::optional<Output> grad;
             if (wants_grad) {
-                const Shape shape{parameter_count()};
+                const Sizes shape{parameter_count()};
                 grad = out.is_none() ? Output(place_, dtype_, shape)
                                      : Output(out, "out", place_, dtype_, shape, batch.extents(p));
                 results.grad = grad->data();
@@ -111,7 +111,7 @@ class PyNet {
     }
 
     // Every quantity that `wanted` names, as new arrays in a dict.
-    py::dict backward(py::handle params, py::handle X, py::handle y, py::handle sample_weight, bool sum,
+    py::dict backward(py::handle params, py::handle X, py::handle y, py::handle sample_weight, py::handle reduction,
                       const py::object& loss_function, const std::vector<std::string>& wanted) const {
         return named("backward", [&] {
             Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
@@ -119,11 +119,11 @@ class PyNet {
             check_rows(batch);
             const std::int64_t n = batch.data.x.rows;
             fastbp_results results = results_for();
-            results.sum = sum;
+            results.sum = is_sum(reduction);
             py::dict arrays;
             std::vector<std::vector<void*>> lists;
             lists.reserve(3);
-            const auto one = [&](const char* name, const py::dtype& dtype, const Shape& shape) {
+            const auto one = [&](const char* name, const py::dtype& dtype, Sizes shape) {
                 const Output made(place_, dtype, shape);
                 arrays[name] = made.given();
                 return made.data();
@@ -135,7 +135,7 @@ class PyNet {
                 py::list list;
                 lists.emplace_back();
                 for (std::size_t k = 1; k < widths_.size(); ++k) {
-                    const Output made(place_, dtype_, {n, widths_[k]});
+                    const Output made(place_, dtype_, Sizes{n, widths_[k]});
                     list.append(made.given());
                     lists.back().push_back(made.data());
                 }
@@ -168,7 +168,7 @@ class PyNet {
             const Input c(cotangent, "cotangent", place_);
             fastbp_results results = results_for();
             py::object grad = py::none(), input_grad = py::none();
-            const auto wanted = [&](py::object& to, const Shape& shape) {
+            const auto wanted = [&](py::object& to, Sizes shape) {
                 const Output made(place_, dtype_, shape);
                 to = made.given();
                 return made.data();
@@ -215,8 +215,8 @@ class PyNet {
     // grad_dot and input_grad_dot is wanted, as new arrays in a dict, the first of them in `out` where that is given.
     // With a cotangent y is not looked at.
     py::dict push_forward(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
-                          bool sum, const py::object& loss_function, const std::optional<py::object>& v, py::handle u,
-                          py::handle cotangent, bool gauss_newton, py::handle out,
+                          py::handle reduction, const py::object& loss_function, const std::optional<py::object>& v,
+                          py::handle u, py::handle cotangent, bool gauss_newton, py::handle out,
                           const std::vector<std::string>& wanted) const {
         return named(method, [&] {
             Batch batch(place_, X, y, sample_weight, !loss_function.is_none());
@@ -225,7 +225,7 @@ class PyNet {
             const Input x_dot(u, "u", place_, true), c(cotangent, "cotangent", place_, true);
             fastbp_tangent tangent = {};
             tangent.size = sizeof tangent;
-            tangent.sum = sum;
+            tangent.sum = is_sum(reduction);
             tangent.gauss_newton = gauss_newton;
             tangent.params_dot = v ? memory_of(*v) : nullptr;
             tangent.x_dot = x_dot.view();
@@ -235,7 +235,7 @@ class PyNet {
             std::vector<Extent> inputs = batch.extents(p);
             inputs.push_back(extent_of(x_dot, "u"));
             if (v) inputs.push_back(extent_of(*v, "v"));
-            const auto one = [&](const char* name, const Shape& shape) {
+            const auto one = [&](const char* name, Sizes shape) {
                 const bool given = !out.is_none() && outputs.empty();
                 outputs.push_back(given ? Output(out, "out", place_, dtype_, shape, inputs)
                                         : Output(place_, dtype_, shape));
@@ -364,10 +364,10 @@ void register_net(py::module_& m) {
         .def("forward", &PyNet::forward, py::arg("params"), py::arg("X"), py::arg("out"))
         .def("forward_kept", &PyNet::forward_kept, py::arg("params"), py::arg("X"))
         .def("evaluate", &PyNet::evaluate, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
-             py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("out"), py::arg("wants_grad"),
-             py::arg("accumulate"), py::arg("max_example_norm"))
+             py::arg("sample_weight"), py::arg("reduction"), py::arg("loss_function"), py::arg("out"),
+             py::arg("wants_grad"), py::arg("accumulate"), py::arg("max_example_norm"))
         .def("backward", &PyNet::backward, py::arg("params"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
-             py::arg("sum"), py::arg("loss_function"), py::arg("wanted"))
+             py::arg("reduction"), py::arg("loss_function"), py::arg("wanted"))
         .def("pull_back", &PyNet::pull_back, py::arg("params"), py::arg("X"), py::arg("kept"), py::arg("cotangent"),
              py::arg("wants_grad") = true, py::arg("wants_input_grad") = true)
         .def("forward_at", &PyNet::forward_at, py::arg("params"), py::arg("X"), py::arg("n"), py::arg("out"),
@@ -375,7 +375,7 @@ void register_net(py::module_& m) {
         .def("pull_back_at", &PyNet::pull_back_at, py::arg("params"), py::arg("X"), py::arg("n"), py::arg("kept"),
              py::arg("cotangent"), py::arg("grads"), py::arg("input_grad"))
         .def("push_forward", &PyNet::push_forward, py::arg("method"), py::arg("params"), py::arg("X"), py::arg("y"),
-             py::arg("sample_weight"), py::arg("sum"), py::arg("loss_function"), py::arg("v"), py::arg("u"),
+             py::arg("sample_weight"), py::arg("reduction"), py::arg("loss_function"), py::arg("v"), py::arg("u"),
              py::arg("cotangent"), py::arg("gauss_newton"), py::arg("out"), py::arg("wanted"))
         .def("check", &PyNet::check, py::arg("method"), py::arg("X"), py::arg("y"), py::arg("sample_weight"),
              py::arg("sum"), py::arg("loss_function"))

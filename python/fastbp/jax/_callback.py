@@ -71,7 +71,7 @@ def _one_problem(net: Architecture, name: str, operands: list[Any], wanted: tupl
         names = [n for n, want in zip(("output_dot", "grad_dot", "input_grad_dot"), wanted, strict=True) if want]
         return list(
             core.push_forward(
-                "jvp", params, x, None, None, True, None, params_dot, x_dot, cotangent, False, None, names
+                "jvp", params, x, None, None, "sum", None, params_dot, x_dot, cotangent, False, None, names
             ).values()
         )
     return [array for array, want in zip(found, wanted, strict=True) if want and array is not None]

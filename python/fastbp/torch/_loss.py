@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._arguments import is_sum
 from .._functions import Huber, Pinball, loss_number, output_activation
 from ._checks import check_device, check_form
 from ._eager import transforms_are_active
@@ -39,7 +38,7 @@ def add_gradients(
         value, grad = core.evaluate(
             "loss", [array(p) for p in parameters], array(X), _numbers("y", y),
             None if sample_weight is None else _numbers("sample_weight", sample_weight),
-            is_sum("loss", reduction), None, None, wants_grad, False, 0.0,
+            reduction, None, None, wants_grad, False, 0.0,
         )  # fmt: skip
     if wants_grad:
         _add(parts(grad, architecture), parameters)

@@ -69,7 +69,7 @@ def push_forward(
     core, names = core_of(architecture, x.dtype, device_of(x)), ["output_dot", "input_grad_dot", "grad_dot"]
     with on_stream_of(x):
         dots = core.push_forward(
-            "backward", [array(p) for p in parameters], array(x), None, None, True, None, _flat(v, parameters),
+            "backward", [array(p) for p in parameters], array(x), None, None, "sum", None, _flat(v, parameters),
             None if u is None else array(u), array(cotangent), False, None, names,
         )  # fmt: skip
     output_dot, input_grad_dot, grad_dot = (dots[name] for name in names)
