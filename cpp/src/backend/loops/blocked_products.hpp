@@ -19,7 +19,8 @@ constexpr Index rows_in_place = Vectors<Real>::registers == 32 ? 32 : 16;
 // What a product reads and writes is fetched ahead where it may be far: in a cache of another level, or in another
 // processor's, if sums are long enough to wait for it meanwhile.
 constexpr Index long_sum = 112;
-constexpr Index first_cache = 48 << 10;  // bytes
+constexpr Index first_cache = 48 << 10;    // bytes
+constexpr Index most_in_place = 16 << 10;  // the same: half of the smallest cache of the first level
 
 // Whether the registers are wide enough for tiles to beat BLAS.
 template <class Real>
@@ -66,22 +67,31 @@ inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel
     with_vectors(width / Vectors<Real>::lanes, [&](auto count) { copy_rows<Real, count>(b, panel); });
 }
 
-// The same where b has unit row stride, by squares transposed in registers.
+// The same where b has unit row stride, by squares transposed in registers. Of those at its edges only what is there.
 template <class Real>
 inline void copy_panel_transposed(Matrix<const Real> b, Index width, Real* panel) {
     using S = Vectors<Real>;
     constexpr Index n = S::lanes;
     for (Index k = 0; k < b.rows; k += n) {
-        const int depth = int(lesser(b.rows - k, n));
-        const auto mask = S::first(depth);
+        const Index depth = lesser(b.rows - k, n);
+        const auto mask = S::first(int(depth));
         for (Index j = 0; j < width; j += n) {
+            const bool whole = depth == n && j + n <= b.cols;
+            const Real* from = b.data + k + j * b.col_stride;
+            Real* to = panel + k * width + j;
             typename S::V square[n];
+            if (whole) {
+#pragma GCC unroll 16
+                for (Index i = 0; i < n; ++i) square[i] = S::load(from + i * b.col_stride);
+            } else {
+#pragma GCC unroll 16
+                for (Index i = 0; i < n; ++i)
+                    square[i] = j + i < b.cols ? S::load(from + i * b.col_stride, mask) : S::all(0);
+            }
+            transpose<Real>(square);
 #pragma GCC unroll 16
             for (Index i = 0; i < n; ++i)
-                square[i] = j + i < b.cols ? S::load(b.data + k + (j + i) * b.col_stride, mask) : S::all(0);
-            transpose<Real>(square);
-            Real* to = panel + k * width + j;
-            for (int i = 0; i < depth; ++i) S::store(to + i * width, square[i]);
+                if (whole || i < depth) S::store(to + i * width, square[i]);
         }
     }
 }
@@ -91,10 +101,13 @@ inline void copy_panel(Matrix<const Real> b, Index width, Real* panel) {
     return b.col_stride == 1 ? copy_panel_as_it_lies(b, width, panel) : copy_panel_transposed(b, width, panel);
 }
 
-// Whether a panel can be used where it lies: whole vectors, next to each other or for few rows of c.
+// Whether a panel can be used where it lies: whole vectors, for few rows of c, or next to each other, or with gaps so
+// small that all of it has half a cache for itself.
 template <class Real>
 inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
-    return part.col_stride == 1 && part.cols == width && (part.row_stride == width || rows <= rows_in_place<Real>);
+    if (part.col_stride != 1 || part.cols != width) return false;
+    const Index span = part.rows * part.row_stride * Index(sizeof(Real));
+    return rows <= rows_in_place<Real> || part.row_stride == width || span <= most_in_place;
 }
 
 // c = finish(a b + rest), c of unit column stride; rest may be empty. `how` holds what finishing takes, at c's first
