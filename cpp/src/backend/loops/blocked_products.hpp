@@ -3,6 +3,8 @@
 // that must be turned.
 #pragma once
 
+#include <cstdint>
+
 #include "backend/loops/narrow_products.hpp"
 #include "backend/loops/products.hpp"
 #include "backend/loops/table.hpp"
@@ -101,13 +103,16 @@ inline void copy_panel(Matrix<const Real> b, Index width, Real* panel) {
     return b.col_stride == 1 ? copy_panel_as_it_lies(b, width, panel) : copy_panel_transposed(b, width, panel);
 }
 
-// Whether a panel can be used where it lies: whole vectors, for few rows of c, or next to each other, or with gaps so
-// small that all of it has half a cache for itself.
+// Whether a panel can be used where it lies: whole vectors, for few rows of c, or next to each other, or aligned and
+// with gaps so small that all of it has half a cache for itself.
 template <class Real>
 inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
+    using S = Vectors<Real>;
     if (part.col_stride != 1 || part.cols != width) return false;
+    const bool aligned =
+        reinterpret_cast<std::uintptr_t>(part.data) % sizeof(typename S::V) == 0 && part.row_stride % S::lanes == 0;
     const Index span = part.rows * part.row_stride * Index(sizeof(Real));
-    return rows <= rows_in_place<Real> || part.row_stride == width || span <= most_in_place;
+    return rows <= rows_in_place<Real> || part.row_stride == width || (aligned && span <= most_in_place);
 }
 
 // c = finish(a b + rest), c of unit column stride; rest may be empty. `how` holds what finishing takes, at c's first
