@@ -174,7 +174,7 @@ def diagnose(
     p, norm = objective.x0, float(np.linalg.norm(r.grad))
     d = -r.grad / norm if norm else np.zeros_like(p)
     eigenvalues, curvature = (np.nan, np.nan), np.nan
-    if np.isfinite(r.value) and not callable(net.loss):
+    if np.isfinite(r.value) and not net._loss_is_function:
         eigenvalues = extreme_eigenvalues(p, None, objective.hessp)
         curvature = float(d @ objective.hessp(p, d))
     largest = float(np.abs(eigenvalues).max())

@@ -176,7 +176,7 @@ class MLP(Examples):
         """
         if accumulate and out is None:
             raise ValueError("[value_and_grad] accumulate=True needs `out`, the array to add to")
-        function = None
+        function = None  # as with the norm below: what is not given costs no frame of its own
         if self._loss_is_function:
             X, y, function = self._with_row_loss("value_and_grad", X, y)
         return self._core.evaluate(

@@ -190,10 +190,9 @@ class Network:
 
     def _row_loss(self, method: str, X: Any, y: Any) -> Any:
         """Where the loss is a function: it, bound to the array y; else None."""
-        loss = self._recipe["loss"]
-        if not callable(loss):
+        if not self._loss_is_function:
             return None
-        return row_loss(method, loss, X, read_back(self.device, method, "y", y), self.dtype)
+        return row_loss(method, self.loss, X, read_back(self.device, method, "y", y), self.dtype)
 
     def _with_row_loss(self, method: str, X: Any, y: Any) -> tuple[Any, Any, Any]:
         """X and y as arrays, and `_row_loss` of them; only where the loss is a function, since each call counts."""

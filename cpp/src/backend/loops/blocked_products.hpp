@@ -22,7 +22,7 @@ constexpr Index rows_in_place = Vectors<Real>::registers == 32 ? 32 : 16;
 // processor's, if sums are long enough to wait for it meanwhile.
 constexpr Index long_sum = 112;
 constexpr Index first_cache = 48 << 10;    // bytes
-constexpr Index most_in_place = 16 << 10;  // the same: half of the smallest cache of the first level
+constexpr Index most_in_place = 16 << 10;  // bytes: half of the smallest cache of the first level
 
 // Whether the registers are wide enough for tiles to beat BLAS.
 template <class Real>
