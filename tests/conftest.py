@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import ROOT, SANITIZE, run
 
@@ -63,6 +64,19 @@ def seam(test_build):
         environment.setenv("FASTBP_CUBLASLT", str(test_build / "libcublasLt_emulated.so"))
         module.Operations32("cuda")
     return module
+
+
+@pytest.fixture
+def rng(request):
+    """A generator whose seed is the test's name with its parameters: its numbers depend on no other test."""
+    return np.random.default_rng(list(request.node.name.encode()))
+
+
+@pytest.fixture(autouse=True)
+def seed_of_torch():
+    """Seed PyTorch's generator, which belongs to the process, before each test if PyTorch is loaded."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(params=["ffi", "callback"])
