@@ -9,9 +9,13 @@ import pytest
 
 import fastbp as fb
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(24, 3)), RNG.normal(size=(24, 2))
-VALID = (RNG.normal(size=(9, 3)), RNG.normal(size=(9, 2)))
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(24, 3)), rng.normal(size=(24, 2)), (rng.normal(size=(9, 3)), rng.normal(size=(9, 2)))
+
+
+X, Y, VALID = data()
 OPTIONS = {"optimizer": fb.Adam(0.05), "batch_size": 7, "validation_data": VALID, "schedule": fb.schedules.cosine(12)}
 
 
