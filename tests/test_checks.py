@@ -7,11 +7,10 @@ import fastbp as fb
 from fastbp.testing import check_adjoint, check_gradient
 from fastbp.testing._slopes import ComplexSteps, Differences
 
-RNG = np.random.default_rng(21)
 SIZES = (5, 8, 7, 3)
 NET = fb.MLP(SIZES, loss="cross_entropy", activation="tanh", dtype="float64", seed=2, l2=0.05)
-X = RNG.standard_normal((30, 5))
-OBJECTIVE = NET.objective(X, RNG.integers(0, 3, 30))
+X = np.random.default_rng(21).standard_normal((30, 5))
+OBJECTIVE = NET.objective(X, np.random.default_rng(22).integers(0, 3, 30))
 
 
 def wave(x):
@@ -35,8 +34,8 @@ def test_complex_steps_where_they_are_allowed():
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (3000,)])
-def test_right_gradients_pass(shape):
-    x = RNG.uniform(-2, 2, shape)
+def test_right_gradients_pass(shape, rng):
+    x = rng.uniform(-2, 2, shape)
     assert check_gradient(wave, x, jac=slope_of_wave) < 1e-12
     assert check_gradient(lambda x: (wave(x), slope_of_wave(x)), x, jac=True) < 1e-12
     assert check_gradient(lambda x: float(wave(x)), x, jac=slope_of_wave) < 1e-7
@@ -45,8 +44,8 @@ def test_right_gradients_pass(shape):
     assert check_gradient(lambda x: np.abs(x - 5).sum(), x, jac=lambda x: np.sign(x - 5)) < 1e-6
 
 
-def test_a_small_mistake_is_found_and_named():
-    x = RNG.uniform(-2, 2, (2, 3))
+def test_a_small_mistake_is_found_and_named(rng):
+    x = rng.uniform(-2, 2, (2, 3))
 
     def spoilt(x, by):
         g = slope_of_wave(x)
@@ -72,13 +71,13 @@ def mistakes(g, layer):
 
 
 @pytest.mark.parametrize("layer", range(3))
-def test_mistakes_in_one_layer_are_caught(layer):
+def test_mistakes_in_one_layer_are_caught(layer, rng):
     p = OBJECTIVE.x0
     assert check_gradient(OBJECTIVE.fun, p, jac=OBJECTIVE.jac) < 1e-6
     for spoilt in mistakes(OBJECTIVE.jac(p), layer):
         with pytest.raises(AssertionError, match="differs at x"):
             check_gradient(OBJECTIVE.fun, p, jac=lambda p, g=spoilt: g)
-    c = RNG.standard_normal((30, 3))
+    c = rng.standard_normal((30, 3))
     pullback = NET.vjp(X)[1]
     transposed = pullback(c)[0]
     assert check_adjoint(lambda v: NET.jvp(X, v), lambda c: pullback(c)[0], NET.params.size, c.shape) < 1e-14
@@ -88,14 +87,14 @@ def test_mistakes_in_one_layer_are_caught(layer):
             check_adjoint(lambda v: NET.jvp(X, v), wrong, NET.params.size, (30, 3), seed=k)
 
 
-def test_adjoints_of_inputs_and_of_symmetric_products():
+def test_adjoints_of_inputs_and_of_symmetric_products(rng):
     pullback = NET.vjp(X)[1]
     assert check_adjoint(lambda u: NET.jvp(X, u=u), lambda c: pullback(c)[1], X.shape, (30, 3)) < 1e-14
     p = OBJECTIVE.x0
     product = lambda v: OBJECTIVE.hessp(p, v)  # noqa: E731
     assert check_adjoint(product, product, p.shape, p.shape) < 1e-13  # a Hessian is its own transpose
     single = fb.MLP((4, 6, 2), activation="tanh", seed=0)
-    rows = RNG.standard_normal((9, 4))
+    rows = rng.standard_normal((9, 4))
     back = single.vjp(rows)[1]
     error = check_adjoint(lambda v: single.jvp(rows, v), lambda c: back(c)[0], single.params.size, (9, 2))
     assert 0 < error < 1e-6
