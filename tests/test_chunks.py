@@ -11,10 +11,14 @@ from fastbp import reference as ref
 
 SIZES = (3, 6, 2)
 N = 64
-RNG = np.random.default_rng(2)
-X = RNG.normal(size=(N, 3))
-Y = RNG.normal(size=(N, 2))
-C = RNG.uniform(0.5, 2.0, size=N)
+
+
+def data():
+    rng = np.random.default_rng(2)
+    return rng.normal(size=(N, 3)), rng.normal(size=(N, 2)), rng.uniform(0.5, 2.0, size=N)
+
+
+X, Y, C = data()
 OPTIMIZERS = {"sgd": fb.SGD(0.1), "momentum": fb.SGD(0.05, momentum=0.9), "adam": fb.Adam(0.02)}
 
 
