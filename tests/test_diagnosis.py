@@ -6,9 +6,13 @@ from helpers import require
 
 import fastbp as fb
 
-RNG = np.random.default_rng(11)
-X = RNG.standard_normal((120, 4))
-LABELS = RNG.integers(0, 3, 120)
+
+def data():
+    rng = np.random.default_rng(11)
+    return rng.standard_normal((120, 4)), rng.integers(0, 3, 120)
+
+
+X, LABELS = data()
 
 
 def finding(diagnosis, words):
@@ -61,9 +65,9 @@ def test_inputs_that_are_not_scaled():
     assert not finding(fb.diagnose(net, constant, LABELS), "columns")
 
 
-def test_a_learning_rate_that_overshoots():
+def test_a_learning_rate_that_overshoots(rng):
     net = fb.MLP((4, 3), loss="squared_error", seed=0)
-    y = RNG.standard_normal((120, 3))
+    y = rng.standard_normal((120, 3))
     safe = fb.diagnose(net, X, y).safe_step
     assert not fb.diagnose(net, X, y, lr=1.9 * safe).findings
     assert finding(fb.diagnose(net, X, y, lr=2.1 * safe), "plain gradient descent overshoots")
