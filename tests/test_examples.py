@@ -6,8 +6,7 @@ import pytest
 import fastbp as fb
 from fastbp import _examples, reference
 
-RNG = np.random.default_rng(8)
-X = RNG.standard_normal((13, 5))
+X = np.random.default_rng(8).standard_normal((13, 5))
 
 
 def make(loss="cross_entropy", **more):
@@ -15,9 +14,9 @@ def make(loss="cross_entropy", **more):
 
 
 @pytest.mark.parametrize("chunk", [1, 200, 4_000_000])
-def test_example_grads_are_those_of_each_row_alone(monkeypatch, chunk):
+def test_example_grads_are_those_of_each_row_alone(monkeypatch, chunk, rng):
     monkeypatch.setattr(_examples, "CHUNK_NUMBERS", chunk)
-    net, y = make(l2=0.5), RNG.integers(0, 3, 13)
+    net, y = make(l2=0.5), rng.integers(0, 3, 13)
     grads = net.example_grads(X, y)
     for n in range(13):
         alone = net.value_and_grad(X[n : n + 1], y[n : n + 1], reduction="sum")[1]
@@ -27,16 +26,16 @@ def test_example_grads_are_those_of_each_row_alone(monkeypatch, chunk):
     np.testing.assert_array_equal(out, grads)
 
 
-def test_a_loss_given_as_a_function():
+def test_a_loss_given_as_a_function(rng):
     net = make(lambda y, x: (((x - y) ** 2).sum(axis=1) / 2, x - y))
     twin = make("squared_error")
     twin.params = net.params
-    y = RNG.standard_normal((13, 3))
+    y = rng.standard_normal((13, 3))
     np.testing.assert_allclose(net.example_grads(X, y), twin.example_grads(X, y), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("output", ["identity", "softmax", "exp"])
-def test_jacobians(output):
+def test_jacobians(output, rng):
     net = make(None, output_activation=output)
     w, b = reference.views(net.params.astype(complex), net.layer_sizes)
     by_inputs = net.jacobian(X)
@@ -48,7 +47,7 @@ def test_jacobians(output):
         np.testing.assert_allclose(by_inputs[:, :, i], np.imag(moved) / 1e-30, rtol=0, atol=1e-13)
     by_params = net.jacobian(X, wrt="params")
     assert by_params.shape == (13, 3, net.params.size)
-    v = RNG.standard_normal(net.params.shape)
+    v = rng.standard_normal(net.params.shape)
     np.testing.assert_allclose(by_params @ v, net.jvp(X, v), rtol=0, atol=1e-13)
 
 
