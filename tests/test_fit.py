@@ -16,11 +16,19 @@ from fastbp import reference as ref
 
 SIZES = (3, 5, 2)
 N = 37
-RNG = np.random.default_rng(1)
-X = RNG.normal(size=(N, 3))
-Y = RNG.normal(size=(N, 2))
-C = RNG.uniform(0.5, 2.0, size=N)
-VALID = (RNG.normal(size=(11, 3)), RNG.normal(size=(11, 2)))
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return (
+        rng.normal(size=(N, 3)),
+        rng.normal(size=(N, 2)),
+        rng.uniform(0.5, 2.0, size=N),
+        (rng.normal(size=(11, 3)), rng.normal(size=(11, 2))),
+    )
+
+
+X, Y, C, VALID = data()
 
 
 def make(sizes=SIZES, **options):
@@ -125,8 +133,8 @@ def test_r2_of_a_constant_target():
     assert np.isnan(net.fit(x[:1], y[:1], epochs=1, metrics=["r2"]).metrics["r2"][0])
 
 
-def test_accuracy():
-    classes = RNG.integers(0, 3, size=N)
+def test_accuracy(rng):
+    classes = rng.integers(0, 3, size=N)
     for y in (classes, classes.astype(float), np.eye(3)[classes], 0.9 * np.eye(3)[classes] + 1 / 30):
         net = make((3, 8, 3), loss="cross_entropy")
         h = net.fit(X, y, epochs=5, optimizer=fb.Adam(0.1), metrics=["accuracy"], validation_data=(X[:9], y[:9]))
