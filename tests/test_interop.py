@@ -8,11 +8,19 @@ from helpers import require
 
 import fastbp as fb
 
-RNG = np.random.default_rng(0)
 N, IN, OUT = 40, 6, 3
-X = RNG.standard_normal((N, IN)).astype("f4")
-Y = RNG.standard_normal((N, OUT)).astype("f4")
-C = RNG.uniform(0.5, 2, N).astype("f4")
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return (
+        rng.standard_normal((N, IN)).astype("f4"),
+        rng.standard_normal((N, OUT)).astype("f4"),
+        rng.uniform(0.5, 2, N).astype("f4"),
+    )
+
+
+X, Y, C = data()
 
 
 def make(**options):
@@ -89,10 +97,10 @@ def address(array):
 
 
 @foreign
-def test_every_argument_of_every_method(of):
+def test_every_argument_of_every_method(of, rng):
     """Bit for bit what NumPy arrays give."""
     net, x, y, c = make(), of(X), of(Y), of(C)
-    v = RNG.standard_normal(net.params.size).astype("f4")
+    v = rng.standard_normal(net.params.size).astype("f4")
     calls = {
         "forward": lambda x, y, c, v: net.forward(x),
         "value": lambda x, y, c, v: net.value(x, y, c),
@@ -129,9 +137,9 @@ WRITABLE = {name: FOREIGN[name] for name in ("DLPack only", "torch")}
 
 
 @pytest.mark.parametrize("of", WRITABLE.values(), ids=WRITABLE)
-def test_out_is_filled_in_place_and_returned(of):
+def test_out_is_filled_in_place_and_returned(of, rng):
     net = make()
-    v = RNG.standard_normal(net.params.size).astype("f4")
+    v = rng.standard_normal(net.params.size).astype("f4")
     calls = {
         "forward": ((N, OUT), lambda out: net.forward(X, out=out)),
         "value_and_grad": ((net.params.size,), lambda out: net.value_and_grad(X, Y, out=out)[1]),
@@ -147,8 +155,8 @@ def test_out_is_filled_in_place_and_returned(of):
 
 
 @pytest.mark.parametrize("of", WRITABLE.values(), ids=WRITABLE)
-def test_parameters_of_others_are_stepped_in_place(of):
-    memory, expected, grad = np.ones(7, "f4"), np.ones(7, "f4"), RNG.standard_normal(7).astype("f4")
+def test_parameters_of_others_are_stepped_in_place(of, rng):
+    memory, expected, grad = np.ones(7, "f4"), np.ones(7, "f4"), rng.standard_normal(7).astype("f4")
     theirs = of(memory)
     state, other = fb.Adam(lr=0.1).init(theirs), fb.Adam(lr=0.1).init(expected)
     for _ in range(3):
