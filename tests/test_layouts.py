@@ -9,10 +9,9 @@ import pytest
 import fastbp as fb
 
 N, IN, OUT = 70, 5, 3
-RNG = np.random.default_rng(0)
-WHOLE = RNG.integers(0, 50, size=(N, IN))  # exact in every number type
-Y = RNG.integers(0, 20, size=(N, OUT))
-C = RNG.integers(1, 5, size=N)
+WHOLE = np.random.default_rng(0).integers(0, 50, size=(N, IN))  # exact in every number type
+Y = np.random.default_rng(1).integers(0, 20, size=(N, OUT))
+C = np.random.default_rng(2).integers(1, 5, size=N)
 DTYPES = ["f2", "f4", "f8", "g", "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "q", "Q"]
 BIG_ENDIAN = [">f2", ">f4", ">f8", ">i2", ">i4", ">i8", ">u2", ">u4", ">u8", np.dtype("g").newbyteorder()]
 
@@ -118,9 +117,9 @@ def net_of(dtype, sizes=(IN, 8, OUT), loss="squared_error"):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("form", FORMS)
-def test_forms(form, dtype):
+def test_forms(form, dtype, rng):
     net = net_of(dtype)
-    reals = [RNG.normal(size=WHOLE.shape), RNG.normal(size=Y.shape), RNG.uniform(0.5, 2.0, size=N)]
+    reals = [rng.normal(size=WHOLE.shape), rng.normal(size=Y.shape), rng.uniform(0.5, 2.0, size=N)]
     reals = [a.astype(dtype) for a in reals]
     given = [FORMS[form](a) for a in reals]
     before = [np.array(a) for a in given]
@@ -141,9 +140,9 @@ def test_number_types(given, dtype):
 
 
 @pytest.mark.parametrize("given", ["f4", "f8", "i1", "u2", "i8", ">i4", "g"])
-def test_class_numbers(given):
+def test_class_numbers(given, rng):
     net = net_of("float32", (IN, 8, 4), "cross_entropy")
-    y = RNG.integers(0, 4, size=N)
+    y = rng.integers(0, 4, size=N)
     expected = answers(net, WHOLE, y, C)
     for form in (gaps, reverse, packed, offset_buffer, list, Wrapped):
         assert_same(answers(net, WHOLE, form(y.astype(given)), C), expected)
@@ -170,8 +169,8 @@ def test_values_are_rounded_once():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("row", [True, False])
-def test_zero_strides(row, dtype):
-    line = RNG.normal(size=(1, IN) if row else (N, 1)).astype(dtype)
+def test_zero_strides(row, dtype, rng):
+    line = rng.normal(size=(1, IN) if row else (N, 1)).astype(dtype)
     flat = np.broadcast_to(line, (N, IN))
     y, c = np.broadcast_to(np.array(0.5, dtype), (N, OUT)), np.broadcast_to(np.float16(2), (N,))
     assert 0 in flat.strides
@@ -189,8 +188,8 @@ def test_memmap(tmp_path):
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 4, 1), (5, 1, 2), (1, 3)])
 @pytest.mark.parametrize("rows", [1, 2, 70])
-def test_narrow(sizes, rows):
-    X, y, c = RNG.normal(size=(rows, sizes[0])), RNG.normal(size=(rows, sizes[-1])), np.ones(rows)
+def test_narrow(sizes, rows, rng):
+    X, y, c = rng.normal(size=(rows, sizes[0])), rng.normal(size=(rows, sizes[-1])), np.ones(rows)
     net = net_of("float64", sizes)
     expected = answers(net, X, y, c)
     for form in ("gaps", "reverse", "packed", "list", "big-endian", "Fortran order"):
