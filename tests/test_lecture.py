@@ -6,9 +6,8 @@ import pytest
 import fastbp as fb
 from fastbp.optimize import classify_stationary_point, gradient_descent
 
-RNG = np.random.default_rng(3)
-X = RNG.standard_normal((60, 4))
-CLASSES = (X @ [1.0, -1.0, 0.5, 0.0] + RNG.logistic(size=60) > 0).astype(float)
+X = np.random.default_rng(3).standard_normal((60, 4))
+CLASSES = (X @ [1.0, -1.0, 0.5, 0.0] + np.random.default_rng(4).logistic(size=60) > 0).astype(float)
 
 
 def logistic(s):
@@ -25,7 +24,7 @@ def gradient_of_u(p):
     return np.array([2 * p[0] * np.sin(p[1]) ** 2, (p[0] ** 2 + 2) * np.sin(2 * p[1])])
 
 
-@pytest.mark.parametrize("p", RNG.uniform(-3, 3, (5, 2)))
+@pytest.mark.parametrize("p", np.random.default_rng(5).uniform(-3, 3, (5, 2)))
 def test_the_chain_rule(p):
     steps = [np.imag(u(p + 1e-30j * e)) / 1e-30 for e in np.eye(2)]
     np.testing.assert_allclose(gradient_of_u(p), steps, rtol=1e-13, atol=1e-13)
@@ -65,8 +64,8 @@ def test_its_minimum_is_that_of_reweighted_least_squares():
         assert classify_stationary_point(found.x, jac=objective.jac, hessp=objective.hessp)[0] == "minimum"
 
 
-def test_two_layers_by_hand():
-    y = RNG.standard_normal((60, 2))
+def test_two_layers_by_hand(rng):
+    y = rng.standard_normal((60, 2))
     net = fb.MLP((4, 5, 2), loss="squared_error", activation="logistic", dtype="float64", seed=1)
     (w1, w2), (b1, b2) = net.weights, net.biases
     x1 = logistic(X @ w1 + b1)
@@ -100,19 +99,19 @@ def test_finite_differences_give_the_same():
 
 
 @pytest.mark.parametrize("kind, signs", [("minimum", [1, 1]), ("maximum", [-1, -1]), ("saddle", [1, -1])])
-def test_the_three_kinds_of_stationary_points(kind, signs):
-    turn = np.linalg.qr(RNG.standard_normal((2, 2)))[0]
+def test_the_three_kinds_of_stationary_points(kind, signs, rng):
+    turn = np.linalg.qr(rng.standard_normal((2, 2)))[0]
     hessian = turn @ np.diag([2.0, 3.0] * np.array(signs)) @ turn.T
     found, eigenvalues = classify_stationary_point([0.0, 0.0], jac=lambda x: hessian @ x, hess=hessian)
     assert found == kind
     np.testing.assert_allclose(eigenvalues, sorted([2.0, 3.0] * np.array(signs)))
 
 
-def test_a_net_of_zeros_is_at_a_saddle():
+def test_a_net_of_zeros_is_at_a_saddle(rng):
     objective = fb.MLP((4, 5, 1), loss="squared_error", activation="tanh", init="zeros").objective(
         X, CLASSES - CLASSES.mean()
     )
     assert classify_stationary_point(objective.x0, jac=objective.jac, hessp=objective.hessp)[0] == "saddle"
-    moved = objective.x0 + 0.1 * RNG.standard_normal(objective.x0.size)
+    moved = objective.x0 + 0.1 * rng.standard_normal(objective.x0.size)
     descent = gradient_descent(objective.fun_and_jac, moved, jac=True, maxiter=200)
     assert descent.fun < objective.fun(objective.x0)
