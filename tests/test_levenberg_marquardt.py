@@ -8,14 +8,13 @@ import fastbp as fb
 from fastbp.optimize import _levenberg_marquardt as module
 from fastbp.optimize import levenberg_marquardt
 
-RNG = np.random.default_rng(31)
-X = RNG.uniform(-1, 1, (150, 2))
+X = np.random.default_rng(31).uniform(-1, 1, (150, 2))
 Y = np.stack([np.sin(2 * X[:, 0]), X[:, 0] * X[:, 1]], axis=1)
 
 
-def test_a_linear_net_is_solved_in_a_few_steps():
+def test_a_linear_net_is_solved_in_a_few_steps(rng):
     net = fb.MLP((2, 1), loss="squared_error", seed=0)
-    y = X @ [1.5, -2.0] + 0.3 + 0.01 * RNG.standard_normal(150)
+    y = X @ [1.5, -2.0] + 0.3 + 0.01 * rng.standard_normal(150)
     before = net.params.copy()
     found = levenberg_marquardt(net, X, y, tol=1e-13)
     exact = np.linalg.lstsq(np.c_[X, np.ones(150)], y, rcond=None)[0]
@@ -26,9 +25,9 @@ def test_a_linear_net_is_solved_in_a_few_steps():
 
 
 @pytest.mark.parametrize("weights", [None, "rows", "outputs"])
-def test_the_matrix_is_that_of_the_whole_jacobian(weights, monkeypatch):
+def test_the_matrix_is_that_of_the_whole_jacobian(weights, monkeypatch, rng):
     net = fb.MLP((2, 6, 2), loss="squared_error", activation="tanh", seed=1, dtype="float64", l2=0.1)
-    c = {None: None, "rows": RNG.uniform(0, 2, 150), "outputs": RNG.uniform(0, 2, (150, 2))}[weights]
+    c = {None: None, "rows": rng.uniform(0, 2, 150), "outputs": rng.uniform(0, 2, (150, 2))}[weights]
     monkeypatch.setattr(module, "BLOCK_NUMBERS", 40 * 2 * net.params.size)  # four blocks
     matrix = module._LeastSquares(net, X, Y, c).gauss_newton_matrix(net.params)
     products = np.array([net.gnvp(X, Y, v, c) for v in np.eye(net.params.size)])
@@ -36,13 +35,13 @@ def test_the_matrix_is_that_of_the_whole_jacobian(weights, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_ends_where_scipy_does(seed):
+def test_it_ends_where_scipy_does(seed, rng):
     net = fb.MLP((2, 4, 2), loss="squared_error", activation="tanh", seed=seed, dtype="float64", l2=1e-4)
     objective = net.objective(X, Y)
     other = scipy.optimize.minimize(
         objective.fun_and_jac, objective.x0, jac=True, method="BFGS", options={"gtol": 1e-9, "maxiter": 5000}
     )
-    net.params = other.x + 0.02 * RNG.standard_normal(other.x.size)  # into the same valley
+    net.params = other.x + 0.02 * rng.standard_normal(other.x.size)  # into the same valley
     steps = []
     found = levenberg_marquardt(net, X, Y, tol=1e-10, maxiter=500, callback=steps.append)
     assert found.success
