@@ -15,10 +15,9 @@ SIZES = (3, 5, 4, 2)
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]
 ACTIVATIONS += ["sine"]
 LOSSES = ["squared_error", "cross_entropy", "poisson", "huber", "absolute_error", "pinball"]
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(40, 3))
-Y = RNG.normal(size=(40, 2))
-C = RNG.uniform(0.5, 2.0, size=40)
+X = np.random.default_rng(0).normal(size=(40, 3))
+Y = np.random.default_rng(1).normal(size=(40, 2))
+C = np.random.default_rng(2).uniform(0.5, 2.0, size=40)
 
 
 def make(sizes=SIZES, **options):
@@ -139,9 +138,9 @@ def test_backward_identities(activation, weights, reduction):
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])  # g' from x, g' from s
 @pytest.mark.parametrize("output", ["identity", "softmax", "gelu"])
-def test_vjp(activation, output):
+def test_vjp(activation, output, rng):
     net = make(activation=activation, output_activation=output)
-    y = RNG.dirichlet(np.ones(2), 40)
+    y = rng.dirichlet(np.ones(2), 40)
     r = net.backward(X, y, C)
     x, pullback = net.vjp(X)
     close(x, r.x[-1])
@@ -149,7 +148,7 @@ def test_vjp(activation, output):
     grad, input_grad = pullback(cotangent)
     close(grad, r.grad)
     close(input_grad, r.input_grad)
-    net.params = RNG.normal(size=net.params.size)
+    net.params = rng.normal(size=net.params.size)
     x[:] = np.nan  # the caller's from now on
     for form in (cotangent, cotangent.tolist(), np.asfortranarray(cotangent), cotangent[::-1].copy()[::-1]):
         again, input_again = pullback(form)
@@ -179,8 +178,8 @@ def test_accumulate_over_chunks(dtype):
     close(out, 1 + net.value_and_grad(X, Y)[1], tolerance)
 
 
-def test_masked_targets():
-    net, mask = make(l2=0.1), RNG.random(Y.shape) < 0.6
+def test_masked_targets(rng):
+    net, mask = make(l2=0.1), rng.random(Y.shape) < 0.6
     holes = np.where(mask, Y, np.nan)
     value, grad = net.value_and_grad(X, holes, mask)
     x = net.forward(X)
@@ -208,9 +207,9 @@ def cross_entropy(y, x):
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("rows", [40, 1500])
-def test_loss_functions(rows, deterministic):
-    x = RNG.normal(size=(rows, 3))
-    y, k, c = RNG.normal(size=(rows, 2)), RNG.integers(0, 2, size=rows), RNG.uniform(size=rows)
+def test_loss_functions(rows, deterministic, rng):
+    x = rng.normal(size=(rows, 3))
+    y, k, c = rng.normal(size=(rows, 2)), rng.integers(0, 2, size=rows), rng.uniform(size=rows)
     losses = [("squared_error", squared_error, y), ("cross_entropy", cross_entropy, k)]
     for built_in, function, target in losses:
         output = "softmax" if built_in == "cross_entropy" else "auto"
@@ -231,8 +230,8 @@ def test_loss_functions(rows, deterministic):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [1, 63, 64, 129, 1025, 5000])
-def test_deterministic_sums_equal_others(rows, dtype):
-    x, y = RNG.normal(size=(rows, 3)), RNG.normal(size=(rows, 2))
+def test_deterministic_sums_equal_others(rows, dtype, rng):
+    x, y = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2))
     nets = [make(dtype=dtype, deterministic=d) for d in (True, False)]
     first = nets[0].value_and_grad(x, y)
     again = nets[0].value_and_grad(x, y)
@@ -282,11 +281,11 @@ def test_check_gradient_finds_each_planted_error(size, activation, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_check_gradient_finds_errors_in_wide_nets(activation, dtype):
+def test_check_gradient_finds_errors_in_wide_nets(activation, dtype, rng):
     net = make((3, 60, 40, 2), dtype=dtype, activation=activation)
     assert net.params.size > 2000
     true = net.value_and_grad(X, Y)[1]
-    chosen = [0, true.size - 1, int(np.abs(true).argmax()), *RNG.integers(0, true.size, size=8).tolist()]
+    chosen = [0, true.size - 1, int(np.abs(true).argmax()), *rng.integers(0, true.size, size=8).tolist()]
     for i in chosen:
         grad = true.copy()
         grad[i] += 0.01 * np.abs(true).max()
