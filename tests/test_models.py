@@ -11,8 +11,7 @@ from safetensors import safe_open
 import fastbp as fb
 from fastbp._functions import HIDDEN_ACTIVATIONS
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(24, 3))
+X = np.random.default_rng(0).normal(size=(24, 3))
 
 
 def bits(array):
@@ -58,12 +57,12 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_every_loss(path, loss):
+def test_every_loss(path, loss, rng):
     net = fb.MLP((3, 4, 2), loss=loss, seed=0)
     again = through_file(path, net)
     same(net, again)
     if loss is not None:
-        y = RNG.dirichlet((1, 1), len(X))
+        y = rng.dirichlet((1, 1), len(X))
         assert net.value(X, y) == again.value(X, y)
 
 
@@ -74,11 +73,11 @@ def test_output_activations(path, outputs, loss):
         same(net, through_file(path, net))
 
 
-def test_options(path):
+def test_options(path, rng):
     """Each of them changes what a fit does, and the nets stay equal in it."""
     activation = ("tanh", ("elu", 0.5))
     options = {"l2": 0.1, "l1": 0.01, "dropout": (0.5, 0.2), "activation": activation, "deterministic": True}
-    y = RNG.normal(size=(24, 2))
+    y = rng.normal(size=(24, 2))
     results = []
     for left_out in ("nothing", "l2", "l1", "dropout"):
         used = {name: value for name, value in options.items() if name != left_out}
@@ -108,9 +107,9 @@ def test_numbers_of_every_kind(path):
     assert through_file(path, wide).loss == fb.Huber(1 / 3)
 
 
-def test_every_bit_of_special_values(path):
+def test_every_bit_of_special_values(path, rng):
     net = fb.MLP((2, 3, 1))
-    bits(net.params)[...] = RNG.integers(0, 2**32, net.params.size, dtype=np.uint32)
+    bits(net.params)[...] = rng.integers(0, 2**32, net.params.size, dtype=np.uint32)
     net.params[:6] = [np.inf, -np.inf, np.nan, -0.0, 1e-45, -np.nan]
     bits(net.params)[6] = 0x7FA00001  # a signalling NaN with a payload
     again = through_file(path, net)
@@ -126,9 +125,9 @@ RECIPES = [
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", RECIPES, ids=lambda recipe: type(recipe).__name__)
-def test_training_goes_on_bit_for_bit(path, optimizer, dtype):
+def test_training_goes_on_bit_for_bit(path, optimizer, dtype, rng):
     """Row orders, dropout and schedule included."""
-    y = RNG.normal(size=(24, 2))
+    y = rng.normal(size=(24, 2))
     options = {"batch_size": 7, "schedule": fb.schedules.cosine(10)}
 
     def net():
