@@ -6,16 +6,15 @@ from scipy import optimize
 
 import fastbp as fb
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.standard_normal((60, 4)).astype("f"), RNG.integers(0, 3, 60)
+X, Y = np.random.default_rng(0).standard_normal((60, 4)).astype("f"), np.random.default_rng(1).integers(0, 3, 60)
 
 
 def make(dtype="float32"):
     return fb.MLP((4, 6, 3), loss="cross_entropy", activation="tanh", seed=1, dtype=dtype, l2=0.01)
 
 
-def test_it_is_float64_whatever_the_net_is():
-    net, c = make(), RNG.random(60)
+def test_it_is_float64_whatever_the_net_is(rng):
+    net, c = make(), rng.random(60)
     before = net.params.copy()
     objective = net.objective(X, Y, c)
     twin = make("float64")
@@ -26,7 +25,7 @@ def test_it_is_float64_whatever_the_net_is():
     both = objective.fun_and_jac(objective.x0)
     assert both[0] == value
     np.testing.assert_array_equal(both[1], grad)
-    v = RNG.standard_normal(grad.shape)
+    v = rng.standard_normal(grad.shape)
     np.testing.assert_array_equal(objective.hessp(objective.x0, v), twin.hvp(X, Y, v, c))
     np.testing.assert_array_equal(net.params, before)
     assert objective.x0.dtype == np.float64
