@@ -7,8 +7,6 @@ import fastbp as fb
 from fastbp import _core
 from fastbp._functions import LOSSES, OUTPUT_ACTIVATIONS
 
-RNG = np.random.default_rng(51)
-
 
 def by_outputs(flat, sizes):
     """The flat array w(1) b(1) .. with every w transposed."""
@@ -39,10 +37,10 @@ def core(net, transposed):
     "sizes, rows", [((3, 2), 5), ((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700)]
 )
 @pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 3e-5)])
-def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activation, threads):
+def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activation, threads, rng):
     net = fb.MLP(sizes, loss="squared_error", activation=activation, seed=0, dtype=dtype)
-    X, y = RNG.standard_normal((rows, sizes[0])).astype(dtype), RNG.standard_normal((rows, sizes[-1]))
-    v, c = RNG.standard_normal(net.params.size).astype(dtype), RNG.standard_normal(y.shape).astype(dtype)
+    X, y = rng.standard_normal((rows, sizes[0])).astype(dtype), rng.standard_normal((rows, sizes[-1]))
+    v, c = rng.standard_normal(net.params.size).astype(dtype), rng.standard_normal(y.shape).astype(dtype)
 
     def close(found, expected):
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
@@ -71,11 +69,11 @@ def test_results_are_those_of_the_flat_array(dtype, rtol, sizes, rows, activatio
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [(300, 128, 10), (77, 99, 5), (33, 70, 31)])
-def test_integers_are_exact_in_both_layouts(sizes, dtype):
+def test_integers_are_exact_in_both_layouts(sizes, dtype, rng):
     """Few rows to many: which of x and w a product turns depends on their number."""
     for rows in (1, 2, 7, 8, 9, 17, 32, 40, 64):
-        flat = RNG.integers(-2, 3, fb.MLP(sizes).params.size)
-        X = RNG.integers(-2, 3, (rows, sizes[0]))
+        flat = rng.integers(-2, 3, fb.MLP(sizes).params.size)
+        X = rng.integers(-2, 3, (rows, sizes[0]))
         (w1, w2), (b1, b2) = fb.reference.views(flat, sizes)
         expected = np.maximum(X @ w1 + b1, 0) @ w2 + b2
         assert np.abs(expected).max() < 2**24
@@ -90,11 +88,11 @@ def test_integers_are_exact_in_both_layouts(sizes, dtype):
 @pytest.mark.parametrize(
     "sizes, rows", [((5, 9, 4, 3), 40), ((300, 128, 10), 32), ((20, 64, 33, 10), 700), ((3, 2), 0)]
 )
-def test_gradients_that_lie_each_by_itself(sizes, rows, transposed, threads):
+def test_gradients_that_lie_each_by_itself(sizes, rows, transposed, threads, rng):
     """By address: bit for bit those of the flat gradient, and not a number beside them is touched."""
     net = fb.MLP(sizes, loss="squared_error", activation="tanh", seed=0)
     found, given = core(net, transposed), parts(net.params, sizes, transposed)
-    X, c = (RNG.standard_normal((rows, d)).astype("f4") for d in (sizes[0], sizes[-1]))
+    X, c = (rng.standard_normal((rows, d)).astype("f4") for d in (sizes[0], sizes[-1]))
     out, kept = np.empty((rows, sizes[-1]), "f4"), np.empty(found.kept_size(rows), "f4")
     framed = [np.full(part.size + 2, 7, "f4") for part in given]
     grads, input_grad = [frame[1:-1] for frame in framed], np.empty_like(X)
@@ -113,10 +111,10 @@ def test_gradients_that_lie_each_by_itself(sizes, rows, transposed, threads):
     assert all(frame[0] == frame[-1] == 7 for frame in framed)
 
 
-def test_separate_parameters_are_read_where_they_lie():
+def test_separate_parameters_are_read_where_they_lie(rng):
     net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
     found, given = core(net, True), parts(net.params, net.layer_sizes, True)
-    X = RNG.standard_normal((5, 3)).astype(np.float32)
+    X = rng.standard_normal((5, 3)).astype(np.float32)
     before = found.forward(given, X, None)
     given[2][:] = 0
     given[3][:] = [1, 2]
