@@ -8,9 +8,8 @@ import pytest
 
 import fastbp as fb
 
-RNG = np.random.default_rng(2)
-X, Y = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 2))
-VALID = (RNG.normal(size=(20, 3)), RNG.normal(size=(20, 2)))
+X, Y = np.random.default_rng(2).normal(size=(40, 3)), np.random.default_rng(3).normal(size=(40, 2))
+VALID = (np.random.default_rng(4).normal(size=(20, 3)), np.random.default_rng(5).normal(size=(20, 2)))
 
 
 def make():
@@ -31,9 +30,9 @@ def test_the_bar(monkeypatch, capsys):
     assert f" loss={history.loss[-1]:.4g}" in shown
 
 
-def test_the_bar_moves_within_an_epoch(capsys):
+def test_the_bar_moves_within_an_epoch(capsys, rng):
     net = fb.MLP((200, 300, 300, 10), loss="squared_error", seed=0)
-    many = RNG.normal(size=(20_000, 200)).astype(np.float32)
+    many = rng.normal(size=(20_000, 200)).astype(np.float32)
     net.fit(many, np.zeros((len(many), 10), np.float32), epochs=1, batch_size=16, progress=True)
     parts = [float(part) for part in re.findall(r"([\d.]+)/1 ", capsys.readouterr().err)]
     assert parts == sorted(parts)
