@@ -6,20 +6,20 @@ import scipy.sparse as sp
 
 import fastbp as fb
 
-RNG = np.random.default_rng(41)
 ROWS, INPUTS, CLASSES = 203, 57, 5
 
 
 def sparse(rows=ROWS, columns=INPUTS, density=0.1, dtype=np.float64):
-    X = sp.random_array((rows, columns), density=density, rng=RNG, dtype=np.float64, data_sampler=RNG.standard_normal)
+    rng = np.random.default_rng(41)
+    X = sp.random_array((rows, columns), density=density, rng=rng, dtype=np.float64, data_sampler=rng.standard_normal)
     return sp.csr_array(X.astype(dtype))
 
 
 DENSE = sparse().toarray()
 DENSE[7] = DENSE[:, 3] = 0  # a row and a column without numbers
 X = sp.csr_array(DENSE)
-LABELS = RNG.integers(0, CLASSES, ROWS)
-C = RNG.uniform(0.1, 2, ROWS)
+LABELS = np.random.default_rng(42).integers(0, CLASSES, ROWS)
+C = np.random.default_rng(43).uniform(0.1, 2, ROWS)
 
 
 def net_of(dtype="float64", **options):
@@ -34,10 +34,10 @@ def close(found, expected, rtol=1e-12):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 2e-5)])
-def test_everything_equals_dense(dtype, rtol, deterministic, threads):
+def test_everything_equals_dense(dtype, rtol, deterministic, threads, rng):
     net = net_of(dtype, deterministic=deterministic)
-    v, u = RNG.standard_normal(net.params.size), RNG.standard_normal(DENSE.shape)
-    s = RNG.standard_normal((ROWS, CLASSES))
+    v, u = rng.standard_normal(net.params.size), rng.standard_normal(DENSE.shape)
+    s = rng.standard_normal((ROWS, CLASSES))
     with fb.set_num_threads(threads):
         close(net.forward(X), net.forward(DENSE), rtol)
         for kind in ("mean", "sum"):
@@ -116,12 +116,12 @@ def test_training_equals_dense(optimizer, options):
     assert values[0] == pytest.approx(values[1])
 
 
-def test_chunks_functions_and_objectives():
+def test_chunks_functions_and_objectives(rng):
     nets = [net_of() for _ in range(2)]
     for net, some in zip(nets, (X, DENSE), strict=True):
         net.fit([(some[:100], LABELS[:100]), (some[100:], LABELS[100:])], epochs=2, seed=0)
     close(nets[0].params, nets[1].params, 1e-11)
-    target = RNG.standard_normal((ROWS, CLASSES))
+    target = rng.standard_normal((ROWS, CLASSES))
     own = net_of(loss=lambda y, x: (0.5 * ((x - y) ** 2).sum(1), x - y))
     close(own.value_and_grad(X, target, C)[1], own.value_and_grad(DENSE, target, C)[1])
     for name in ("jac", "fun"):
