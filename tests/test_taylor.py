@@ -6,10 +6,10 @@ from helpers import require
 
 import fastbp as fb
 
-RNG = np.random.default_rng(1)
 NET = fb.MLP((5, 8, 7, 3), loss="cross_entropy", activation="tanh", dtype="float64", seed=2, l2=0.05)
-OBJECTIVE = NET.objective(RNG.standard_normal((30, 5)), RNG.integers(0, 3, 30))
-X0 = OBJECTIVE.x0 + 0.3 * RNG.standard_normal(OBJECTIVE.x0.shape)
+X = np.random.default_rng(1).standard_normal((30, 5))
+OBJECTIVE = NET.objective(X, np.random.default_rng(2).integers(0, 3, 30))
+X0 = OBJECTIVE.x0 + 0.3 * np.random.default_rng(3).standard_normal(OBJECTIVE.x0.shape)
 
 
 @pytest.mark.parametrize("seed", range(5))
