@@ -12,10 +12,9 @@ from fastbp import reference as ref
 
 SIZES = (3, 6, 2)
 N = 37
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(N, 3))
-Y = RNG.normal(size=(N, 2))
-C = RNG.uniform(0.5, 2.0, size=N)
+X = np.random.default_rng(0).normal(size=(N, 3))
+Y = np.random.default_rng(1).normal(size=(N, 2))
+C = np.random.default_rng(2).uniform(0.5, 2.0, size=N)
 OPTIMIZERS = {
     "sgd": fb.SGD(lr=0.1),
     "momentum": fb.SGD(lr=0.05, momentum=0.9),
@@ -111,22 +110,22 @@ def test_mini_batches_that_weigh_nothing_make_no_step(name):
     assert compare(OPTIMIZERS[name], c, batch_size=4).state.step == 4
 
 
-def test_other_losses():
-    classes, rates = RNG.integers(0, 2, size=N), RNG.poisson(1.0, size=Y.shape)
+def test_other_losses(rng):
+    classes, rates = rng.integers(0, 2, size=N), rng.poisson(1.0, size=Y.shape)
     compare(fb.Adam(), C, y=classes, loss="cross_entropy", activation="relu")
     compare(fb.SGD(0.1), C, y=rates, loss="poisson", activation="gelu")
-    compare(fb.SGD(0.1), C[:, None] * RNG.integers(0, 2, size=Y.shape))
+    compare(fb.SGD(0.1), C[:, None] * rng.integers(0, 2, size=Y.shape))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_state_update(name):
-    p = RNG.normal(size=(4, 3))
+def test_state_update(name, rng):
+    p = rng.normal(size=(4, 3))
     expected, step = [p.copy()], reference_step(OPTIMIZERS[name])
     state = OPTIMIZERS[name].init(p)
     single = p.astype("f4")
     single_state = OPTIMIZERS[name].init(single)
     for k in range(5):
-        grad = RNG.normal(size=p.shape)
+        grad = rng.normal(size=p.shape)
         step(expected, [grad])
         state.update(p, np.asfortranarray(grad) if k % 2 else grad.tolist())
         single_state.update(single, grad)
@@ -245,8 +244,8 @@ def test_a_loss_that_is_not_finite_ends_the_fit(name, dtype):
             diverging_at(first_bad, OPTIMIZERS[name], dtype=dtype, **options)
 
 
-def test_a_late_tile_may_be_the_one_that_is_not_finite():
-    x, y = RNG.normal(size=(5000, 3)), RNG.normal(size=(5000, 2))
+def test_a_late_tile_may_be_the_one_that_is_not_finite(rng):
+    x, y = rng.normal(size=(5000, 3)), rng.normal(size=(5000, 2))
     x[-1] = np.inf
     x[-1, 1] = -np.inf
     for optimizer in OPTIMIZERS.values():
