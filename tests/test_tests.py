@@ -1,0 +1,89 @@
+"""Rules for the tests themselves: data that depend on no other test. Each rule is shown to find a violation."""
+
+import ast
+
+import pytest
+from helpers import ROOT
+
+FILES = sorted((ROOT / "tests").rglob("*.py"))
+GENERATORS = {"default_rng", "Generator", "RandomState", "Random", "SystemRandom"}
+STATELESS = GENERATORS | {"SeedSequence", "BitGenerator", "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
+
+
+def every(path):
+    return pytest.mark.parametrize("path", path, ids=lambda path: str(path.relative_to(ROOT / "tests")))
+
+
+def name_of(node):
+    """The dotted name of an expression, or an empty string."""
+    if isinstance(node, ast.Attribute) and name_of(node.value):
+        return f"{name_of(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def evaluated_on_import(node):
+    """The nodes that run when the module is imported: everything but the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for part in (*child.decorator_list, child.args):
+                yield part
+                yield from evaluated_on_import(part)
+        elif not isinstance(child, ast.Lambda):
+            yield from evaluated_on_import(child)
+
+
+def kept_generators(text):
+    """Lines that keep a random generator for several tests; ``default_rng(0).normal(size=3)`` keeps none."""
+    nodes = list(evaluated_on_import(ast.parse(text)))
+    used_up = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+    return [
+        node.lineno
+        for node in nodes
+        if isinstance(node, ast.Call) and name_of(node.func).split(".")[-1] in GENERATORS and id(node) not in used_up
+    ]
+
+
+def global_generators(text):
+    """Lines that draw from a generator that belongs to the process."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and name_of(node.func).rpartition(".")[0] in ("np.random", "numpy.random", "random")
+        and name_of(node.func).split(".")[-1] not in STATELESS
+    ]
+
+
+@every(FILES)
+def test_data_do_not_depend_on_the_order_of_tests(path):
+    cure = "use the fixture rng, or a generator made in the function that uses it"
+    assert kept_generators(path.read_text()) == [], cure
+    assert global_generators(path.read_text()) == [], cure
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RNG = np.random.default_rng(0)",
+        "a, b = 1, default_rng()",
+        "if True:\n    r = np.random.RandomState(1)",
+        "class Data:\n    rng = random.Random(0)",
+        "def numbers(rng=np.random.default_rng(0)): pass",
+        "X = sample(rng=default_rng(0))",
+        "@given(default_rng(0))\ndef f(): pass",
+        "RNG = Generator(PCG64(0))",
+    ],
+)
+def test_kept_generators_are_found(line):
+    assert len(kept_generators(line)) == 1
+
+
+@pytest.mark.parametrize("line", ["np.random.seed(0)", "def f():\n    return np.random.normal()", "random.shuffle(a)"])
+def test_global_generators_are_found(line):
+    assert len(global_generators(line)) == 1
+
+
+def test_generators_of_one_test_are_allowed():
+    text = "X = np.random.default_rng(0).normal()\ndef test():\n    rng = np.random.default_rng(0)\n    rng.normal()"
+    assert kept_generators(text) == global_generators(text) == []
