@@ -143,6 +143,8 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
         return counts;
     });
     m.def("set_num_threads", [](std::int32_t n) { fastbp::require(fastbp_set_num_threads(n)); }, py::arg("n"));
+    m.def("get_thread_limit", &fastbp_get_thread_limit);
+    m.def("set_thread_limit", [](std::int32_t n) { fastbp::require(fastbp_set_thread_limit(n)); }, py::arg("n"));
     m.def(
         "offer_blas",
         [](const std::string& name, std::uintptr_t sgemm, std::uintptr_t dgemm) {

@@ -122,10 +122,19 @@ FASTBP_API fastbp_status fastbp_get_config(fastbp_config* config);
  * To be called before the first net is made. */
 FASTBP_API fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm);
 
-/* How many threads a call may use, in this process: what was set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else
- * the processors this process may run on. n >= 1 is honoured also beyond those; 0 goes back to the default. */
+/* fastbp_get_num_threads returns how many threads a call of the calling thread may use: the limit of that thread, else
+ * the number set for the process, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else the processors this process may
+ * run on. fastbp_set_num_threads sets the number for the process. n >= 1 is honoured also beyond the processors;
+ * 0 restores the default. */
 FASTBP_API int32_t fastbp_get_num_threads(void);
 FASTBP_API fastbp_status fastbp_set_num_threads(int32_t n);
+
+/* The limit of the calling thread: how many threads its calls may use. No other thread is affected. The limit replaces
+ * the number of the process, even if the limit is larger. 0: no limit, as in every new thread. To limit a few calls,
+ * read the limit, set another one, and restore the former one afterwards. A framework may call fastbp from threads of
+ * its own, which have no limit: set the number of the process there. */
+FASTBP_API int32_t fastbp_get_thread_limit(void);
+FASTBP_API fastbp_status fastbp_set_thread_limit(int32_t n);
 
 /* How many jobs each member of the thread pool has taken since it was started: the first `size` of them into counts
  * (member 0 stands for all calling threads). Returns how many members there are. */

@@ -42,6 +42,13 @@ void check_results(const fastbp_net& net, const fastbp_results& results) {
     if (net.model.has_penalty()) throw Error(ErrorKind::value, "a net with penalties needs its gradient in one array");
 }
 
+// `zero` says what 0 stands for.
+void check_thread_count(std::int32_t n, const std::string& zero) {
+    if (n >= 0) return;
+    const std::string expected = "expected a number of threads >= 1, or 0 for " + zero;
+    throw Error(ErrorKind::value, "n is " + std::to_string(n) + ", " + expected);
+}
+
 }  // namespace
 
 extern "C" {
@@ -72,8 +79,17 @@ int32_t fastbp_get_num_threads(void) { return fastbp::num_threads(); }
 
 fastbp_status fastbp_set_num_threads(int32_t n) {
     return guarded([&] {
-        if (n < 0) throw Error(ErrorKind::value, "n is " + std::to_string(n) + ", expected a number of threads >= 1");
+        check_thread_count(n, "the default");
         fastbp::set_num_threads(n);
+    });
+}
+
+int32_t fastbp_get_thread_limit(void) { return fastbp::thread_limit(); }
+
+fastbp_status fastbp_set_thread_limit(int32_t n) {
+    return guarded([&] {
+        check_thread_count(n, "no limit");
+        fastbp::set_thread_limit(n);
     });
 }
 

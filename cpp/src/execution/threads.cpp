@@ -15,6 +15,7 @@ namespace {
 constexpr int most_threads = 256;
 
 std::atomic<int> chosen{0};
+thread_local int limit_of_this_thread = 0;  // 0: none
 
 // A whole number from 1 in the variable; 0 where there is none.
 int from_environment(const char* name) {
@@ -56,12 +57,17 @@ int available_threads() {
 }
 
 int num_threads() {
+    if (limit_of_this_thread > 0) return limit_of_this_thread;
     static const int by_default = default_threads();
     const int n = chosen.load(std::memory_order_relaxed);
     return n > 0 ? n : by_default;
 }
 
 void set_num_threads(int n) { chosen.store(std::min(n, most_threads), std::memory_order_relaxed); }
+
+int thread_limit() { return limit_of_this_thread; }
+
+void set_thread_limit(int n) { limit_of_this_thread = std::min(n, most_threads); }
 
 int forced_team() {
     static const int team = from_environment("FASTBP_TEAM");

@@ -1,13 +1,18 @@
-// How many threads a call may use: a ceiling for the process.
+// How many threads a call may use: a number for the process, and one for each thread that calls.
 #pragma once
 
 namespace fastbp {
 
-// What was set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS (joblib's workers set it), else available_threads().
+// The number in force in the calling thread: its own limit if it has one, else the number of the process. That is the
+// number set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS (joblib's workers set it), else available_threads().
 int num_threads();
 
-// n >= 1; also beyond the machine's processors. 0 goes back to the default.
+// Set the number of the process: n >= 1, also beyond the machine's processors; 0 restores the default.
 void set_num_threads(int n);
+
+// The limit of the calling thread, which replaces the number of the process even if it is larger; 0: none.
+int thread_limit();
+void set_thread_limit(int n);
 
 // The processors this process may run on: its affinity, and the quota of its cgroup rounded up. At least 1.
 int available_threads();

@@ -45,7 +45,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     time_limit : float, optional
         Seconds; fit ends, with a ConvergenceWarning, with the epoch in which they pass.
     n_threads : int, optional
-        How many threads a call may use; see `fastbp.set_num_threads`.
+        Number of threads that the estimator's calls may use, whatever other threads of the process use. None: the
+        number in force, see `fastbp.set_num_threads`.
     device : str
         "cpu".
     progress : bool or "auto"

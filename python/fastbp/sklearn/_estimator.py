@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arguments import as_rows
 from .._mlp import MLP
-from .._threads import set_num_threads
+from .._threads import thread_limit
 from ._descent import Descent
 from ._input import validation_parts, weights_of
 from ._lbfgs import minimise
@@ -194,7 +194,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
             return derive(self._fitted_net(), X)
 
     def _threads(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self.n_threads is None else set_num_threads(self.n_threads)
+        return nullcontext() if self.n_threads is None else thread_limit(self.n_threads)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
