@@ -3,17 +3,19 @@
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
+from ._class_weights import weights_by_class, weights_by_label
 from ._estimator import Array, Perceptron
 from ._parameters import has_epochs, keep
+from ._restore import restores_on_failure
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):
@@ -38,8 +40,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         As in scikit-learn.
     max_fun
         As in scikit-learn.
-    class_weight : dict, "balanced" or None
-        Factors on the sample weights, by class; "balanced": inversely proportional to the classes' numbers of rows.
+    class_weight : dict, list of dict, "balanced" or None
+        Factors on the sample weights by class, 1 for a class that the dict does not name. "balanced": inversely
+        proportional to the sum of the class's sample weights. With several labels the factors weigh each output: one
+        dict with the keys 0 and 1 for all labels, or a list of such dicts, one for each label. Not "balanced" in
+        `partial_fit`.
     dropout : float or sequence of float
         The part of the units that a step drops: for all hidden layers, or for each. Not with "lbfgs".
     time_limit : float, optional
@@ -64,11 +69,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Notes
     -----
-    Sample weights below 0 are refused, and a mini-batch whose weights are all 0 makes no step. A loss that leaves the
-    finite numbers ends fit at once: with the ValueError that scikit-learn raises at the end, or, with early stopping,
-    with a ConvergenceWarning and the best epoch's parameters. In loss_curve_ the penalty of an epoch of several
-    mini-batches is that of squares of the weights that went straight from their value before to that after it.
+    A call that raises leaves every attribute as it was, and sets a RandomState given as random_state back.
+    Sample weights below 0 are refused, and a mini-batch whose weights are all 0 makes no step and does not count in
+    loss_. If the rows drawn for early stopping do not include two with a weight above 0, or those left to train on
+    include none, they are drawn again from the rows with a weight above 0.
+    A loss that is not finite ends fit at once: with the ValueError that scikit-learn raises at the end, or, if early
+    stopping has scored an epoch before, with a ConvergenceWarning and the best epoch's parameters.
+    In loss_curve_ the penalty of an epoch of several mini-batches is that of squares of the weights that went straight
+    from their value before to that after it.
     With early stopping and warm_start a fit that finds nothing better ends with what was best before it.
+    A fitted estimator keeps nothing for each row of X, except with warm_start="exact": the order of the rows.
     `set_callbacks` takes scikit-learn's callbacks.
 
     Examples
@@ -118,6 +128,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ) -> None:
         keep(self, locals())
 
+    @restores_on_failure
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Self:
         """Fit to the classes y.
@@ -137,11 +148,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data do not fit, or the weights leave the finite numbers.
+            If a parameter or the data do not fit, if weights leave nothing to train on or to validate with, or if the
+            loss or the parameters are not finite. The estimator is then as it was before the call.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(has_epochs)
+    @restores_on_failure
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """One epoch over the data, from where the last call ended; for the solvers "sgd" and "adam" only.
@@ -160,7 +173,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            As for `fit`; if classes are missing, or others than in the first call, or with early_stopping.
+            As for `fit`; if classes are missing, or others than in the first call, if y changes from one label in each
+            row to several or back, or with early_stopping.
 
         Examples
         --------
@@ -250,7 +264,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         True
         """
         check_is_fitted(self, "coefs_")
-        labels = self._checked_targets(self.predict(X) if target is None else np.asarray(target), False, validates=True)
+        given = self.predict(X) if target is None else target if issparse(target) else np.asarray(target)
+        labels = self._checked_targets("input_gradient", given, reset=False)
         gradient: Array = self._at(
             X, lambda net, rows: -net.backward(rows, labels, reduction="sum", returns="input_grad").input_grad
         )
@@ -268,23 +283,41 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
                 )
             return
-        self.classes_ = labels
-        several = type_of_target(y).startswith("multilabel")
+        self.classes_, several = labels, _has_several_labels(y)
         self._label_binarizer = LabelBinarizer().fit(y if several else classes)
+        if several and len(self._label_binarizer.classes_) != len(labels):
+            columns = len(self._label_binarizer.classes_)
+            raise ValueError(f"[partial_fit] classes has {len(labels)} labels, y has {columns}: expected as many")
 
-    def _checked_targets(self, y: Any, reset: bool, validates: bool = False) -> Array:
+    def _checked_targets(self, method: str, y: Any, reset: bool, all_classes: bool = False) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if reset:
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
-            self._check_labels(unique_labels(y), all_of_them=bool(self.warm_start) and not validates)
-        if self._label_binarizer.y_type_.startswith("multilabel"):
+            self._check_kind(method, y)
+            self._check_labels(unique_labels(y), all_classes)
+        if self._several_labels:
             rows: Array = self._label_binarizer.transform(y)
             return rows
         numbers: Array = np.searchsorted(self.classes_, y)
         return numbers
+
+    @property
+    def _several_labels(self) -> bool:
+        return bool(self._label_binarizer.y_type_.startswith("multilabel"))
+
+    def _check_kind(self, method: str, y: Any) -> None:
+        """Refuse one label in each row where the fitted net has several, and the reverse."""
+        several = _has_several_labels(y)
+        if several != self._several_labels:
+            found, expected = ("several labels", "one") if several else ("one label", "several, as columns of 0 and 1")
+            raise ValueError(f"[{method}] y has {found} in each row, expected {expected}: as in the first fit")
+        if several and y.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"[{method}] y has {y.shape[1]} labels (columns), expected the {len(self.classes_)} of the first fit"
+            )
 
     def _check_labels(self, labels: Array, all_of_them: bool) -> None:
         if all_of_them and set(labels.tolist()) != set(self.classes_.tolist()):
@@ -298,15 +331,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
                 f"'y' has {labels}, of which {sorted(unknown)} are new"
             )
 
-    def _class_weights(self, y: Any, weight: Any, incremental: bool) -> Any:
+    def _class_weights(self, method: str, targets: Array, weight: Any) -> Any:
         if self.class_weight is None:
             return weight
-        if incremental and isinstance(self.class_weight, str):
+        if method == "partial_fit" and isinstance(self.class_weight, str):
             raise ValueError("[partial_fit] class_weight is 'balanced', expected a dict: other rows are still to come")
-        factors = compute_sample_weight(self.class_weight, y)
-        if (factors < 0).any():
-            raise ValueError("[fit] class_weight has negative numbers, expected numbers >= 0")
-        return factors if weight is None else factors * weight
+        if self._several_labels:
+            return weights_by_label(method, self.class_weight, targets, weight)
+        return weights_by_class(method, self.class_weight, self.classes_, targets, weight)
 
     def _outputs(self, y: Array) -> tuple[int, str, Any]:
         if self._label_binarizer.y_type_ == "multiclass":
@@ -314,10 +346,15 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return (1 if y.ndim == 1 else y.shape[1]), "logistic", "cross_entropy"
 
     def _score_outputs(self, y: Array, outputs: Array, weight: Any) -> float:
+        if not np.isfinite(outputs).all():
+            return float("nan")
         if self.out_activation_ == "softmax":
             right = outputs.argmax(axis=1) == y
         else:
-            right = ((outputs > 0.5) == (y.reshape(outputs.shape) > 0)).all(axis=1)
+            found = (outputs > 0.5) == (y.reshape(outputs.shape) > 0)
+            if weight is not None and weight.ndim == 2:  # a label of weight 0 may be anything
+                found, weight = found | (weight == 0), weight.mean(axis=1)
+            right = found.all(axis=1)
         return float(np.average(right | (len(self.classes_) == 1), weights=weight))  # one class is always predicted
 
     def _stratifies(self) -> bool:
@@ -327,3 +364,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _has_several_labels(y: Any) -> bool:
+    return bool(type_of_target(y).startswith("multilabel"))

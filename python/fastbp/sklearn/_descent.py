@@ -1,9 +1,11 @@
 """What stochastic training carries from one epoch to the next, and where it is to go on exactly, from fit to fit."""
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
 from .._mlp import MLP
 from .._optimizers import SGD, Adam
@@ -29,6 +31,8 @@ class Descent:
     random : numpy.random.RandomState
     order : ndarray of int
         That of the last epoch, which the next one shuffles on.
+
+    Between fits `random` and `order` are kept with warm_start="exact" only, see `close`.
     """
 
     def __init__(self, estimator: Any, net: MLP, seed: int) -> None:
@@ -44,18 +48,28 @@ class Descent:
         """Whether it can go on with this net; the optimiser's parameters stay those it was made with."""
         return self.solver == estimator.solver and self.state.shape == net.params.shape
 
+    def copy(self, random_state: Any) -> Self:
+        """Return a copy that draws from a stream of its own, or from random_state where this one does."""
+        twin = copy.copy(self)
+        twin.state, twin.order = copy.deepcopy(self.state), self.order.copy()
+        if self.random is not random_state and self.random is not check_random_state(None):
+            twin.random = copy.deepcopy(self.random)
+        return twin
+
     def open(self, random: Any) -> None:
         """Draw from this stream from now on."""
         self.random, self.order, self._before_split = random, np.empty(0, np.intp), None
 
+    def close(self) -> None:
+        """Drop what only a fit that goes on exactly needs: the order has a number for each row."""
+        self.open(None)
+
     def split_stream(self) -> Any:
         """The stream for the split of training and validation rows: a fit that goes on exactly splits as before."""
         if self._before_split is None:
-            self._before_split = self.random.get_state()
+            self._before_split = copy.deepcopy(self.random)
             return self.random
-        stream = np.random.RandomState()
-        stream.set_state(self._before_split)
-        return stream
+        return copy.deepcopy(self._before_split)
 
     def next_order(self, rows: Rows, shuffle: bool) -> Rows:
         """These rows as they come in the next epoch: the last epoch's order, shuffled as by sklearn.utils.shuffle."""

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arguments import as_rows
+from .._chunks import checked
 from .._mlp import MLP
 from .._threads import thread_limit
 from ._descent import Descent
@@ -35,10 +36,10 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
     _judged_by_scores: bool | None
 
     @abstractmethod
-    def _checked_targets(self, y: Any, reset: bool, validates: bool = False) -> Array:
-        """The caller's y as the core's targets.
+    def _checked_targets(self, method: str, y: Any, reset: bool, all_classes: bool = False) -> Array:
+        """Return the caller's y as the core's targets.
 
-        With reset they say what classes there are; those to validate with need not have all of them.
+        With reset they define the classes. With all_classes each of the classes must be among them.
         """
 
     @abstractmethod
@@ -53,44 +54,42 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
     def _stratifies(self) -> bool:
         """Whether the validation rows are to have as many of each class."""
 
-    def _class_weights(self, y: Any, weight: Any, incremental: bool) -> Any:
-        """The sample weights, times those of the classes where there are any."""
+    def _class_weights(self, method: str, targets: Array, weight: Any) -> Any:
+        """Return the sample weights, times those of the classes if there are any."""
         return weight
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool = False) -> Self:
-        before = self.__dict__.copy()
-        try:
-            net, problem, random = self._begun(X, y, sample_weight, validation_data, incremental)
-        except BaseException:  # what is refused changes nothing
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        method = "partial_fit" if incremental else "fit"
+        net, problem, random = self._begun(method, X, y, sample_weight, validation_data)
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, **problem.given)
         with self._threads(), Rounds(self, net, problem, context) as rounds:
             self._solve(net, problem, rounds, random, incremental)
         if not np.isfinite(net.params).all():
             raise ValueError(DIVERGED)
+        if self._descent is not None and self.warm_start != "exact":
+            self._descent.close()
+            self._best_descent = None
         context.call_on_fit_task_end(estimator=self, **problem.given, reconstruction_attributes={})
         return self
 
-    def _begun(
-        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool
-    ) -> tuple[MLP, Problem, Any]:
+    def _begun(self, method: str, X: Any, y: Any, sample_weight: Any, validation_data: Any) -> tuple[MLP, Problem, Any]:
         """The net to train, what on, and the random stream; the attributes are those of a fit that begins."""
         check_parameters(self)
+        incremental = method == "partial_fit"
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._validated(X, y, reset=first)
-        weight = weights_of(sample_weight, X.shape[0], X.dtype)
-        targets = self._checked_targets(y, reset=first and not incremental)
-        weight = self._class_weights(y, weight, incremental)
+        weight = weights_of(method, sample_weight, X.shape[0], X.dtype)
+        targets = self._checked_targets(method, y, first and not incremental, all_classes=bool(self.warm_start))
+        weight = self._class_weights(method, targets, weight)
+        validation = self._validation(validation_data)
+        random = check_random_state(self.random_state)
+        net = self._first_net(X, targets, random) if first else self._next_net(method, X, targets)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         given: dict[str, Any] = {"X": X, "y": y, "metadata": metadata}
-        problem = Problem(X, targets, weight, self._validation(validation_data), given)
-        random = check_random_state(self.random_state)
-        net = self._first_net(X, targets, random) if first else self._next_net(X, targets)
+        problem = Problem(X, targets, weight, checked(method, net, X, targets, weight), validation, given)
         if problem.validation is not None:
             problem.validation.check(net)
         self._net, self.coefs_, self.intercepts_ = net, list(net.weights), list(net.biases)
@@ -123,7 +122,7 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         self.validation_scores_: list[float] | None = [] if scores else None
         self.best_validation_score_ = -np.inf if scores else None
         self._no_improvement_count = 0
-        self._best_params, self._best_descent = net.params.copy(), None
+        self._best_params, self._best_descent = net.params.copy() if scores else None, None
 
     def _first_net(self, X: Any, targets: Array, random: Any) -> MLP:
         """A net with scikit-learn's initial parameters; what a first fit begins with is set."""
@@ -138,13 +137,17 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
         self._descent = self._judged_by_scores = None
         return net
 
-    def _next_net(self, X: Any, targets: Array) -> MLP:
+    def _next_net(self, method: str, X: Any, targets: Array) -> MLP:
         """A net with the parameters there are, for parameters of the estimator that may have changed."""
         before = self._fitted_net()
         net = self._new_net(X.shape[1], targets, before.dtype)
+        afresh = "call fit with warm_start=False to begin with a new net"
+        if net.layer_sizes[-1] != before.layer_sizes[-1]:
+            counts = f"the number of outputs is {net.layer_sizes[-1]}, that of the fitted net {before.layer_sizes[-1]}"
+            raise ValueError(f"[{method}] {counts}: expected a y of the same kind, or {afresh}")
         if net.layer_sizes != before.layer_sizes:
             text = f"layers of {net.layer_sizes} are asked for, those fitted are {before.layer_sizes}"
-            raise ValueError(f"[{type(self).__name__}] {text}: expected the same, or warm_start=False")
+            raise ValueError(f"[{method}] {text}: expected the same, or {afresh}")
         net.params = before.params
         return net
 
@@ -169,8 +172,8 @@ class Perceptron(CallbackSupportMixin, BaseEstimator, ABC):
             return None
         X, y, weight = validation_parts(validation_data)
         X, y = self._validated(X, y, reset=False)
-        targets = self._checked_targets(y, reset=False, validates=True)
-        return Validation(X, targets, weights_of(weight, X.shape[0], X.dtype))
+        targets = self._checked_targets("fit: validation_data", y, reset=False)
+        return Validation(X, targets, weights_of("fit: validation_data", weight, X.shape[0], X.dtype))
 
     def _fitted_net(self) -> MLP:
         """The net of coefs_ and intercepts_: a copy, where others than the net's own have been put there."""

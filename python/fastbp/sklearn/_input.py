@@ -1,4 +1,4 @@
-"""What comes in: sample weights, validation data."""
+"""Check sample weights, validation data and the kind of the targets."""
 
 from numbers import Number
 from typing import Any
@@ -10,8 +10,8 @@ from sklearn.utils import check_array
 Array = NDArray[Any]
 
 
-def weights_of(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
-    """One weight for each row, from one number or an array, or None; refused as scikit-learn refuses them."""
+def weights_of(method: str, sample_weight: Any, rows: int, dtype: Any) -> Array | None:
+    """Return one weight for each row, from one number or an array, or None; errors are scikit-learn's."""
     if sample_weight is None:
         return None
     if isinstance(sample_weight, Number):
@@ -23,10 +23,18 @@ def weights_of(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
     if weights.shape != (rows,):
         raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(rows,)}!")
     if (weights < 0).any():
-        raise ValueError("[fit] sample_weight has negative numbers, expected numbers >= 0")
+        raise ValueError(f"[{method}] sample_weight has negative numbers, expected numbers >= 0")
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
+
+
+def weighing_rows(weight: Array | None) -> NDArray[np.bool_] | None:
+    """Return which rows have a weight above 0, or None if there are no weights."""
+    if weight is None:
+        return None
+    positive: NDArray[np.bool_] = weight > 0
+    return positive if positive.ndim == 1 else np.logical_or.reduce(positive, axis=1)
 
 
 def validation_parts(validation_data: Any) -> tuple[Any, Any, Any]:

@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
@@ -14,8 +15,13 @@ STOPPED_BY_CALLBACK = 99  # SciPy's status
 
 
 def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None:
-    """Set net.params to SciPy's solution, and n_iter_ and loss_."""
-    total = problem.X.shape[0] if problem.weight is None else float(problem.weight.sum())
+    """Set net.params to SciPy's solution, and n_iter_ and loss_.
+
+    Raises ValueError if the loss there is not finite.
+    """
+    total = problem.X.shape[0] if problem.weight is None else float(problem.weight.sum(dtype=np.float64))
+    if problem.weight is not None and problem.weight.ndim == 2:  # a row's weight is the mean over its outputs
+        total /= problem.weight.shape[1]
     objective = net._sharing(l2=estimator.alpha / total).objective(problem.X, problem.y, problem.weight)
 
     def after_iteration(intermediate_result: Any) -> None:
@@ -35,6 +41,11 @@ def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None
     )  # fmt: skip
     net.params = found.x
     estimator.n_iter_, estimator.loss_ = min(found.nit, estimator.max_iter), float(found.fun)
+    if not np.isfinite(estimator.loss_):
+        raise ValueError(
+            f"Solver produced a non-finite loss ({estimator.loss_}). The input data may contain large values and need "
+            "to be preprocessed."
+        )
     if found.status not in (0, STOPPED_BY_CALLBACK):
         warnings.warn(_failure(estimator, found), ConvergenceWarning, stacklevel=2)
 

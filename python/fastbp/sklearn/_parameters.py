@@ -42,6 +42,12 @@ def _is_random_state(value: Any) -> bool:
     return value is None or isinstance(value, np.random.RandomState)
 
 
+def _is_class_weight(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(entry, dict) for entry in value)
+    return value is None or isinstance(value, dict) or (isinstance(value, str) and value == "balanced")
+
+
 def _or_none(fits: Fits) -> Fits:
     return lambda value: value is None or fits(value)
 
@@ -81,8 +87,7 @@ LIMITS: dict[str, tuple[Fits, str]] = {
     ),
     "max_fun": COUNT,
     "class_weight": (
-        lambda value: value is None or isinstance(value, dict) or (isinstance(value, str) and value == "balanced"),
-        "a dict of class to weight, 'balanced' or None",
+        _is_class_weight, "a dict of class to weight, a list of such dicts (one for each label), 'balanced' or None",
     ),
     "time_limit": (_or_none(POSITIVE[0]), "seconds > 0 or None"),
     "n_threads": (_or_none(_count), COUNT[1] + " or None"),

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .._chunks import checked
+from .._chunks import Data, checked
 from .._mlp import MLP
+from ._input import weighing_rows
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,21 @@ class Validation:
     weight: Any
 
     def check(self, net: MLP) -> None:
-        """Raise ValueError or TypeError where the net cannot be compared with these."""
+        """Raise ValueError or TypeError if the net cannot be compared with these rows."""
         checked("fit: validation_data", net, self.X, self.y, self.weight)
 
     def loss(self, net: MLP) -> float:
-        """The mean loss, without the penalty."""
+        """Return the mean loss, without the penalty."""
         return net.value(self.X, self.y, self.weight) - net._penalty()
+
+    def score(self, estimator: Any, net: MLP) -> float:
+        """Return the estimator's score on the rows with a weight above 0."""
+        y, outputs, weight = self.y, net.forward(self.X), self.weight
+        weighs = weighing_rows(weight)
+        if weighs is not None and not weighs.all():
+            y, outputs, weight = y[weighs], outputs[weighs], weight[weighs]
+        score: float = estimator._score_outputs(y, outputs, weight)
+        return score
 
 
 @dataclass(frozen=True)
@@ -31,5 +41,6 @@ class Problem:
     X: Any
     y: Any
     weight: Any
+    data: Data  # X, y and weight, checked by the core
     validation: Validation | None
-    given: dict[str, Any]  # X, y and metadata as the caller's callbacks are told them
+    given: dict[str, Any]  # X, y and metadata as scikit-learn's callbacks receive them

@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 
 from ._estimator import Array, Perceptron
 from ._parameters import has_epochs, keep
+from ._restore import restores_on_failure
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
@@ -93,6 +94,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
     ) -> None:
         keep(self, locals())
 
+    @restores_on_failure
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> Self:
         """Fit to the numbers y.
@@ -112,11 +114,13 @@ class MLPRegressor(RegressorMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data do not fit, or the weights leave the finite numbers.
+            If a parameter or the data do not fit, if weights leave nothing to train on or to validate with, or if the
+            loss or the parameters are not finite. The estimator is then as it was before the call.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(has_epochs)
+    @restores_on_failure
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One epoch over the data, from where the last call ended; for the solvers "sgd" and "adam" only.
@@ -180,7 +184,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         jacobian: Array = self._at(X, lambda net, rows: net.jacobian(rows))
         return jacobian[:, 0] if jacobian.shape[1] == 1 else jacobian
 
-    def _checked_targets(self, y: Any, reset: bool, validates: bool = False) -> Array:
+    def _checked_targets(self, method: str, y: Any, reset: bool, all_classes: bool = False) -> Array:
         targets: Array = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         return targets
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from .._mlp import MLP
 from ._batches import Batches
 from ._descent import Descent, Rows
 from ._problem import Problem, Validation
 from ._rounds import Rounds
+from ._split import split
 
 DIVERGED = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -27,9 +27,9 @@ class Course:
         self._scored: Validation | None = problem.validation
         self._rows: Rows = np.arange(problem.X.shape[0])
         if estimator.early_stopping and self._scored is None:
-            self._rows, self._scored = split(estimator, problem, descent)
+            self._rows, self._scored = split(estimator, problem, descent.split_stream())
         size = self._batch_size()
-        self._batches = Batches(net, descent, problem.X, problem.y, problem.weight, len(self._rows), size)
+        self._batches = Batches(net, descent, problem, len(self._rows), size)
 
     def run(self, incremental: bool) -> None:
         """All epochs, or one; with early stopping the best one's parameters at the end."""
@@ -49,8 +49,11 @@ class Course:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         if estimator.early_stopping:
+            if estimator.validation_scores_ and not np.isfinite(estimator.best_validation_score_):
+                raise ValueError(DIVERGED)  # no epoch has a score
             self._net.params = estimator._best_params
-            estimator._descent = estimator._best_descent or self._descent
+            best = estimator._best_descent if estimator.warm_start == "exact" else None
+            estimator._descent = best or self._descent
 
     def _epoch(self) -> bool:
         """One epoch; whether it was the last."""
@@ -87,7 +90,7 @@ class Course:
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
             return enough
         assert self._scored is not None
-        score = estimator._score_outputs(self._scored.y, self._net.forward(self._scored.X), self._scored.weight)
+        score = self._scored.score(estimator, self._net)
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
@@ -125,17 +128,3 @@ class Course:
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"Stochastic Optimizer: {text}", ConvergenceWarning, stacklevel=2)
-
-
-def split(estimator: Any, problem: Problem, descent: Descent) -> tuple[Rows, Validation]:
-    """The rows to train on, and those to score, drawn as scikit-learn's classes draw them."""
-    rows, scored = train_test_split(
-        np.arange(problem.X.shape[0]), random_state=descent.split_stream(), test_size=estimator.validation_fraction,
-        stratify=problem.given["y"] if estimator._stratifies() else None,
-    )  # fmt: skip
-    if len(scored) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-        )
-    weight = None if problem.weight is None else problem.weight[scored]
-    return rows, Validation(problem.X[scored], problem.y[scored], weight)
