@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skips
 from helpers import ROOT, SANITIZE, run
 
 import fastbp as fb
@@ -20,9 +21,34 @@ if DEVICE := os.environ.get("FASTBP_TEST_DEVICE"):
     on_device.mix_with_numpy()
 
 
+def pytest_collection_modifyitems(config, items):
+    if DEVICE:
+        left_out = [item for item in items if on_device.is_left_out(item)]
+        items[:] = [item for item in items if not on_device.is_left_out(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_report_header():
     facts = fb.show_config("dicts")
     return f"fastbp {facts['fastbp']}: isa {facts['isa']}, blas {facts['blas']} ({facts['blas_core']})"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    skips.fail_if_required(report, {mark.name for mark in item.iter_markers()})
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    skips.fail_if_required(report, skips.markers_of_file(collector.path))
+    return report
+
+
+def pytest_configure():
+    skips.required()  # a misspelt name is refused before the first test
 
 
 @pytest.fixture(scope="session")

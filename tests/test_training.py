@@ -12,9 +12,14 @@ from fastbp import reference as ref
 
 SIZES = (3, 6, 2)
 N = 37
-X = np.random.default_rng(0).normal(size=(N, 3))
-Y = np.random.default_rng(1).normal(size=(N, 2))
-C = np.random.default_rng(2).uniform(0.5, 2.0, size=N)
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(N, 3)), rng.normal(size=(N, 2)), rng.uniform(0.5, 2.0, size=N)
+
+
+X, Y, C = data()
 OPTIMIZERS = {
     "sgd": fb.SGD(lr=0.1),
     "momentum": fb.SGD(lr=0.05, momentum=0.9),
@@ -61,9 +66,7 @@ def compare(optimizer, c=None, batch_size=8, *, shuffle=True, drop_last=False, y
         w, b, X, y, net.activations, net.loss, orders, reference_step(optimizer), batch_size, sample_weight=c,
         l2=options.get("l2", 0.0), l1=options.get("l1", 0.0),
     )  # fmt: skip
-    history = net.fit(
-        X, y, c, state=state, batch_size=batch_size, epochs=epochs, shuffle=shuffle, drop_last=drop_last
-    )
+    history = net.fit(X, y, c, state=state, batch_size=batch_size, epochs=epochs, shuffle=shuffle, drop_last=drop_last)
     assert not np.array_equal(net.params, make().params)
     close(net.params, params, rtol)
     close(history.loss, losses, rtol)
