@@ -17,10 +17,9 @@ theirs, ours = require("sklearn.neural_network"), require("fastbp.sklearn")
 ensemble, exceptions = require("sklearn.ensemble"), require("sklearn.exceptions")
 
 ROWS = 40
-RNG = np.random.default_rng(0)
-X = RNG.standard_normal((ROWS, 3))
+X = np.random.default_rng(0).standard_normal((ROWS, 3))
 Y = np.arange(ROWS) % 2
-LABELS = (X + RNG.standard_normal((ROWS, 3)) > 0.4).astype(int)
+LABELS = (X + np.random.default_rng(1).standard_normal((ROWS, 3)) > 0.4).astype(int)
 OPTIONS = {"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0}
 STOPPING = {**OPTIONS, "early_stopping": True}
 
@@ -177,7 +176,7 @@ FORMS = {
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 def test_class_weights_of_labels_weigh_each_output(form, solver):
     """The loss is that of a net with the same parameters and the weight of each output."""
-    rows = RNG.uniform(0.5, 2, ROWS)
+    rows = np.random.default_rng(2).uniform(0.5, 2, ROWS)
     options = {**OPTIONS, "solver": solver, "batch_size": ROWS, "alpha": 0.3, "class_weight": FORMS[form]}
     initial = ours.MLPClassifier(**{**options, "solver": "adam", "learning_rate_init": 1e-300, "max_iter": 1})
     initial.fit(X, LABELS)
