@@ -31,6 +31,17 @@ class History:
     state : TrainState
         Pass it as ``fit(state=history.state)`` to go on exactly as if training had not stopped. With early stopping
         it is that of the best epoch, as are the net's parameters.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbp as fb
+    >>> X = np.linspace(-1, 1, 64)[:, None]
+    >>> net = fb.MLP((1, 8, 1), loss="squared_error", activation="tanh", seed=0)
+    >>> history = net.fit(X, X**2, epochs=20, seed=0)
+    >>> len(history.loss), history.stop_reason, history.loss[-1] < history.loss[0]
+    (20, 'epochs', True)
+    >>> net.fit(X, X**2, state=history.state, epochs=1).state.epoch
+    21
     """
 
     state: TrainState

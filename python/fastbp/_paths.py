@@ -11,12 +11,28 @@ _PACKAGE = Path(_core.__file__).parent
 
 
 def get_include() -> str:
-    """The folder to give a compiler by -I for ``#include <fastbp/fastbp.h>``."""
+    """Return the folder to give a compiler by -I for ``#include <fastbp/fastbp.h>``.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> from pathlib import Path
+    >>> Path(fb.get_include(), "fastbp", "fastbp.h").exists()
+    True
+    """
     return str(_PACKAGE / "include")
 
 
 def get_cmake_dir() -> str:
-    """The folder that CMake finds the package by: ``cmake -Dfastbp_DIR=$(python -m fastbp --cmakedir)``."""
+    """Return the folder that CMake finds the package by: ``cmake -Dfastbp_DIR=$(python -m fastbp --cmakedir)``.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> from pathlib import Path
+    >>> sorted(Path(fb.get_cmake_dir()).glob("fastbp*onfig.cmake")) != []
+    True
+    """
     return str(_PACKAGE / "cmake")
 
 

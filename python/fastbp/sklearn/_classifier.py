@@ -89,6 +89,10 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     >>> model = MLPClassifier((20, 10), activation=["gelu", "tanh"], learning_rate_init=0.01, random_state=0)
     >>> model.fit(X, y).score(X, y) > 0.95
     True
+    >>> model.predict(X[:2])
+    array([0, 0])
+    >>> model.predict_proba(X[:2]).shape == model.predict_log_proba(X[:2]).shape == (2, 3)
+    True
     """
 
     classes_: Array

@@ -1,4 +1,12 @@
-"""Checks of derivatives, of nets and of anyone's functions: for use in tests, they raise AssertionError."""
+"""Checks of derivatives, of nets and of anyone's functions: for use in tests, they raise AssertionError.
+
+Examples
+--------
+>>> import numpy as np
+>>> from fastbp.testing import check_gradient
+>>> check_gradient(lambda x: np.sin(x).sum(), [0.5, 1.0], jac=np.cos) < 1e-6
+True
+"""
 
 from ._adjoint import check_adjoint
 from ._gradients import check_gradient

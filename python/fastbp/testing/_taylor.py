@@ -27,6 +27,14 @@ class Taylor:
         was a Hessian product, "hessian" of degree 2.
     orders : dict of str to float
         The powers of h with which they fall, read off where rounding does not hide them; nan where it always does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp.testing import taylor_test
+    >>> found = taylor_test(lambda x: np.exp(x).sum(), [0.5, 1.0], jac=np.exp)
+    >>> {name: round(order) for name, order in found.orders.items()}
+    {'value': 1, 'gradient': 2}
     """
 
     steps: Vector
