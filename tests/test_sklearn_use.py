@@ -157,3 +157,28 @@ def test_callbacks_of_scikit_learn():
         model = ours.MLPClassifier(**OPTIONS, solver=solver).set_callbacks(stops).fit(X, y)
         assert model.n_iter_ == 3
         assert stops.begun == stops.ended == 4  # the fit itself is a task too
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_probabilities_of_saturated_outputs(dtype):
+    """If a probability rounds to 0 or 1, its logarithm is still finite and right."""
+    X = np.array([[-1.0], [1.0]], dtype)
+    rows = np.array([[-900.0], [-40.0], [-3.0], [0.0], [3.0], [40.0], [900.0]], dtype)
+    labels = np.array([[0, 1], [1, 0]])
+    for y in (np.array([0, 1]), np.array([0, 1, 2]), labels):
+        model = ours.MLPClassifier((), max_iter=1, random_state=0)
+        model.fit(np.resize(X, (len(y), 1)), y)
+        model.coefs_[0][...] = np.arange(1, 1 + model.n_outputs_)
+        model.intercepts_[0][...] = 0
+        s = rows.astype(np.float64) * np.arange(1, 1 + model.n_outputs_)
+        if model.out_activation_ == "softmax":
+            below = s - s.max(axis=1, keepdims=True)
+            expected = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+        else:
+            parts = [np.minimum(z, 0) - np.log1p(np.exp(-abs(s))) for z in (-s, s)]
+            expected = np.hstack(parts) if y.ndim == 1 else parts[1]
+        found = model.predict_log_proba(rows)
+        assert found.dtype == dtype
+        rtol, atol = (1e-6, 2e-7) if dtype == "float32" else (1e-13, 1e-15)
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(np.exp(found), model.predict_proba(rows), rtol=1e-6, atol=1e-7)

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.preprocessing import LabelBinarizer
@@ -12,6 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
+from .._mlp import MLP
 from ._class_weights import weights_by_class, weights_by_label
 from ._estimator import Array, Perceptron
 from ._parameters import has_epochs, keep
@@ -229,7 +231,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of `predict_proba`.
+        """Return the logarithm of `predict_proba`, finite also if that rounds to 0.
 
         Parameters
         ----------
@@ -238,10 +240,15 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Returns
         -------
         ndarray (N, n_classes)
+            Below log 1/2 computed from the summed inputs of the output layer, not from rounded probabilities.
         """
         probabilities = self.predict_proba(X)
-        logarithms: Array = np.log(probabilities, out=probabilities)
-        return logarithms
+        s = self._at(X, _summed_inputs)
+        if self.out_activation_ == "softmax":
+            logarithms: Array = log_softmax(s, axis=1)
+        else:
+            logarithms = -np.logaddexp(0, np.hstack([s, -s]) if self.n_outputs_ == 1 else -s)
+        return np.log(probabilities, out=logarithms, where=probabilities > 0.5)
 
     def input_gradient(self, X: Any, target: Any = None) -> Array:
         """The derivative of the log-probability of a class by each row of X: what speaks for the class.
@@ -368,6 +375,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _summed_inputs(net: MLP, X: Any) -> Array:
+    """Return s(L), of which the outputs are the softmax or logistic function."""
+    return net._sharing(loss=None, output_activation="identity").forward(X)
 
 
 def _has_several_labels(y: Any) -> bool:

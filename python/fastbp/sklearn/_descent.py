@@ -51,7 +51,8 @@ class Descent:
     def copy(self, random_state: Any) -> Self:
         """Return a copy that draws from a stream of its own, or from random_state where this one does."""
         twin = copy.copy(self)
-        twin.state, twin.order = copy.deepcopy(self.state), self.order.copy()
+        twin.state, twin.order = copy.copy(self.state), self.order.copy()
+        twin.state.moments = copy.deepcopy(self.state.moments)
         if self.random is not random_state and self.random is not check_random_state(None):
             twin.random = copy.deepcopy(self.random)
         return twin

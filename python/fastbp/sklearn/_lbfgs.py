@@ -54,5 +54,7 @@ def _failure(estimator: Any, found: Any) -> str:
     lines = [f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) (status={found.status}):", found.message]
     if estimator.n_iter_ == estimator.max_iter:
         lines.append(f"Increase the number of iterations to improve the convergence (max_iter={estimator.max_iter}).")
+    elif found.nfev >= estimator.max_fun:
+        lines.append(f"Increase the number of evaluations to improve the convergence (max_fun={estimator.max_fun}).")
     lines.append("You might also want to scale the data, with sklearn.preprocessing.StandardScaler for instance.")
     return "\n".join(lines)

@@ -57,14 +57,14 @@ class Course:
 
     def _epoch(self) -> bool:
         """One epoch; whether it was the last."""
-        estimator, descent = self._estimator, self._descent
+        estimator, descent, failure = self._estimator, self._descent, None
         try:
             estimator.loss_ = self._batches.epoch(descent.next_order(self._rows, estimator.shuffle))
-        except FloatingPointError:
-            estimator.loss_ = float("nan")
+        except FloatingPointError as error:
+            estimator.loss_, failure = float("nan"), error
         diverges = not np.isfinite(estimator.loss_)
         if diverges and not estimator.early_stopping:
-            raise ValueError(DIVERGED)
+            raise ValueError(DIVERGED) from failure
         estimator.n_iter_ += 1
         estimator.t_ += len(self._rows)
         estimator.loss_curve_.append(estimator.loss_)
