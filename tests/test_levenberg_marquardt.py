@@ -86,3 +86,87 @@ def test_bad_input():
         levenberg_marquardt(net, X, Y, damping=0)
     with pytest.raises(ValueError, match=r"\[levenberg_marquardt\].*y"):
         levenberg_marquardt(net, X, Y[:3])
+
+
+UNITS = 10.0 ** np.arange(-12, 13, 3)
+LINE = np.linspace(-1, 1, 60)[:, None]
+
+
+def small_net(seed=0, hidden=3, **options):
+    return fb.MLP((1, hidden, 1), loss="squared_error", activation="tanh", seed=seed, dtype="float64", **options)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fit_does_not_depend_on_the_unit_of_y(seed):
+    """Relative errors against SciPy's least squares at unit 1."""
+    noise = np.random.default_rng(7).standard_normal(LINE.shape)
+    net, y = small_net(seed, hidden=1), np.sin(3 * LINE) + 0.2 * noise
+
+    def residuals(p):
+        net.params = p
+        return (net.forward(LINE) - y).ravel()
+
+    start = net.params.copy()
+    best = scipy.optimize.least_squares(residuals, start, jac="3-point", x_scale="jac", max_nfev=1000)
+    net.params = start
+    errors, successes = [], []
+    for unit in UNITS:
+        found = levenberg_marquardt(net, LINE, unit * y, maxiter=200)
+        errors.append(np.sqrt(2 * found.fun) / unit)
+        successes.append(found.success)
+    assert all(successes)
+    np.testing.assert_allclose(errors, np.sqrt(np.mean(best.fun**2)), rtol=1e-8)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_small_and_large_targets_are_not_called_solved_early(unit):
+    X100 = np.linspace(-1, 1, 100)[:, None]
+    found = levenberg_marquardt(small_net(hidden=10), X100, unit * np.sin(3 * X100))
+    assert np.sqrt(2 * found.fun) < 0.02 * unit
+    linear = fb.MLP((2, 1), loss="squared_error", seed=0)
+    y = unit * (X @ [1.5, -2.0] + 0.3) + 0.1 * unit * X[:, 0] * X[:, 1]
+    exact = np.linalg.lstsq(np.c_[X, np.ones(150)], y, rcond=None)[0]
+    found = levenberg_marquardt(linear, X, y)
+    assert found.success
+    np.testing.assert_allclose(found.x, exact, rtol=1e-6)
+
+
+def test_the_unit_of_an_input_does_not_matter():
+    net = fb.MLP((2, 1), loss="squared_error", seed=0, dtype="float64")
+    for unit in (1e-9, 1.0, 1e9):
+        inputs = X * [1.0, unit]
+        found = levenberg_marquardt(net, inputs, Y[:, 0])
+        exact = np.linalg.lstsq(np.c_[inputs / [1, unit], np.ones(150)], Y[:, 0], rcond=None)[0]
+        assert found.success
+        np.testing.assert_allclose(found.x * [1, unit, 1], exact, rtol=1e-6, atol=1e-9)
+
+
+def test_a_saddle_point_is_no_success():
+    y = LINE - LINE.mean() + LINE**3
+    for start, steps in ((y - y.mean(), 0), (y + 5, None)):  # the gradient is 0 at once, or when the mean is fitted
+        net = small_net(init="zeros")
+        found = levenberg_marquardt(net, LINE, start)
+        low = np.linalg.eigvalsh(np.array([net.objective(LINE, start).hessp(found.x, v) for v in np.eye(10)]))[0]
+        assert low < 0
+        assert (found.success, found.status) == (False, 5)
+        assert "saddle point" in found.message
+        assert steps is None or found.nit == steps
+
+
+def test_a_kink_is_named():
+    """A search that cannot leave the corner of a relu unit, and one that cannot leave a smooth point."""
+    for activation, reason in (("relu", ": the value has a kink there"), ("tanh", "")):
+        net = fb.MLP((1, 1, 1), activation=activation, loss="squared_error", dtype="float64")
+        net.params = [1.0, 0.0, -1.0, 0.0]  # the summed input of the hidden unit is 0 in the only row
+        problem = module._LeastSquares(net, np.zeros((1, 1)), np.array([[-1.0]]), None)
+        grad = np.array([0.0, -1.0, 0.0, 0.0])
+        assert module._stalled(problem, net.params.copy(), 0.5, grad, 1.0) == (4, module.NO_STEP + reason)
+
+
+def test_targets_that_are_constant_zero_or_too_small():
+    found = levenberg_marquardt(small_net(), LINE, np.full((60, 1), 5.0))
+    assert found.success
+    assert found.fun < 1e-13
+    assert levenberg_marquardt(small_net(), LINE, np.zeros((60, 1)), maxiter=1000).success
+    with pytest.raises(ValueError, match=r"\[levenberg_marquardt\] y is at most 1e-160, .*: scale y"):
+        levenberg_marquardt(small_net(), LINE, np.full((60, 1), 1e-160))

@@ -177,3 +177,87 @@ def test_the_callers_arrays_are_copied():
     spoil = lambda x: x.fill(9)  # noqa: E731
     spoilt = optimize.gradient_descent(quadratic, [1.0, 1.0], jac=True, step=0.1, maxiter=5, callback=spoil)
     np.testing.assert_array_equal(spoilt.path, plain.path)
+
+
+UNITS = 10.0 ** np.arange(-12, 13, 4)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("step", ["fixed", "armijo", "wolfe"])
+def test_descent_does_not_depend_on_the_unit_of_the_function(step, unit):
+    """Solved means solved, relative to the distance of the start; large units are solved by every rule."""
+    scaled = lambda x: (unit * quadratic(x)[0], unit * quadratic(x)[1])  # noqa: E731
+    exact = np.linalg.solve(A, B)
+    found = optimize.gradient_descent(scaled, [4.0, 4.0], jac=True, step=0.25 / unit if step == "fixed" else step)
+    if step == "fixed" or unit >= 1:
+        assert found.success
+    assert (found.status == 0) == found.success
+    assert not found.success or np.linalg.norm(found.x - exact) <= 1e-6 * np.linalg.norm(exact - 4)
+    for size in (1e-9, 1e9):  # of x
+        moved = optimize.gradient_descent(
+            lambda x, s=size: (scaled(x / s)[0], scaled(x / s)[1] / s), np.array([4.0, 4.0]) * size, jac=True,
+            step=0.25 / unit * size**2,
+        )  # fmt: skip
+        assert moved.success
+        np.testing.assert_allclose(moved.x / size, exact, atol=1e-5)
+
+
+FLAT = "f is constant around x0"
+SADDLE = "x is a saddle point or a maximum"
+KINK = "f has a kink at x"
+ENDS = {
+    "maximum": (lambda x: (-x @ x, -2 * x), [0.0, 0.0], {}, 5, SADDLE),
+    "fast maximum": (lambda x: (np.cos(1e9 * x[0]), -1e9 * np.sin(1e9 * x)), [0.0], {}, 5, SADDLE),
+    "saddle": (lambda x: (x[0] * x[1], x[::-1]), [0.0, 0.0], {}, 5, SADDLE),
+    "saddle after steps": (lambda x: (x[0] ** 2 - x[1] ** 2, np.array([2, -2]) * x), [1.0, 0.0], {}, 5, SADDLE),
+    "inflection": (lambda x: (x[0] ** 3, 3 * x**2), [0.0], {}, 5, SADDLE),
+    "flat": (lambda x: (3.0, 0 * x), [1.0], {}, 5, FLAT),
+    "minimum": (lambda x: (x @ x, 2 * x), [0.0, 0.0], {}, 0, "the gradient is 0 at x0"),
+    "tiny minimum": (lambda x: (1e-30 * x @ x, 2e-30 * x), [0.0, 0.0], {}, 0, "the gradient is 0 at x0"),
+    "minimum at a kink": (lambda x: (np.abs(x).sum(), np.sign(x)), [0.0, 0.0], {}, 0, "the gradient is 0 at x0"),
+    "maximum at a kink": (lambda x: (-np.abs(x).sum(), -np.sign(x)), [0.0, 0.0], {}, 5, SADDLE),
+    "kink at the start": (lambda x: (np.abs(x).sum(), np.where(x < 0, -1.0, 1.0)), [0.0, 0.0], {}, 4, KINK),
+    "kink": (lambda x: (abs(x[0]) + 0.5 * x[0], np.sign(x) + 0.5), [1.3], {}, 4, KINK),
+    "kink, fixed steps": (lambda x: (np.abs(x).sum(), np.sign(x)), [1.3, 0.7], {"step": 0.1}, 1, KINK),
+    "wrong gradient": (lambda x: (x @ x, -2 * x), [1.0, 2.0], {}, 4, "makes the value smaller"),
+    "no minimum": (lambda x: (-x.sum(), -np.ones(2)), [1.0, 2.0], {"maxiter": 20}, 1, "used up"),
+    "nan": (lambda x: (np.nan, x), [1.0], {}, 6, "not finite"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_how_a_descent_ends(name):
+    fun, x0, options, status, words = ENDS[name]
+    found = optimize.gradient_descent(fun, x0, jac=True, **options)
+    assert (found.status, found.success) == (status, status == 0), found.message
+    assert words in found.message
+    assert ("kink" in found.message) == (words == KINK)
+
+
+@pytest.mark.parametrize("activation, loss", [("relu", "absolute_error"), ("tanh", "absolute_error")])
+def test_a_net_with_kinks_ends_at_a_kink(activation, loss):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3))
+    net = fb.MLP((3, 6, 1), loss=loss, activation=activation, seed=0, dtype="float64")
+    objective = net.objective(X, np.abs(X[:, 0]) - X[:, 1])
+    found = optimize.gradient_descent(objective.fun_and_jac, objective.x0, jac=True, step="wolfe", maxiter=3000)
+    assert not found.success
+    assert KINK in found.message
+
+
+def test_a_net_of_dead_units_is_not_solved():
+    net = fb.MLP((2, 3, 1), loss="squared_error", activation="relu", output_activation="relu", seed=0)
+    net.biases[1][:] = -100
+    objective = net.objective(np.eye(2), [1.0, 2.0])
+    found = optimize.gradient_descent(objective.fun_and_jac, objective.x0, jac=True)
+    assert not found.success
+    assert FLAT in found.message
+
+
+def test_directions_in_any_unit():
+    for unit in (1e-300, 1e-200, 1.0, 1e200, 1e300):
+        np.testing.assert_allclose(optimize.steepest_descent_direction([3 * unit, 4 * unit]), [-0.6, -0.8])
+        assert optimize.is_descent_direction([unit, 0.0], [-unit, 1.0])[0]
+        assert not optimize.is_descent_direction([unit, unit], [-unit, unit])[0]
+    v, g = np.array([0.1, 0.2, 0.3]), np.array([0.3, 0.3, -0.3])
+    assert optimize.is_descent_direction(v, g)[0] == (np.vdot(v, g) < -1e-16)  # 0 but for rounding

@@ -7,16 +7,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._numbers import finite
+from .._kinks import EPS, has_kink
+from .._numbers import count, finite
+from ._outcomes import (
+    NOT_A_MINIMUM,
+    NOT_FINITE,
+    SADDLE,
+    SOLVED,
+    STALLED,
+    STEPS_USED,
+    STEPS_USED_UP,
+    STOPPED,
+    STOPPED_BY_CALLBACK,
+    length,
+    values_nearby,
+)
 
 Vector = NDArray[np.float64]
 Function = Callable[..., Any]
 
 SUFFICIENT, SHRINK, MOST_HALVINGS = 1e-4, 0.5, 60  # Armijo's rule
+CONDITION = 100  # condition number of the Hessian up to which tol bounds the relative distance to the minimum
+NO_STEP = "no step along the gradient makes the value smaller"
 
 
 def steepest_descent_direction(grad: ArrayLike) -> Vector:
-    """The direction of length 1 along which f falls fastest: -grad / |grad|; 0 where grad is.
+    """Return the direction of length 1 along which f falls fastest: -grad / |grad|, or 0 if grad is 0.
 
     `gradient_descent` steps along -grad itself, whose length shrinks on the way to a minimum.
 
@@ -27,12 +43,18 @@ def steepest_descent_direction(grad: ArrayLike) -> Vector:
     array([-0.6, -0.8])
     """
     g = np.asarray(grad, dtype=np.float64)
-    length = float(np.linalg.norm(g))
-    return -g / length if length > 0 else np.zeros_like(g)
+    largest = float(np.abs(g).max(initial=0.0))
+    if largest == 0:
+        return np.zeros_like(g)
+    scaled = g / largest if np.isfinite(largest) else g  # whose squares neither overflow nor underflow
+    direction: Vector = -scaled / np.linalg.norm(scaled)
+    return direction
 
 
 def is_descent_direction(v: ArrayLike, grad: ArrayLike) -> tuple[bool, float]:
-    """Whether f falls along v at first, that is v . grad < 0; and that derivative along v.
+    """Return whether f falls along v at first, that is v . grad < 0, and that derivative along v.
+
+    A derivative that rounding alone may have made negative does not count as a fall.
 
     Examples
     --------
@@ -43,8 +65,11 @@ def is_descent_direction(v: ArrayLike, grad: ArrayLike) -> tuple[bool, float]:
     direction, g = np.asarray(v, dtype=np.float64), np.asarray(grad, dtype=np.float64)
     if direction.shape != g.shape:
         raise ValueError(f"[is_descent_direction] v has shape {direction.shape}, grad has {g.shape}")
-    slope = float(np.vdot(direction, g))
-    return slope < 0, slope
+    # Each factor is scaled to largest entry 1, so that no unit makes the products underflow.
+    v_unit, g_unit = (a / (float(np.abs(a).max(initial=0.0)) or 1.0) for a in (direction, g))
+    rounding = g.size * EPS * float(np.vdot(np.abs(v_unit), np.abs(g_unit)))
+    falls = float(np.vdot(v_unit, g_unit)) < -rounding
+    return falls, float(np.vdot(direction, g))
 
 
 def gradient_descent(
@@ -61,7 +86,7 @@ def gradient_descent(
     bounds: Any = None,
     constraints: Any = (),
 ) -> Any:
-    """Gradient descent x_{k+1} = x_k - t_k grad f(x_k), until the gradient is shorter than tol.
+    """Minimise by gradient descent x_{k+1} = x_k - t_k grad f(x_k), until the gradient is short against the first one.
 
     Parameters
     ----------
@@ -76,7 +101,11 @@ def gradient_descent(
         t_k: one number for all steps, a schedule ``t(k)``, "armijo" (halved from 1 until f falls by a sufficient part
         of what its slope promises) or "wolfe" (SciPy's line search for the strong Wolfe conditions).
     tol : float
-        On the Euclidean norm of the gradient.
+        Relative accuracy of x: the search ends when abs(grad f(x)) <= tol abs(grad f(x0)) / 100, in Euclidean norms.
+        The distance to the minimum is then about tol times the distance of x0, if the condition number of the Hessian
+        is at most 100. No unit of f or x matters. The result counts as solved if rounding ends the search earlier, at
+        abs(grad f(x)) <= tol abs(grad f(x0)). Start with values of the problem's own size: a first gradient that is
+        much larger than those near the minimum makes the tolerance loose.
     maxiter : int
     callback : callable, optional
         ``callback(x)`` after each step; StopIteration ends the search.
@@ -89,7 +118,12 @@ def gradient_descent(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun, jac, nit, nfev, njev, success, message; path (nit + 1, n): x_0, x_1, ..
+        x, fun, jac, nit, nfev, njev, success, status, message; path (nit + 1, n): x_0, x_1, .. Only status 0 (solved)
+        is a success. The others are 1 (maxiter), 3 (callback), 4 (no step makes the value smaller; the message says
+        whether f has a kink there), 5 (the gradient is 0, but x is no minimum) and 6 (a value or gradient is not
+        finite). For 5, smaller values are looked for along the axes, if there are at most 20, and 10 random
+        directions. A saddle point that falls in few other directions may remain unnoticed: use
+        `classify_stationary_point`.
 
     Examples
     --------
@@ -102,22 +136,30 @@ def gradient_descent(
 
     if bounds is not None or constraints:
         raise ValueError("[gradient_descent] bounds and constraints are not empty; gradient descent knows of neither")
+    tol, maxiter = finite("gradient_descent", "tol", tol), count("gradient_descent", "maxiter", maxiter, 0)
     problem = _Counted(fun, args, jac)
     x = np.array(x0, dtype=np.float64)
-    path, message, success = [x], "the number of steps is used up", False
+    path = [x]
     value, grad = problem.both(x)
+    first, t = length(grad), None
     while True:
         if not (np.isfinite(value) and np.isfinite(grad).all()):
-            message = "the value or the gradient is not finite"
+            status, message = NOT_FINITE, "the value or the gradient is not finite"
             break
-        if float(np.linalg.norm(grad)) <= tol:
-            message, success = "the gradient is shorter than tol", True
+        if length(grad) <= tol * first / CONDITION:
+            status, message = _judged(problem, path, value, grad, "the gradient is shorter than tol / 100 of the first")
             break
         if len(path) > maxiter:
+            status, message = STEPS_USED, STEPS_USED_UP + _at_kink(problem, path, grad)
             break
-        t = _step_length(problem, step, len(path) - 1, x, value, grad)
+        t = _step_length(problem, step, len(path) - 1, x, value, grad, t)
+        if t is None and length(grad) <= tol * first:
+            short = "the gradient is shorter than tol of the first, and rounding hides what is left"
+            status, message = _judged(problem, path, value, grad, short)
+            break
         if t is None:
-            message = "no step along the gradient makes the value smaller"
+            hidden = float(grad @ grad) <= 1e3 * EPS * abs(value)  # what the longest step promises is lost in rounding
+            status, message = STALLED, NO_STEP + ("" if hidden else _at_kink(problem, path, grad))
             break
         x = x - t * grad
         path.append(x)
@@ -126,12 +168,35 @@ def gradient_descent(
             if callback is not None:
                 callback(x.copy())
         except StopIteration:
-            message = "the callback stopped it"
+            status, message = STOPPED, STOPPED_BY_CALLBACK
             break
     return OptimizeResult(
-        x=x, fun=value, jac=grad, nit=len(path) - 1, nfev=problem.nfev, njev=problem.njev, success=success,
-        status=0 if success else 1, message=message, path=np.array(path),
+        x=x, fun=value, jac=grad, nit=len(path) - 1, nfev=problem.nfev, njev=problem.njev, success=status == SOLVED,
+        status=status, message=message, path=np.array(path),
     )  # fmt: skip
+
+
+def _judged(problem: "_Counted", path: list[Vector], value: float, grad: Vector, message: str) -> tuple[int, str]:
+    """The outcome at a point where the gradient is next to 0."""
+    x = path[-1]
+    reach = max(length(x - path[0]), 0.1 * length(x)) or 1.0
+    lowest, highest = values_nearby(problem.value, x, value, grad, reach)
+    if lowest < 0:
+        return NOT_A_MINIMUM, SADDLE
+    if len(path) == 1:  # a flat function, such as a net of dead units, is not solved
+        message = "the gradient is 0 at x0" if highest > 0 else "f is constant around x0, which gives no direction"
+        return (SOLVED if highest > 0 else NOT_A_MINIMUM), message
+    return SOLVED, message
+
+
+def _at_kink(problem: "_Counted", path: list[Vector], grad: Vector) -> str:
+    """What to add to a message: whether the search ended at a kink, within its last step or close by."""
+    x = path[-1]
+    last = length(x - path[-2]) if len(path) > 1 else 0.0
+    for reach in (2 * last, 1e-6 * (length(x) or 1.0)):
+        if reach > 0 and has_kink(problem.value, x, reach * steepest_descent_direction(grad)):
+            return ", because f has a kink at x: its slope jumps there"
+    return ""
 
 
 class _Counted:
@@ -164,7 +229,9 @@ class _Counted:
         return float(value), g
 
 
-def _step_length(problem: _Counted, step: Any, k: int, x: Vector, value: float, grad: Vector) -> float | None:
+def _step_length(
+    problem: _Counted, step: Any, k: int, x: Vector, value: float, grad: Vector, last: float | None
+) -> float | None:
     if callable(step):
         return float(step(k))
     if not isinstance(step, str):
@@ -174,7 +241,13 @@ def _step_length(problem: _Counted, step: Any, k: int, x: Vector, value: float, 
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a search that fails is told by its result
-            found = line_search(problem.value, problem.gradient, x, -grad, gfk=grad, old_fval=value)[0]
+            # The first trial step is t = 1, then about the last one, or one of length 1.
+            for former in (None, value + (last or 1 / length(grad)) * float(grad @ grad) / 2):
+                found = line_search(
+                    problem.value, problem.gradient, x, -grad, gfk=grad, old_fval=value, old_old_fval=former
+                )[0]
+                if found is not None:
+                    break
         return None if found is None else float(found)
     if step != "armijo":
         raise ValueError(f"[gradient_descent] step is {step!r}, expected a number, a function, 'armijo' or 'wolfe'")

@@ -6,15 +6,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._kinks import EPS, has_kink
 from .._mlp import MLP
 from .._numbers import count, finite
 from .._objective import Objective
+from ._outcomes import (
+    AT_ROUNDING,
+    NOT_A_MINIMUM,
+    NOT_FINITE,
+    SADDLE,
+    SOLVED,
+    STALLED,
+    STEPS_USED,
+    STEPS_USED_UP,
+    STOPPED,
+    STOPPED_BY_CALLBACK,
+    SUCCESSES,
+    length,
+)
 
 Vector = NDArray[np.float64]
 
 BLOCK_NUMBERS = 2_000_000  # of the Jacobian, at a time
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-13, 1e12
-EPS = float(np.finfo(np.float64).eps)
+ROUNDING = 100 * EPS  # a relative change of the value that may be rounding's
+OTHER_UNIT = 10  # ratio of the first outputs to y from which their units differ
+SMALLEST_SIZE = 1e-150  # of y: squares of smaller numbers underflow
+NEGATIVE = 1e-6  # a negative eigenvalue, relative to the largest, that makes a saddle
+NO_STEP = "no step makes the value smaller"
+DENSE = 200  # up to so many parameters the Hessian is computed as a whole
 
 
 def levenberg_marquardt(
@@ -30,10 +50,14 @@ def levenberg_marquardt(
 ) -> Any:
     """Minimise the squared error of a small net by damped Gauss-Newton steps, in float64.
 
-    Each step solves (H + damping D) step = -gradient, with H = J'J / N + l2 the Gauss-Newton matrix, J the Jacobian of
-    the outputs by the parameters and D the largest diagonal of H so far (Marquardt 1963, Moré 1978); the damping falls
-    where a step does what the quadratic model promised and grows where the value does not fall (Nielsen 1999). J is
-    never there as a whole, but H is: P x P numbers.
+    Each step solves (H + damping D) step = -gradient. H = J'J / N + l2 is the Gauss-Newton matrix, J the Jacobian of
+    the outputs with respect to the parameters. D is the largest diagonal of H so far (Marquardt 1963,
+    Moré 1978). The damping falls after a step that does what the quadratic model promised and grows if the value does
+    not fall (Nielsen 1999). J is never stored as a whole, but H is: P x P numbers.
+
+    If the first outputs are larger or smaller than y by more than a factor of 10 (root mean squares), y has another
+    unit than the parameters. The first step of a net with identity outputs then solves for the last layer alone, by
+    damped linear least squares from 0. The steps after it do not depend on the unit of y.
 
     Parameters
     ----------
@@ -45,16 +69,24 @@ def levenberg_marquardt(
     damping : float
         The first one.
     tol : float
-        On the largest entry of the gradient.
+        The search ends when abs(grad_i) / sqrt(H_ii) <= tol * spread of y for every parameter i. The left side is the
+        length of the residuals' projection on column i of the Jacobian (as a root mean square), so that a step along
+        parameter i alone can lower the value by at most half its square. The spread is the standard deviation of y
+        about the mean of each output (the root mean square over the outputs), or the root mean square of y if that is
+        0, or of the first outputs if y is 0. No unit of y, X or a parameter matters.
     maxiter : int
-        Steps, accepted ones.
+        Number of accepted steps.
     callback : callable, optional
         ``callback(x)`` after each step; StopIteration ends the search.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun (as `MLP.value`), jac, nit, nfev, njev, success, status, message.
+        x, fun (as `MLP.value`), jac, nit, nfev, njev, success, status, message. Two statuses are a success: 0, the
+        tolerance is reached, and 2, it is not but rounding hides what is left. The others are 1 (maxiter), 3
+        (callback), 4 (no step makes the value smaller; the message says whether there is a kink, as of relu), 5 (the
+        gradient is 0, but the Hessian has a negative eigenvalue: a saddle point) and 6 (the value or a derivative is
+        not finite).
 
     Examples
     --------
@@ -73,41 +105,96 @@ def levenberg_marquardt(
     problem = _LeastSquares(net, X, y, sample_weight)
     x = problem.objective.x0.copy()
     value, grad = problem.value_and_grad(x)
-    scale = np.zeros_like(x)
-    growth, nit, message, status = 2.0, 0, "the number of steps is used up", 1
-    matrix = problem.gauss_newton_matrix(x)
+    scale, spread = np.zeros_like(x), problem.spread or np.sqrt(2 * value)
+    nit = 0
     while True:
-        if not (np.isfinite(value) and np.isfinite(grad).all()):
-            message = "the value or its gradient is not finite"
+        matrix = problem.gauss_newton_matrix(x)
+        if not (np.isfinite(value) and np.isfinite(grad).all() and np.isfinite(matrix).all()):
+            status, message = NOT_FINITE, "the value or its gradient is not finite"
             break
-        if float(np.abs(grad).max()) <= tol:
-            message, status = "the gradient is smaller than tol", 0
+        unsolved = _projection(matrix, grad)
+        if unsolved <= tol * spread or value == 0:
+            status, message = problem.judged(x, SOLVED, "the gradient is smaller than tol, relative to y")
             break
         if nit == maxiter:
+            status, message = STEPS_USED, STEPS_USED_UP
             break
-        scale = np.maximum(scale, matrix.diagonal())
-        step, promised = _damped_step(matrix, grad, damping * np.maximum(scale, EPS * scale.max()))
-        there, grad_there = problem.value_and_grad(x + step)
-        if not there < value:  # a nan too
-            if damping > LARGEST_DAMPING or promised <= EPS * value:
-                message, status = "no step makes the value smaller, as far as rounding or a kink allows", 2
-                break
-            damping, growth = damping * growth, 2 * growth
-            continue
-        gain = (value - there) / promised
-        damping, growth = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), SMALLEST_DAMPING), 2.0
-        x, value, grad, nit = x + step, there, grad_there, nit + 1
-        matrix = problem.gauss_newton_matrix(x)
+        found = _last_layer_step(problem, x, value, matrix, damping) if nit == 0 else None
+        if found is None:
+            scale = np.maximum(scale, matrix.diagonal())
+            found = _accepted_step(problem, x, value, grad, matrix, problem.floored(scale), damping)
+        if found is None:
+            status, message = _stalled(problem, x, value, grad, unsolved)
+            break
+        x, value, grad, damping = found
+        nit += 1
         try:
             if callback is not None:
                 callback(x.copy())
         except StopIteration:
-            message, status = "the callback stopped it", 3
+            status, message = STOPPED, STOPPED_BY_CALLBACK
             break
     return OptimizeResult(
-        x=x, fun=value, jac=grad, nit=nit, nfev=problem.nfev, njev=problem.njev, success=status in (0, 2),
+        x=x, fun=value, jac=grad, nit=nit, nfev=problem.nfev, njev=problem.njev, success=status in SUCCESSES,
         status=status, message=message,
     )  # fmt: skip
+
+
+def _last_layer_step(
+    problem: "_LeastSquares", x: Vector, value: float, matrix: Any, damping: float
+) -> tuple[Vector, float, Vector, float] | None:
+    """The damped least squares of a linear last layer, from 0.
+
+    None if the outputs are of about the size of y, or if the value does not fall.
+    """
+    count, ratio = problem.linear, problem.output_size(x) / (problem.level or 1.0)
+    if count == 0 or problem.level == 0 or 1 / OTHER_UNIT <= ratio <= OTHER_UNIT:
+        return None
+    block, there = matrix[-count:, -count:], x.copy()
+    there[-count:] = 0
+    grad = problem.value_and_grad(there)[1]
+    diagonal = block.diagonal()
+    there[-count:] = _damped_step(block, grad[-count:], damping * np.maximum(diagonal, EPS * diagonal.max()))[0]
+    value_there, grad_there = problem.value_and_grad(there)
+    return (there, value_there, grad_there, damping) if value_there < value else None
+
+
+def _accepted_step(
+    problem: "_LeastSquares", x: Vector, value: float, grad: Vector, matrix: Any, scale: Vector, damping: float
+) -> tuple[Vector, float, Vector, float] | None:
+    """The next parameters, their value and gradient, and the next damping; None if no step makes the value smaller."""
+    growth = 2.0
+    while True:
+        step, promised = _damped_step(matrix, grad, damping * scale)
+        there, grad_there = problem.value_and_grad(x + step)
+        if there < value:  # not if it is nan
+            gain = (value - there) / promised
+            damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), SMALLEST_DAMPING)
+            return x + step, there, grad_there, damping
+        if damping > LARGEST_DAMPING or promised <= EPS * value:
+            return None
+        damping, growth = damping * growth, 2 * growth
+
+
+def _projection(matrix: Any, grad: Vector) -> float:
+    """The largest projection of the residuals on a column of the Jacobian; see `tol`."""
+    diagonal = matrix.diagonal()
+    zero = diagonal == 0
+    if grad[zero].any():
+        return np.inf
+    return float((np.abs(grad[~zero]) / np.sqrt(diagonal[~zero])).max(initial=0.0))
+
+
+def _stalled(problem: "_LeastSquares", x: Vector, value: float, grad: Vector, unsolved: float) -> tuple[int, str]:
+    """The outcome if no step makes the value smaller."""
+    residual = np.sqrt(2 * value)
+    if unsolved <= max(np.sqrt(ROUNDING) * residual, ROUNDING * problem.level):
+        return problem.judged(x, AT_ROUNDING, NO_STEP + ", as far as rounding allows")
+    message = NO_STEP
+    direction = -grad / length(grad)
+    if any(has_kink(problem.objective.fun, x, reach * (length(x) or 1.0) * direction) for reach in (1e-4, 1e-7)):
+        message += ": the value has a kink there"
+    return STALLED, message
 
 
 def _check(net: MLP) -> None:
@@ -144,11 +231,67 @@ class _LeastSquares:
         c = np.ones(1) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         c = np.broadcast_to(c[:, None] if c.ndim == 1 else c, shape)
         self._c = c * shape[1] / c.sum()
+        last = net.weights[-1].size + net.biases[-1].size
+        self.linear = last if net.activations[-1][0] == "identity" else 0  # parameters in which the outputs are linear
+        self._ends = np.cumsum([w.size + b.size for w, b in zip(net.weights, net.biases, strict=True)])[:-1]
+        self._rows = np.flatnonzero(self._c.any(axis=1))  # a row of weight 0 contributes nothing, whatever it holds
+        self.spread, self.level = self._sizes_of(np.asarray(y, dtype=np.float64).reshape(shape))
         l2 = self._net._recipe["l2"]
         self._penalty = np.concatenate(
             [np.r_[np.full(w.size, l2), np.zeros(b.size)] for w, b in zip(net.weights, net.biases, strict=True)]
         )
         self.nfev = self.njev = 0
+
+    def _sizes_of(self, y: Any) -> tuple[float, float]:
+        """The spread of the targets about their means, and their root mean square, both weighted as the value is."""
+        y = np.where(self._c > 0, y, 0.0)
+        size = float(np.abs(y).max())
+        if 0 < size < SMALLEST_SIZE:
+            text = f"y is at most {size:.3g}, whose square is not a number of float64: scale y"
+            raise ValueError(f"[levenberg_marquardt] {text}")
+        if not np.isfinite(size) or size == 0:
+            return 0.0, size
+        unit, weight = y / size, self._c.sum(axis=0)
+        mean = (self._c * unit).sum(axis=0) / np.where(weight > 0, weight, 1.0)
+        level = size * float(np.sqrt((self._c * unit**2).sum()))
+        spread = size * float(np.sqrt((self._c * (unit - mean) ** 2).sum()))
+        return (spread if spread > ROUNDING * level else level) / np.sqrt(y.shape[1]), level
+
+    def output_size(self, x: Vector) -> float:
+        """The root mean square of the outputs."""
+        self._net.params = x
+        out = np.asarray(self._net.forward(self._X), dtype=np.float64).reshape(self._c.shape)
+        return float(np.sqrt((self._c * np.where(self._c > 0, out, 0.0) ** 2).sum()))
+
+    def floored(self, scale: Vector) -> Vector:
+        """The scale, at least rounding's part of the largest of its layer: units that do nothing have 0."""
+        layers = np.split(scale, self._ends)
+        floors = [np.full(s.size, EPS * (s.max() or scale.max())) for s in layers]
+        floored: Vector = np.maximum(scale, np.concatenate(floors))
+        return floored
+
+    def judged(self, x: Vector, status: int, message: str) -> tuple[int, str]:
+        """The outcome at a point where the gradient is next to 0: a saddle point is none that was looked for."""
+        with np.errstate(all="ignore"):
+            low, high = self._curvature(x)
+        return (NOT_A_MINIMUM, SADDLE) if low < -NEGATIVE * high else (status, message)
+
+    def _curvature(self, x: Vector) -> tuple[float, float]:
+        """The smallest and the largest eigenvalue of the Hessian; (0, 0) if Lanczos' method does not converge."""
+        if x.size <= DENSE:
+            hessian = np.array([self.objective.hessp(x, v) for v in np.eye(x.size)])
+            eigenvalues = np.linalg.eigvalsh((hessian + hessian.T) / 2)
+            return float(eigenvalues[0]), float(eigenvalues[-1])
+        from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+        start = np.random.default_rng(0).standard_normal(x.size)
+        operator = LinearOperator((x.size, x.size), matvec=lambda v: self.objective.hessp(x, v.ravel()), dtype=float)
+        options = {"k": 1, "v0": start, "tol": 1e-3, "maxiter": 100, "return_eigenvectors": False}
+        try:
+            low, high = (float(eigsh(operator, which=end, **options)[0]) for end in ("SA", "LA"))
+        except ArpackNoConvergence:
+            return 0.0, 0.0
+        return low, high
 
     def value_and_grad(self, x: Vector) -> tuple[float, Vector]:
         self.nfev += 1
@@ -160,9 +303,9 @@ class _LeastSquares:
         self.njev += 1
         self._net.params = x
         matrix = np.diag(self._penalty)
-        rows = max(1, BLOCK_NUMBERS // (self._c.shape[1] * x.size))
-        for begin in range(0, self._X.shape[0], rows):
-            part = slice(begin, begin + rows)
+        block = max(1, BLOCK_NUMBERS // (self._c.shape[1] * x.size))
+        for begin in range(0, len(self._rows), block):
+            part = self._rows[begin : begin + block]
             jacobian = self._net.jacobian(self._X[part], wrt="params")
             jacobian *= np.sqrt(self._c[part])[:, :, None]
             flat = jacobian.reshape(-1, x.size)
