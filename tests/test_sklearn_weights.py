@@ -154,6 +154,21 @@ def test_rows_of_weight_zero_with_extreme_numbers_change_nothing(kind, solver):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("library", ["numpy", "pandas", "polars"])
+def test_rows_of_weight_zero_do_not_count_in_the_score(library):
+    model = ours.MLPRegressor(**OPTIONS).fit(X, X[:, 0])
+    weight = np.r_[np.linspace(1, 2, ROWS), 0]
+    rows, y = np.r_[X, [[1e300] * 3]], np.r_[X[:, 0], 0]
+    if library != "numpy":
+        frames = require(library)
+        rows, y = frames.DataFrame(dict(zip("abc", rows.T, strict=True))), frames.Series(y)
+        model.feature_names_in_ = np.array(list("abc"), object)
+    expected = theirs.MLPRegressor.score(model, rows[:ROWS], y[:ROWS], weight[:ROWS])
+    assert model.score(rows, y, weight) == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(rows, y, weight[:-1])
+
+
 # Weights of labels
 
 

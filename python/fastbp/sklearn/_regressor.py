@@ -5,8 +5,9 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.callback import with_callbacks
-from sklearn.utils import column_or_1d
+from sklearn.utils import _safe_indexing, column_or_1d
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples
 
 from ._estimator import Array, Perceptron
 from ._parameters import has_epochs, keep
@@ -160,6 +161,33 @@ class MLPRegressor(RegressorMixin, Perceptron):
         """
         outputs = self._forward(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R2 of the predictions; rows of weight 0 do not count, however large their numbers are.
+
+        Parameters
+        ----------
+        X : array_like, frame or sparse CSR or CSC (N, n_features)
+        y : array_like (N,) or (N, n_outputs)
+        sample_weight : array_like (N,), optional
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> from fastbp.sklearn import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(), alpha=0, solver="lbfgs", random_state=0)
+        >>> model = model.fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
+        >>> round(model.score([[0.0], [1.0], [1e300]], [1.0, 3.0, 0.0], sample_weight=[1, 1, 0]), 6)
+        1.0
+        """
+        weighs = np.asarray(1 if sample_weight is None else sample_weight) != 0
+        if weighs.ndim == 1 and len(weighs) == _num_samples(X) and weighs.any() and not weighs.all():
+            X, y, sample_weight = (_safe_indexing(given, weighs) for given in (X, y, sample_weight))
+        score: float = super().score(X, y, sample_weight)
+        return score
 
     def input_gradient(self, X: Any) -> Array:
         """The derivatives of each prediction by its row of X.
