@@ -304,6 +304,34 @@ def test_sums(ops, shape):
     np.testing.assert_array_equal(copied, m + scaled)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 600)])
+def test_rows_and_outputs_of_weight_0_are_cleared(ops, shape):
+    on, dtype, _, _ = ops
+    rng = np.random.default_rng(9)
+    m = np.where(rng.random(shape) < 0.3, rng.choice([np.nan, np.inf, -np.inf], shape), 1).astype(dtype)
+    of_rows, of_outputs = (rng.choice([0.0, -1.0, 1e-300], (shape[0], d)) for d in (1, shape[1]))
+    of_outputs[::2] = 0
+    few = rng.choice([0.0, 2.0], (shape[0], 3))  # of other outputs: m may be x(0)
+    for form in range(3):
+        for c in (of_rows, of_outputs, few):
+            cleared = forms(m)[form].copy(order="K")
+            on.clear_masked_rows(c, cleared)
+            np.testing.assert_array_equal(cleared, np.where((c == 0).all(axis=1, keepdims=True), 0, m))
+        for c in (of_rows, of_outputs):
+            cleared = forms(m)[form].copy(order="K")
+            on.clear_masked_outputs(c, cleared)
+            np.testing.assert_array_equal(cleared, np.where(c == 0, 0, m))
+    factor = of_rows[:, 0].copy()
+    scaled = m.copy()
+    on.scale_rows(factor, scaled)
+    np.testing.assert_array_equal(scaled, (np.where(of_rows == 0, 0, m).astype(float) * of_rows).astype(dtype))
+    rows, columns = np.nonzero(np.indices(shape).sum(axis=0) % 2 == 0)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+    values = m[rows, columns]
+    on.clear_masked_csr(few, starts, columns, values)
+    np.testing.assert_array_equal(values, np.where((few[rows] == 0).all(axis=1), 0, m[rows, columns]))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 16])
 def test_reduce_adds_in_a_tree_of_halves(ops, count):
     on, dtype, _, _ = ops

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._masks import counted
 from ._mlp import MLP
 from ._numbers import count, limit_of
 from ._objective import Objective
@@ -133,7 +134,8 @@ def diagnose(
 ) -> Diagnosis:  # fmt: skip
     """Look for what keeps a net from learning: at its gradients, its units and the curvature where it stands.
 
-    All is computed in float64 on at most `rows` rows, drawn at random; the net is not changed. Needs SciPy.
+    All is computed in float64 on at most `rows` rows, drawn at random from those whose weight is not 0; the net is not
+    changed. Needs SciPy.
 
     Parameters
     ----------
@@ -197,6 +199,10 @@ def _is_convex(net: MLP) -> bool:
 
 
 def _drawn(X: Any, y: Any, c: Any, rows: int, seed: int) -> tuple[Any, Any, Any]:
+    counts = counted(c)
+    if counts is not None:
+        weighed = counts.any(axis=1)
+        X, y, c = X[weighed], y[weighed], c[weighed]
     n = X.shape[0]
     if n <= rows:
         return X, y, c

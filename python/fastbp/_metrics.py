@@ -9,19 +9,24 @@ from numpy.typing import NDArray
 from ._arguments import as_array
 from ._device import host, read_back
 from ._functions import one_of, real
+from ._masks import counted
 
 if TYPE_CHECKING:
     from ._chunks import Data
     from ._mlp import MLP
 
 Array = NDArray[Any]
+Mask = NDArray[np.bool_]
 Metric: TypeAlias = str | Callable[[Any, Array], float]
 
 
 class Meter(Protocol):
-    """Takes the targets and outputs of one chunk after the other; then says the metric of them all."""
+    """Takes the targets and outputs of one chunk after the other; then says the metric of them all.
 
-    def add(self, y: Any, x: Array) -> None: ...
+    Rows of weight 0 are not among them; `counts` (N, d(L)) says which outputs have a weight, None: all.
+    """
+
+    def add(self, y: Any, x: Array, counts: Mask | None) -> None: ...
     def value(self) -> float: ...
 
 
@@ -31,11 +36,12 @@ class Accuracy:
     def __init__(self, softmax: bool) -> None:
         self._softmax, self._right, self._rows = softmax, 0, 0
 
-    def add(self, y: Array, x: Array) -> None:
+    def add(self, y: Array, x: Array, counts: Mask | None) -> None:
         if self._softmax:
             right = x.argmax(axis=1) == (y if y.ndim == 1 else y.argmax(axis=1))
         else:
-            right = ((x > 0.5) == (y.reshape(x.shape) > 0.5)).all(axis=1)
+            outputs_right = (x > 0.5) == (y.reshape(x.shape) > 0.5)
+            right = (outputs_right if counts is None else outputs_right | ~counts).all(axis=1)
         self._right += int(np.count_nonzero(right))
         self._rows += len(x)
 
@@ -46,32 +52,38 @@ class Accuracy:
 class R2:
     """Coefficient of determination, the mean over outputs; a constant target counts 1 if met exactly, else 0.
 
-    Means and square sums of chunks are merged as by Chan, Golub and LeVeque 1983.
+    Outputs with fewer than two targets are left out of the mean. Means and square sums of chunks are merged as by Chan,
+    Golub and LeVeque 1983.
     """
 
     def __init__(self) -> None:
-        self._rows = 0
+        self._rows: Any = 0  # of each output
         self._mean: Any = 0.0
         self._spread: Any = 0.0
         self._error: Any = 0.0
 
-    def add(self, y: Array, x: Array) -> None:
+    def add(self, y: Array, x: Array, counts: Mask | None) -> None:
         target = np.asarray(y, dtype=np.float64).reshape(x.shape)
-        mean, rows = target.mean(axis=0), len(target)
-        total = self._rows + rows
+        rows: Any = len(target)
+        if counts is not None:
+            target, x, rows = np.where(counts, target, 0), np.where(counts, x, 0), counts.sum(axis=0)
+        mean = target.sum(axis=0) / np.maximum(rows, 1)
+        total = np.maximum(self._rows + rows, 1)
         shift = mean - self._mean
-        self._spread = self._spread + ((target - mean) ** 2).sum(axis=0) + shift**2 * (self._rows * rows / total)
+        spread = ((target - mean) ** 2).sum(axis=0, where=True if counts is None else counts)
+        self._spread = self._spread + spread + shift**2 * (self._rows * rows / total)
         self._mean = self._mean + shift * (rows / total)
         self._error = self._error + ((target - x) ** 2).sum(axis=0)
-        self._rows = total
+        self._rows = self._rows + rows
 
     def value(self) -> float:
-        if self._rows < 2:
+        enough = self._rows >= 2
+        if not np.any(enough):
             return float("nan")
         spread, error = self._spread, self._error
         constant = spread == 0
         r2 = np.where(constant, error == 0, 1 - error / np.where(constant, 1.0, spread))
-        return float(r2.mean())
+        return float(r2.mean(where=enough))
 
 
 class Function:
@@ -81,7 +93,7 @@ class Function:
         self._name, self._function = name, function
         self._parts: list[tuple[Any, Array]] = []
 
-    def add(self, y: Any, x: Array) -> None:
+    def add(self, y: Any, x: Array, counts: Mask | None) -> None:
         self._parts.append((np.array(y), x))  # a copy: the memory of a chunk may be filled anew with the next
 
     def value(self) -> float:
@@ -142,8 +154,12 @@ class Metrics:
             self._check("fit", data)
             x = host(self._net.forward(data.X))
             y = as_array("fit", "y", read_back(self._net.device, "fit", "y", data.y))
+            counts = counted(read_back(self._net.device, "fit", "sample_weight", data.sample_weight), x.shape[1])
+            if counts is not None:
+                rows = counts.any(axis=1)
+                y, x, counts = y[rows], x[rows], counts[rows]
             for meter in meters.values():
-                meter.add(y, x)
+                meter.add(y, x, counts)
             del data
         return {name: meter.value() for name, meter in meters.items()}
 

@@ -115,8 +115,8 @@ class MLP(Examples):
         y : array_like
             (N, d(L)), or (N,) where d(L) = 1; for softmax class numbers (N,) or rows of probabilities.
         sample_weight : array_like (N,) or (N, d(L)), optional
-            c: weights of rows, or of each output (0 masks a target, and the mean is over sum c / d(L)).
-            Negative ones with reduction="sum" only.
+            c: weights of rows, or of each output (then the mean is over sum c / d(L)). Weight 0 masks a row or target:
+            it adds exactly 0 to values and derivatives, even if X or y is nan there. Negative: reduction="sum" only.
         reduction : "mean" or "sum"
 
         Returns
@@ -202,8 +202,8 @@ class MLP(Examples):
         returns : iterable of str
             Of "s", "x", "deltas" (lists over the layers; x[0] is X), "weight_grads", "bias_grads", "input_grad",
             "example_loss" (e_n itself, before weights and mean), "example_grad_norm" (the norm of its gradient with
-            respect to params, from norms of x and deltas; 0 for a row of weight 0; weights of single outputs belong to
-            e_n there).
+            respect to params, from norms of x and deltas; weights of single outputs belong to e_n there). Both are 0
+            for a row of weight 0.
 
         Returns
         -------
@@ -331,9 +331,9 @@ class MLP(Examples):
         validation_data : (X, y) or (X, y, sample_weight), optional
             Its mean loss is taken after each epoch.
         metrics : iterable of str or callable
-            Taken after each epoch on all data, without weights: "accuracy" (softmax: the largest output; logistic:
-            outputs above 0.5, all of a row's), "r2" (mean over the outputs), or f(y, x) -> float with x = x(L), (N,)
-            where y is. Chunks are read once more for them.
+            Taken after each epoch on rows and outputs of weight > 0, unweighted: "accuracy" (softmax: the largest
+            output; logistic: outputs above 0.5, all of a row's), "r2" (mean over the outputs), or f(y, x) -> float
+            with x = x(L), (N,) where y is. Chunks are read once more for them.
         early_stopping : int or EarlyStopping, optional
             Patience in epochs, or more; fit ends with the best epoch's parameters and state.
         schedule : callable, optional

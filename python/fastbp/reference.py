@@ -186,11 +186,11 @@ def output_delta(
     """
     name, p = (loss, parameter) if isinstance(loss, str) else loss
     g, a = _name_and_parameter(activation)
-    y = _targets(y, g, x)
     if c is not None:
-        c = np.asarray(c, dtype=y.dtype)
-        c = c[:, None] if c.ndim == 1 else c
-        y = np.where(c == 0, 0, y)  # a masked target may be nan
+        c = np.asarray(c, dtype=x.real.dtype)
+        c, y = c[:, None] if c.ndim == 1 else c, np.asarray(y)
+        y = np.where((c == 0).all(axis=1) if y.ndim == 1 else c == 0, 0, y)  # a masked target may be anything
+    y = _targets(y, g, x)
     seed = float(scale) * (1.0 if c is None else c)
     if (name, g) in LOSSES_OF_S:
         example_loss, derivative = LOSSES_OF_S[name, g]
@@ -201,7 +201,10 @@ def output_delta(
         delta = multiply_by_derivative(g, a, s, x, seed * LOSSES[name][1](x, y, p))
     else:
         raise ValueError(f"no loss {name!r} behind {g!r}")
-    return float(scale) * _total(e if c is None else c * e), delta
+    if c is not None:  # softmax couples the outputs of a row
+        e = c * np.where(c == 0, 0, e)
+        delta = np.where((c == 0).all(axis=1, keepdims=True) if g == "softmax" else c == 0, 0, delta)
+    return float(scale) * _total(e), delta
 
 
 def forward(w: Arrays, b: Arrays, X: Array, g: Specs) -> tuple[list[Array], list[Array]]:
@@ -282,7 +285,8 @@ def value_and_grad(
     """Value of the objective and its gradients: (value, weight_grads, bias_grads).
 
     It is sum c_n e_n / sum c_n + l2/2 sum w^2 + l1 sum |w|, with c = `sample_weight`, (N,) or (N, d(L)): then
-    divided by sum c / d(L). For ``reduction="sum"`` it is sum c_n e_n, without penalties.
+    divided by sum c / d(L). For ``reduction="sum"`` it is sum c_n e_n, without penalties. A row of weight 0 adds
+    exactly 0, even if its X or y is nan.
 
     >>> w, b, X, y = [np.array([[2.0]])], [np.zeros(1)], np.array([[1.0], [2.0]]), np.array([1.0, 1.0])
     >>> value_and_grad(w, b, X, y, ["identity"], "squared_error", l2=1.0)
@@ -294,6 +298,8 @@ def value_and_grad(
     count = _count(X, c) if reduction == "mean" else 1.0
     if count == 0:
         raise ValueError("the mean over rows whose weights add up to 0 is not defined")
+    if c is not None:
+        X = np.where((c == 0).reshape(len(c), -1).all(axis=1, keepdims=True), 0, X)
     s, x = forward(w, b, X, g)
     value, delta = output_delta(loss, g[-1], s[-1], x[-1], y, c, 1.0 / count)
     weight_grads, bias_grads, _ = backpropagate(w, s, x, g, delta)

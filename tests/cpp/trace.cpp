@@ -72,6 +72,13 @@ class Trace final : public B {
     void load_classes(const RowSource& s, RowRange r, Vector<std::int32_t> t) noexcept override {
         note('l'), on_.load_classes(s, r, t);
     }
+    void clear_masked_rows(Matrix<const double> c, Out m) noexcept override { note('0'), on_.clear_masked_rows(c, m); }
+    void clear_masked_csr(Matrix<const double> c, CsrTile<Real> t) noexcept override {
+        note('0'), on_.clear_masked_csr(c, t);
+    }
+    void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
+        note('0'), on_.clear_masked_outputs(c, m);
+    }
     void meet() noexcept override { note('|'), on_.meet(); }
     const char* name() const noexcept override { return "trace"; }
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override { note('g'), on_.gemm(alpha, a, b, beta, c); }

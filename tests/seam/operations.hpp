@@ -99,6 +99,18 @@ struct Operations {
     void scale_rows(const py::array& factor, const py::array& m) {
         run([&] { on->scale_rows(vector<const double>(factor), matrix<Real>(m)); });
     }
+    void clear_masked_rows(const py::array& c, const py::array& m) {
+        run([&] { on->clear_masked_rows(matrix<const double>(c), matrix<Real>(m)); });
+    }
+    void clear_masked_csr(const py::array& c, Indices starts, Indices columns, const py::array& values) {
+        run([&] {
+            on->clear_masked_csr(matrix<const double>(c),
+                                 {starts.mutable_data(), columns.mutable_data(), vector<Real>(values).data});
+        });
+    }
+    void clear_masked_outputs(const py::array& c, const py::array& m) {
+        run([&] { on->clear_masked_outputs(matrix<const double>(c), matrix<Real>(m)); });
+    }
     void copy(const py::array& from, const py::array& to) {
         run([&] { on->copy(matrix<const Real>(from), matrix<Real>(to)); });
     }
@@ -160,6 +172,9 @@ void bind_operations(py::module_& m, const char* name) {
         .def("gradient_squares", &O::gradient_squares)
         .def("example_norms", &O::example_norms)
         .def("scale_rows", &O::scale_rows)
+        .def("clear_masked_rows", &O::clear_masked_rows)
+        .def("clear_masked_csr", &O::clear_masked_csr)
+        .def("clear_masked_outputs", &O::clear_masked_outputs)
         .def("copy", &O::copy)
         .def("add", &O::add)
         .def("reduce", &O::reduce)

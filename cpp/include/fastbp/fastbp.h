@@ -229,7 +229,9 @@ typedef int (*fastbp_loss_function)(void* context, const int64_t* order, int64_t
                                     double* e, void* dx);
 
 /* The rows to work on. y: (N, d(L)) numbers, or (N,) numbers where d(L) = 1 or class numbers 0..d(L)-1 where the output
- * is softmax. sample_weight: (N,) or (N, d(L)), not given: all 1. */
+ * is softmax. sample_weight: (N,) or (N, d(L)), not given: all 1. A row, or an output, of weight 0 contributes exactly
+ * 0 to the loss and to every derivative, also where x, y, a direction or what a loss function returns holds nan there;
+ * s, x and output_dot of such a row are shown as they are. A cotangent has no weights. */
 typedef struct fastbp_data {
     size_t size;
     fastbp_array x;
@@ -258,7 +260,7 @@ typedef struct fastbp_results {
     void* const* s;
     void* const* x;
     void* const* deltas;
-    double* example_loss;      /* (N,): e_n before weights and mean */
+    double* example_loss;      /* (N,): e_n before weights and mean; 0 where the row's weight is 0 */
     double* example_grad_norm; /* (N,): the norm of e_n's own gradient by the parameters; 0 where the row's weight is 0.
                                   Weights of single outputs belong to e_n here */
     double max_example_norm;   /* > 0: rows whose norm is larger are scaled down to it before they are added to grad */

@@ -243,6 +243,8 @@ std::optional<NumberRule> rule_of_y(const Model& model, const fastbp_data& data)
 
 NumberRule rule_of_weights(bool sum) { return {sum ? -largest : 0, largest}; }
 
+NumberRule rule_of_positive_weights() { return {std::numeric_limits<double>::min(), largest}; }
+
 void check_y(const Model& model, const fastbp_data& data) {
     const std::optional<NumberRule> rule = rule_of_y(model, data);
     if (!rule) return;

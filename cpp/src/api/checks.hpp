@@ -32,6 +32,8 @@ void check_target_forms(const Model& model, const fastbp_data& data);
 // What the loss asks of y's numbers, where any will not do; and of weights, which may be negative in a sum.
 std::optional<NumberRule> rule_of_y(const Model& model, const fastbp_data& data);
 NumberRule rule_of_weights(bool sum);
+// Of weights above 0. Subnormal ones are not: where the processor takes those for 0, no 0 may pass for one of them.
+NumberRule rule_of_positive_weights();
 
 // The same for y and weights in the process's memory, with the words for the first number that does not fit. Of y those
 // count whose weights are not 0; of the weights some must count, unless for a sum.

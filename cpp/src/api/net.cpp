@@ -69,13 +69,21 @@ void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_r
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
-    job.scale = scale_for(job, data, results.sum != 0);
+    weigh(job, data, results.sum != 0);
     seed_by_loss(job, data);
     std::optional<HostRows<Real>> host_weights;
     if (job.seed == Seed::function) job.weights = host_weights.emplace(*on_, job.weights).rows();
-    LayerList<Real> layers = wanted_values(results, job.rows.count);
-    job.kept = layers.span();
     ask_for(job, results);
+    fastbp_results own = results;  // the values that the job itself leaves in the caller's memory
+    const bool shows_values = results.s != nullptr || results.x != nullptr;
+    if (job.has_masks && shows_values && (job.backward() || results.deltas != nullptr)) {
+        own.deltas = nullptr;
+        run_forward_on_all_rows(job, wanted_values(own, job.rows.count).span(), {});
+        own.deltas = results.deltas;
+        own.s = own.x = nullptr;
+    }
+    const LayerList<Real> layers = wanted_values(own, job.rows.count);
+    job.kept = layers.span();
     run(job, [&](const Plan& plan, Crew<Real>& crew) {
         results.value = results.loss = total_loss(*on_, plan, crew);
         if (results.sum != 0 || !model.has_penalty()) return;
@@ -131,8 +139,12 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
         job.seed = Seed::cotangent;
         job.cotangent = row_source(t.cotangent);
     } else if (job.backward()) {
-        job.scale = scale_for(job, data, t.sum != 0);
+        weigh(job, data, t.sum != 0);
         seed_by_loss(job, data);
+    }
+    if (job.clears_masked() && t.output_dot != nullptr) {
+        run_forward_on_all_rows(job, {}, job.output_dot);
+        job.output_dot = {};
     }
     run(job, [](const Plan&, const Crew<Real>&) {});
     // The Hessian of the penalties: l2 on the weights, and nothing of l1.
@@ -172,12 +184,12 @@ Job<Real> NetOf<Real>::job_of(const void* params, const fastbp_data& data, Poll&
     return job;
 }
 
-// The factor on every c_n e_n, of targets that are checked here.
+// Sets the factor on every c_n e_n, and whether some c is 0, from targets that are checked here.
 template <class Real>
-double NetOf<Real>::scale_for(const Job<Real>& job, const fastbp_data& data, bool sum) const {
-    const double of_all = check_targets(*on_, model, data, sum);
-    if (sum) return 1;
-    return 1 / (data.order == nullptr ? of_all : weight_of(*on_, job.weights, job.rows));
+void NetOf<Real>::weigh(Job<Real>& job, const fastbp_data& data, bool sum) const {
+    const Weighing of_all = check_targets(*on_, model, data, sum);
+    job.has_masks = of_all.has_masks;
+    if (!sum) job.scale = 1 / (data.order == nullptr ? of_all.total : weight_of(*on_, job.weights, job.rows));
 }
 
 template <class Real>
@@ -264,6 +276,21 @@ void NetOf<Real>::run(Job<Real> job, After after) const {
                            accumulate, grad);
     }
     after(plan, *crew);
+}
+
+// What a caller wants to see of a forward pass, where the job's own is to leave out rows of weight 0.
+template <class Real>
+void NetOf<Real>::run_forward_on_all_rows(Job<Real> job, std::span<const LayerValues<Real>> kept,
+                                          Matrix<Real> output_dot) const {
+    job.seed = Seed::none;
+    job.kept = kept;
+    job.output_dot = output_dot;
+    job.along = output_dot.empty() ? Along::nothing : Along::forward;
+    job.grad = {};
+    job.input_grad = {};
+    job.example_loss = job.example_grad_norm = nullptr;
+    job.max_example_norm = 0;
+    run(job, [](const Plan&, const Crew<Real>&) {});
 }
 
 template class NetOf<float>;

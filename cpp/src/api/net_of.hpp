@@ -63,7 +63,7 @@ class NetOf final : public fastbp_net {
     void check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
                              const fastbp_results& results) const;
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;
-    double scale_for(const Job<Real>& job, const fastbp_data& data, bool sum) const;
+    void weigh(Job<Real>& job, const fastbp_data& data, bool sum) const;
     void seed_by_loss(Job<Real>& job, const fastbp_data& data) const;
     void ask_for(Job<Real>& job, const fastbp_results& results) const;
     LayerList<Real> kept_values(Real* kept, Index n) const;
@@ -100,6 +100,7 @@ class NetOf final : public fastbp_net {
 
     template <class After>
     void run(Job<Real> job, After after) const;
+    void run_forward_on_all_rows(Job<Real> job, std::span<const LayerValues<Real>> kept, Matrix<Real> output_dot) const;
     Stop run_enqueued(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
     Stop run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
 

@@ -23,11 +23,12 @@ template <class Real>
 void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const {
     check_rows(model, data);
     const Call<Real> call(*on_);
-    check_targets(*on_, model, data, false);
+    const Weighing weighing = check_targets(*on_, model, data, false);
     if (epoch.batch_size < 1)
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(nullptr, data, poll);
+    job.has_masks = weighing.has_masks;
     seed_by_loss(job, data);
     job.max_example_norm = epoch.max_example_norm;
     Epoch<Real> state;

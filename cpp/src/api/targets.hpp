@@ -24,21 +24,28 @@ void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data,
     check_weights(host, sum);
 }
 
-// The weight of all rows, for a mean; throws where y or the weights do not fit the net. They are looked at in every
-// call, since others may write them in between. `sum`: weights may be negative, and all of them 0.
+// What the weights of a call are: all rows' together, for a mean, and whether some weight is not above 0.
+struct Weighing {
+    double total;
+    bool has_masks;
+};
+
+// Throws where y or the weights do not fit the net. They are looked at in every call, since others may write them in
+// between. `sum`: weights may be negative, and all of them 0.
 template <class Real>
-double check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
+Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
     check_target_forms(model, data);
-    Index misfits = 0, misfits_of_c = 0;
+    Index misfits = 0, misfits_of_c = 0, not_positive = 0;
     if (const auto rule = rule_of_y(model, data)) on.count_misfits(row_source(data.y), *rule, &misfits);
     double weight = double(data.x.rows);
     if (data.sample_weight.data != nullptr) {
         const RowSource c = row_source(data.sample_weight);
-        on.count_misfits(c, rule_of_weights(sum), &misfits_of_c);
+        on.count_misfits(c, rule_of_positive_weights(), &not_positive);
+        if (not_positive > 0) on.count_misfits(c, rule_of_weights(sum), &misfits_of_c);
         if (!sum) weight = weight_of(on, c, {nullptr, 0, c.rows});
     }
     if (misfits + misfits_of_c > 0 || !(weight > 0)) look_closer(on, model, data, sum);
-    return weight;
+    return {weight, not_positive > 0};
 }
 
 }  // namespace fastbp

@@ -58,10 +58,14 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
             const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
             if (job.along == Along::gradient) {
                 tile.seed_tangent(net, pass, dot);
+                tile.clear_masked(net.back().g, dot.layer.back().delta);
                 delta_recursion_tangent(on, net, pass, dot, input_grad);
                 weight_gradients_tangent(on, pass, dot, sink, &slots.accumulate);
             } else {
-                if (job.along == Along::gauss_newton) tile.seed_gauss_newton(net, pass, dot);
+                if (job.along == Along::gauss_newton) {
+                    tile.seed_gauss_newton(net, pass, dot);
+                    tile.clear_masked(net.back().g, pass.last().delta);
+                }
                 backpropagate(on, net, pass, sink, input_grad, tile.examples(), job.steps);
             }
         } else {

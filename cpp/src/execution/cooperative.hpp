@@ -10,29 +10,27 @@
 // parts that alternate within a few cache lines are fetched for each other by the prefetchers, at half the speed.
 #pragma once
 
-#include <algorithm>
-
-#include "execution/barrier.hpp"
-#include "execution/plan.hpp"
-#include "execution/shared_sums.hpp"
+#include "execution/team_blocks.hpp"
 #include "seam/backend.hpp"
 
 namespace fastbp {
 
-// Block k of `blocks` over n rows or columns: edges are multiples of `grain`, so that tail kernels meet the same
-// columns whatever the team.
-struct Cut {
-    Index n, grain;
-    int blocks;
-
-    Index edge(int k) const {
-        const Index grains = (n + grain - 1) / grain;
-        return std::min(n, grain * (grains * k / blocks));
-    }
-};
-
 template <class Real>
-class Cooperative final : public Backend<Real> {
+class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
+    using Blocks = TeamBlocks<Real>;
+    using Blocks::alone;
+    using Blocks::by_columns;
+    using Blocks::by_rows;
+    using Blocks::each;
+    using Blocks::follow;
+    using Blocks::is_narrow;
+    using Blocks::plan_;
+    using Blocks::read_all;
+    using Blocks::summed;
+    using Blocks::sums_;
+    using Blocks::unread_;
+    using typename Blocks::Way;
+
   public:
     using typename Backend<Real>::In;
     using typename Backend<Real>::Out;
@@ -43,12 +41,9 @@ class Cooperative final : public Backend<Real> {
     using Loss = LossFunction<Real>;
 
     Cooperative(Backend<Real>& one, Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
-        : one_(one), barrier_(barrier), member_(member), plan_(plan), sums_(sums) {}
+        : Blocks(barrier, member, plan, sums), one_(one) {}
 
-    void meet() noexcept override {
-        barrier_.meet();
-        unread_ = {};
-    }
+    void meet() noexcept override { Blocks::meet_all(); }
     const char* name() const noexcept override { return one_.name(); }
     void* allocate(std::size_t bytes) noexcept override { return one_.allocate(bytes); }
     void release(void* memory) noexcept override { one_.release(memory); }
@@ -78,6 +73,19 @@ class Cooperative final : public Backend<Real> {
     }
     void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
         by_rows(tile.size, [&](Index p, Index q) { one_.load_classes(source, rows.block(p, q), tile.block(p, q)); });
+    }
+    // Cut as load_rows cuts.
+    void clear_masked_rows(Matrix<const double> c, Out m) noexcept override {
+        if (is_narrow(m.cols))
+            return by_rows(m.rows,
+                           [&](Index p, Index q) { one_.clear_masked_rows(c.row_block(p, q), m.row_block(p, q)); });
+        by_columns(m.cols, [&](Index p, Index q) { one_.clear_masked_rows(c, m.column_block(p, q)); });
+    }
+    void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept override {
+        alone([&] { one_.clear_masked_csr(c, tile); });
+    }
+    void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
+        by_rows(m.rows, [&](Index p, Index q) { one_.clear_masked_outputs(c.row_block(p, q), m.row_block(p, q)); });
     }
 
     // Of which every member wants the result.
@@ -272,9 +280,6 @@ class Cooperative final : public Backend<Real> {
         return {blocks, partials.size()};
     }
 
-    // Too few columns to give each block a full one.
-    bool is_narrow(Index cols) const { return cols < Plan::grain * plan_.parts; }
-
     // (1)(2) with x and w cut along the dimension that the product sums over.
     void affine_activate_along_inner(const Layer<Real>& layer, In x, const LayerValues<Real>& out) {
         follow({Way::columns, x.cols});
@@ -325,75 +330,7 @@ class Cooperative final : public Backend<Real> {
         unread_ = {Way::columns, cols};
     }
 
-    // How that was cut which others have not been able to read yet: by the rows or columns of n, or each layer's
-    // gradients in their own way.
-    enum class Way { none, rows, columns, gradients };
-    struct Unread {
-        Way way = Way::none;
-        Index n = 0;
-        bool operator==(const Unread&) const = default;
-    };
-    void read_all() {
-        if (unread_.way != Way::none) meet();
-    }
-    // Before an operation that reads only its own blocks of this cut.
-    void follow(Unread cut) {
-        if (!(unread_ == cut)) read_all();
-    }
-
-    template <class Body>
-    void each_block(Index n, Body body) {
-        const Cut cut{n, Plan::grain, plan_.parts};
-        for (int k = 0; k < plan_.parts; ++k)
-            if (cut.edge(k) < cut.edge(k + 1)) body(cut.edge(k), cut.edge(k + 1), k);
-    }
-    // My blocks.
-    template <class Body>
-    void each(Index n, Body body) {
-        each_block(n, [&](Index p, Index q, int k) {
-            if (k % barrier_.team() == member_) body(p, q, k);
-        });
-    }
-    template <class Body>
-    void cut(Way way, Index n, Body body) {
-        follow({way, n});
-        each(n, [&](Index p, Index q, int) { body(p, q); });
-        unread_ = {way, n};
-    }
-    template <class Body>
-    void by_rows(Index n, Body body) {
-        cut(Way::rows, n, body);
-    }
-    template <class Body>
-    void by_columns(Index n, Body body) {
-        cut(Way::columns, n, body);
-    }
-    // A sum of blocks, added in their order by every member to its own *out.
-    template <class Body>
-    void summed(Way way, Index n, double* out, Body body) {
-        follow({way, n});
-        each(n, [&](Index p, Index q, int k) {
-            sums_.number(k) = 0;
-            body(p, q, &sums_.number(k));
-        });
-        meet();
-        each_block(n, [&](Index, Index, int k) { *out += sums_.number(k); });
-        sums_.turn_numbers();
-    }
-    // What is too small to share is done by the first member.
-    template <class Body>
-    void alone(Body body) {
-        read_all();
-        if (member_ == 0) body();
-        meet();
-    }
-
     Backend<Real>& one_;
-    Barrier& barrier_;
-    const int member_;
-    const Plan plan_;
-    SharedSums<Real> sums_;
-    Unread unread_;
 };
 
 }  // namespace fastbp

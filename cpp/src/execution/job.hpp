@@ -47,6 +47,7 @@ struct Job {
     Seed seed = Seed::none;
     RowSource y, weights, cotangent;
     bool y_is_classes = false;
+    bool has_masks = false;  // some weight is 0
     LossCallback function;
     double scale = 1;             // factor on every c_n e_n
     bool finite_or_stop = false;  // a loss that is not finite ends the job before it changes parameters
@@ -87,6 +88,9 @@ struct Job {
     }
     Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
+    // Rows of weight 0 enter as zeros, so that nothing of theirs reaches a sum over rows. Without a backward pass there
+    // is none but the loss, which does not look at them.
+    bool clears_masked() const { return has_masks && backward(); }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
     // The gradient of the model's loss by the parameters, into memory that is not theirs.
     bool is_gradient_alone() const {

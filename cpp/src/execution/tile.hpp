@@ -42,6 +42,7 @@ class Tile {
         if (!job_.x_dot.empty()) {
             const Matrix<Real> x0 = scratch.x0.row_block(0, n_);
             on_.load_rows(job_.x_dot, rows_, x0);
+            if (job_.clears_masked()) on_.clear_masked_rows(weights(), x0);
             dot.x0 = x0;
         }
         if (job_.params_dot != nullptr) dot.net = workspace_.direction(job_.params_dot);
@@ -110,6 +111,16 @@ class Tile {
         on_.multiply_by_derivative(g, last.s, last.x, last.delta);
     }
 
+    // Sets delta(L), or its tangent, to 0 where the weight is 0: g' may be inf there. softmax couples the outputs of a
+    // row, so only whole rows are masked behind it.
+    void clear_masked(ActivationFunction<Real> g, Matrix<Real> delta) {
+        if (!job_.clears_masked()) return;
+        if (g.kind == Activation::softmax)
+            on_.clear_masked_rows(weights(), delta);
+        else
+            on_.clear_masked_outputs(weights(), delta);
+    }
+
     // After seed(). Weights of single outputs belong to the row's loss.
     ExampleNorms examples() {
         if (!job_.looks_at_examples()) return {};
@@ -135,24 +146,34 @@ class Tile {
     }
 
     Input<Real> input() {
-        if (!job_.x_view.empty()) return {job_.x_view.row_block(rows_.first, rows_.first + n_)};
+        const bool clears = job_.clears_masked();
+        if (!job_.x_view.empty() && !clears) return {job_.x_view.row_block(rows_.first, rows_.first + n_)};
+        const Matrix<const double> c = clears ? weights() : Matrix<double>{};
         if (job_.kept_per_row > 0) {
             const CsrTile<Real>& tile = workspace_.tile().compressed_x0;
             on_.load_csr(job_.x, rows_, tile);
+            if (clears) on_.clear_masked_csr(c, tile);
             csr_ = {tile.starts, tile.columns, tile.values, n_, job_.x.cols};
             return {{}, &csr_};
         }
         const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
         on_.load_rows(job_.x, rows_, tile);
+        if (clears) on_.clear_masked_rows(c, tile);
         return {tile};
     }
 
+    // The weights of the tile's rows, loaded once.
     Matrix<double> weights() {
-        if (job_.weights.empty()) return {};
-        const Index cols = job_.weights.cols;
-        const Matrix<double> tile = dense(workspace_.tile().weights.data, n_, cols);
-        on_.load_weights(job_.weights, rows_, tile);
-        return tile;
+        if (job_.weights.empty() || !weights_.empty()) return weights_;
+        weights_ = dense(workspace_.tile().weights.data, n_, job_.weights.cols);
+        if (on_.asynchronous() && job_.seed == Seed::function) {  // they are the process's
+            std::vector<double> c(std::size_t(n_), 0.0);
+            load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+            on_.upload(c.data(), weights_.data, c.size() * sizeof(double));
+        } else {
+            on_.load_weights(job_.weights, rows_, weights_);
+        }
+        return weights_;
     }
 
     void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
@@ -160,9 +181,10 @@ class Tile {
                                                                       : Vector<double>{job_.example_loss + begin_, n_}};
         on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, target(),
                          job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
+        clear_masked(net.back().g, pass.last().delta);
     }
 
-    // e and dx come from the caller.
+    // e and dx come from the caller; those of a row of weight 0 are not looked at.
     bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         if (on_.asynchronous()) return seed_by_distant_function(net, pass, loss_sum);
         double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
@@ -172,13 +194,15 @@ class Tile {
         double* factor = workspace_.tile().example.data;  // where e may lie
         double sum = 0;
         for (Index i = 0; i < n_; ++i) {
-            const double f = job_.scale * (target_.c.empty() ? 1.0 : target_.c(i, 0));
+            const double c = target_.c.empty() ? 1.0 : target_.c(i, 0), f = job_.scale * c;
+            if (c == 0) e[i] = 0;
             sum += f * e[i];
             factor[i] = f;
         }
         loss_sum += sum;
         on_.scale_rows({factor, n_}, last.delta);
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
+        clear_masked(net.back().g, last.delta);
         return true;
     }
 
@@ -191,16 +215,16 @@ class Tile {
         std::vector<double> e(std::size_t(n_), 0.0), c(e.size(), 1.0);
         on_.download(last.x.data, x.data(), x.size() * sizeof(Real));
         if (!call_function(x.data(), e.data(), dx.data())) return false;
-        if (!job_.weights.empty()) {
-            load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
-            double* const there = workspace_.tile().weights.data;
-            on_.upload(c.data(), there, c.size() * sizeof(double));
-            target_.c = dense(there, n_, Index(1));
-        }
+        if (!job_.weights.empty()) load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+        target_.c = weights();
         double sum = 0;
         on_.download(&loss_sum, &sum, sizeof sum);
         for (Index i = 0; i < n_; ++i) {
             const double f = job_.scale * c[std::size_t(i)];
+            if (c[std::size_t(i)] == 0) {
+                e[std::size_t(i)] = 0;
+                std::fill_n(dx.begin() + i * cols, cols, Real(0));
+            }
             sum += f * e[std::size_t(i)];
             for (Index j = i * cols; j < (i + 1) * cols; ++j) dx[std::size_t(j)] *= Real(f);
         }
@@ -208,6 +232,7 @@ class Tile {
         on_.upload(dx.data(), last.delta.data, dx.size() * sizeof(Real));
         if (job_.example_loss != nullptr) on_.upload(e.data(), job_.example_loss + begin_, e.size() * sizeof(double));
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
+        clear_masked(net.back().g, last.delta);
         return true;
     }
 
@@ -224,6 +249,7 @@ class Tile {
     const Index begin_, n_;
     const RowRange rows_;
     Target<Real> target_;
+    Matrix<double> weights_;
     Csr<Real> csr_;
 };
 

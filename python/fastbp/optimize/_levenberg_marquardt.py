@@ -307,6 +307,7 @@ class _LeastSquares:
         for begin in range(0, len(self._rows), block):
             part = self._rows[begin : begin + block]
             jacobian = self._net.jacobian(self._X[part], wrt="params")
+            jacobian[self._c[part] == 0] = 0  # also where an output of weight 0 is inf
             jacobian *= np.sqrt(self._c[part])[:, :, None]
             flat = jacobian.reshape(-1, x.size)
             matrix += flat.T @ flat

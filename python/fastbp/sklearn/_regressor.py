@@ -220,6 +220,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return (1 if y.ndim == 1 else y.shape[1]), ("exp" if self.loss == "poisson" else "identity"), self.loss
 
     def _score_outputs(self, y: Array, outputs: Array, weight: Any) -> float:
+        if weight is not None:
+            y, outputs, weight = y[weight != 0], outputs[weight != 0], weight[weight != 0]
         if not np.isfinite(outputs).all():
             return float("nan")
         y = y.reshape(outputs.shape).astype(np.float64)

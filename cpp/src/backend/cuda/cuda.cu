@@ -8,6 +8,7 @@
 #include "backend/cuda/kernels/bytes.cuh"
 #include "backend/cuda/kernels/dropout.cuh"
 #include "backend/cuda/kernels/examples.cuh"
+#include "backend/cuda/kernels/masks.cuh"
 #include "backend/cuda/kernels/rows.cuh"
 #include "backend/cuda/kernels/sparse.cuh"
 #include "backend/cuda/kernels/tangents.cuh"
@@ -134,6 +135,15 @@ class Cuda final : public Backend<Real> {
     }
     void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
         load(source, rows, Matrix<std::int32_t>{tile.data, tile.size, 1, 1, 1});
+    }
+    void clear_masked_rows(Matrix<const double> c, Out m) noexcept override {
+        if (!m.empty()) queue_.launch(clear_rows_of_matrix<Real>, over_rows(m.rows), c, m);
+    }
+    void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept override {
+        queue_.launch(clear_rows_of_csr<Real>, over_rows(c.rows), c, tile);
+    }
+    void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
+        if (!m.empty()) queue_.launch(clear_elements<Real>, over_elements(m), c, m);
     }
     void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept override {
         if (source.on_device)

@@ -63,7 +63,11 @@ void scale_rows(Vector<const double> factor, Matrix<Real> m) {
     const Index step = step_of<unit>(m);
     for (Index r = 0; r < m.rows; ++r) {
         Real* row = row_of(m, r);
-        for (Index j = 0; j < m.cols; ++j) row[j * step] = Real(double(row[j * step]) * factor.data[r]);
+        const double f = factor.data[r];
+        if (f == 0)
+            for (Index j = 0; j < m.cols; ++j) row[j * step] = 0;
+        else
+            for (Index j = 0; j < m.cols; ++j) row[j * step] = Real(double(row[j * step]) * f);
     }
 }
 

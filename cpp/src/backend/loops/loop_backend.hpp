@@ -2,6 +2,7 @@
 // puts BLAS in the place of gemm.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -43,6 +44,20 @@ class LoopBackend : public Backend<Real> {
     }
     void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
         fastbp::load_rows(source, rows, Matrix<std::int32_t>{tile.data, tile.size, 1, 1, 1});
+    }
+    void clear_masked_rows(Matrix<const double> c, Out m) noexcept override {
+        for (Index r = 0; r < m.rows; ++r)
+            if (is_masked(c, r))
+                for (Index j = 0; j < m.cols; ++j) m(r, j) = 0;
+    }
+    void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept override {
+        for (Index r = 0; r < c.rows; ++r)
+            if (is_masked(c, r)) std::fill(tile.values + tile.starts[r], tile.values + tile.starts[r + 1], Real(0));
+    }
+    void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
+        for (Index r = 0; r < m.rows; ++r)
+            for (Index j = 0; j < m.cols; ++j)
+                if (c(r, c.cols == 1 ? 0 : j) == 0) m(r, j) = 0;
     }
 
     void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
@@ -123,6 +138,13 @@ class LoopBackend : public Backend<Real> {
     }
 
   private:
+    // Whether all weights of the row are 0.
+    static bool is_masked(Matrix<const double> c, Index row) {
+        for (Index j = 0; j < c.cols; ++j)
+            if (c(row, j) != 0) return false;
+        return true;
+    }
+
     const LoopTable<Real>& loops_;
     const char* name_;
 };

@@ -55,7 +55,8 @@ __global__ static void example_norm_elements(Vector<const double> squares, Vecto
 
 template <class Real>
 __global__ void scale_row_elements(Vector<const double> factor, Matrix<Real> m) {
-    each_element(m.rows, m.cols, [=](Index r, Index j) { m(r, j) = Real(double(m(r, j)) * factor[r]); });
+    each_element(m.rows, m.cols,
+                 [=](Index r, Index j) { m(r, j) = factor[r] == 0 ? Real(0) : Real(double(m(r, j)) * factor[r]); });
 }
 
 }  // namespace fastbp::cuda
