@@ -146,3 +146,49 @@ def test_what_is_not_real_or_not_finite_does_not_pass():
     with pytest.raises(ValueError, match="direction has shape"):
         fb.testing.taylor_test(wave, x, jac=slope_of_wave, direction=[0.0, 0.0])
     assert check_gradient(wave, x, jac=lambda x: slope_of_wave(x).astype("f2")) < 1e-3
+
+
+def half_slope(x):
+    return np.where(x < 0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize("jac", [np.sign, half_slope, lambda x: -half_slope(-x)])
+@pytest.mark.parametrize("point", [[0.0, 1.0], [2.0, 1e-12], [0.0, 0.0]])
+def test_a_kink_is_told_from_a_wrong_gradient(jac, point):
+    for fun in (lambda x: np.abs(x).sum(), lambda x: float(np.abs(x).sum()), lambda x: 1e-12 * np.abs(x).sum()):
+        unit = fun(np.ones(2)) / 2
+        with pytest.raises(AssertionError, match=r"the function has a kink at x\[[01]\]: gradient .*, slopes -"):
+            check_gradient(fun, point, jac=lambda x, unit=unit: unit * jac(x))
+        with pytest.raises(AssertionError, match=r"the gradient differs at x\[[01]\]"):
+            check_gradient(fun, point, jac=lambda x, unit=unit: unit * (jac(x) + 3))
+    assert check_gradient(lambda x: np.abs(x).sum(), [1e-4, 1.0], jac=np.sign) < 1e-9  # near a kink, not at it
+
+
+def test_a_kink_among_many_entries():
+    x = np.ones(3000)
+    x[7] = 0
+    with pytest.raises(AssertionError, match="the function has a kink"):
+        check_gradient(lambda x: np.abs(x).sum(), x, jac=half_slope)
+
+
+def test_kinks_of_nets():
+    net = fb.MLP((2, 3, 1), loss="squared_error", activation="relu", seed=0, dtype="float64")
+    with pytest.raises(AssertionError, match=r"kink at layer 1 \(biases\[0\]\)\[0\]: gradient 0, slopes 0 before and"):
+        check_gradient(net, np.zeros((4, 2)), np.ones(4))
+    assert check_gradient(net, np.array([[1.0, 2.0], [-0.5, 0.3]]), np.ones(2)) < 1e-7
+    absolute = fb.MLP((2, 1), loss="absolute_error", init="zeros")
+    with pytest.raises(AssertionError, match="the function has a kink at layer 1"):
+        check_gradient(absolute, np.ones((4, 2)), np.zeros(4))  # each row's error is 0
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6, 1e12])
+def test_checks_do_not_depend_on_the_unit_of_the_function(unit):
+    x = np.array([0.5, 2.0])
+    assert check_gradient(lambda x: unit * wave(x), x, jac=lambda x: unit * slope_of_wave(x)) < 1e-12
+    assert check_gradient(lambda x: float(unit * wave(x)), x, jac=lambda x: unit * slope_of_wave(x)) < 1e-7
+    with pytest.raises(AssertionError, match="the gradient differs"):
+        check_gradient(lambda x: float(unit * wave(x)), x, jac=lambda x: 1.0001 * unit * slope_of_wave(x))
+    fb.testing.taylor_test(lambda x: unit * wave(x), x, jac=lambda x: unit * slope_of_wave(x))
+    for scale in (unit, unit**16):  # squares of the last underflow or overflow
+        with pytest.raises(AssertionError, match="check_adjoint"):
+            check_adjoint(lambda v, s=scale: s * v, lambda c, s=scale: 2 * s * c, 3, 3)

@@ -261,3 +261,42 @@ def test_directions_in_any_unit():
         assert not optimize.is_descent_direction([unit, unit], [-unit, unit])[0]
     v, g = np.array([0.1, 0.2, 0.3]), np.array([0.3, 0.3, -0.3])
     assert optimize.is_descent_direction(v, g)[0] == (np.vdot(v, g) < -1e-16)  # 0 but for rounding
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_stationary_points_and_convexity_in_any_unit(unit):
+    for hessian, kind in ((A, "minimum"), (-A, "maximum"), (np.diag([1.0, -2.0]), "saddle")):
+        given = {"hess": unit * hessian, "jac": lambda x, h=hessian: unit * h @ x}
+        assert optimize.classify_stationary_point([0.0, 0.0], **given).kind == kind
+        for x in ([0.1, 0.0], [0.5, -0.3]):
+            with pytest.raises(ValueError, match="the gradient at x has length"):
+                optimize.classify_stationary_point(x, **given)
+    cube = lambda rng: rng.uniform(-1, 1, 2)  # noqa: E731
+    assert optimize.check_convexity(lambda x: unit * quadratic(x)[0], cube) is None
+    x, y, a = optimize.check_convexity(lambda x: -unit * quadratic(x)[0], cube)
+    between = a * x + (1 - a) * y
+    assert quadratic(between)[0] < a * quadratic(x)[0] + (1 - a) * quadratic(y)[0]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_kink_is_a_kind_of_stationary_point(unit):
+    zeros = np.zeros((2, 2))
+    for jac in (np.sign, lambda x: np.where(x < 0, -1.0, 1.0), lambda x: np.array([np.sign(x[0]), x[1]])):
+        for point in ([0.0, 0.0], [0.0, 1.0])[: 2 if jac is not np.sign else 1]:
+            found = optimize.classify_stationary_point(point, jac=lambda x, j=jac: unit * j(x), hess=zeros)
+            assert found.kind == "kink"
+    smooth = optimize.classify_stationary_point([0.0], jac=lambda x: unit * np.tanh(1e4 * x), hess=[[1e4 * unit]])
+    assert smooth.kind == "minimum"  # steep, not a kink
+    flat = optimize.classify_stationary_point([0.0], jac=lambda x: 4 * unit * x**3, hess=[[0.0]])
+    assert flat.kind == "degenerate"
+
+
+def test_a_relu_net_at_the_corner_of_a_unit():
+    net = fb.MLP((1, 1, 1), activation="relu", loss="squared_error", dtype="float64")
+    net.params = [1.0, 0.0, 1.0, 0.0]
+    for y, kind in ((-1.0, "kink"), (0.0, "degenerate")):  # at an output of 0 the slopes of both sides are 0
+        objective = net.objective(np.zeros((1, 1)), [y])
+        grad = lambda p, o=objective, y=y: o.jac(p) * [1, 1, 1, y == 0]  # noqa: E731  # b(2) is held
+        assert optimize.classify_stationary_point(objective.x0, jac=grad, hess=np.diag([0.0, 0, 0, 1])).kind == kind
+    objective = fb.MLP((1, 1, 1), activation="relu", loss="absolute_error", init="zeros").objective([[1.0]], [0.0])
+    assert optimize.classify_stationary_point(objective.x0, jac=objective.jac, hess=np.zeros((4, 4))).kind == "kink"

@@ -68,3 +68,32 @@ def test_plot():
     axes = fb.testing.taylor_test(OBJECTIVE.fun_and_jac, X0, jac=True).plot()
     assert [line.get_label().split(":")[0] for line in axes.get_lines()] == ["value", "gradient"]
     require("matplotlib.pyplot").close("all")
+
+
+def kinked(x):
+    return np.abs(x).sum() + x @ x
+
+
+@pytest.mark.parametrize("jac", [np.sign, lambda x: np.where(x < 0, -1.0, 1.0)])
+@pytest.mark.parametrize("at", [0.0, 1e-9, 1e-3])
+def test_a_kink_is_told_from_a_wrong_gradient(jac, at):
+    """At a kink of abs, or so close that the steps which count reach beyond it."""
+    sharp = lambda x: np.abs(x).sum()  # noqa: E731
+    with pytest.raises(AssertionError, match=r"remainder falls as h\^.*: the function has a kink at x") as caught:
+        fb.testing.taylor_test(sharp, [at, 1.0], jac=jac, direction=[-1.0, 0.0])
+    assert caught.value.taylor.orders["gradient"] < 1.9
+    assert fb.testing.taylor_test(kinked, [0.1, 1.0], jac=lambda x: jac(x) + 2 * x).orders["gradient"] > 1.9
+    with pytest.raises(AssertionError, match="the gradient is not that of the function"):
+        fb.testing.taylor_test(kinked, [0.1, 1.0], jac=lambda x: jac(x) + 2.01 * x)
+
+
+@pytest.mark.parametrize("inside", [np.less, np.less_equal])
+def test_a_kink_of_the_slope_is_told_from_a_wrong_hessian(inside):
+    """Huber's function where its parabola meets its line."""
+    fun = lambda x: np.where(np.abs(x) < 1, 0.5 * x**2, np.abs(x) - 0.5).sum()  # noqa: E731
+    options = {"jac": lambda x: np.clip(x, -1, 1), "direction": [1.0 if inside is np.less_equal else -1.0, 0.0]}
+    given = lambda x, v: v * inside(np.abs(x), 1)  # noqa: E731
+    with pytest.raises(AssertionError, match="the slope of the function has a kink at x"):
+        fb.testing.taylor_test(fun, [1.0, 0.3], hessp=given, **options)
+    with pytest.raises(AssertionError, match="the hessian is not that of the function"):
+        fb.testing.taylor_test(kinked, [0.1, 1.0], jac=lambda x: np.sign(x) + 2 * x, hessp=lambda x, v: 2.2 * v)

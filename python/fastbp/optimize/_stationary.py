@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._descent import Function, Vector
+from ._outcomes import RANDOM, length
 
+ROUNDING = 1e-9  # of values that a violation of Jensen's inequality must exceed, relative
+CLOSER = (1e-5, 1e-7, 1e-9)  # distances at which the two sides of a kink are compared
 LARGE = 50  # above so many variables the extreme eigenvalues come from Lanczos' method
 
 
@@ -26,16 +29,20 @@ def classify_stationary_point(
     hessp: Callable[[Vector, Vector], ArrayLike] | None = None,
     tol: float = 1e-6,
 ) -> StationaryPoint:
-    """What kind of stationary point x is: "minimum", "maximum", "saddle" or "degenerate"; and the extreme eigenvalues.
+    """Return the kind of a stationary point x and the extreme eigenvalues of its Hessian.
 
-    By the signs of the Hessian's smallest and largest eigenvalue, Lanczos' from SciPy where there are many variables.
-    "degenerate": one of them is 0 as far as can be told, and the second derivative decides nothing.
+    The kind is "minimum", "maximum" or "saddle", by the signs of the Hessian's smallest and largest eigenvalue, which
+    come from SciPy's Lanczos method if there are many variables. It is "degenerate" if one of them is 0 as far as can
+    be told: the second derivative decides nothing. It is "kink" if the gradient jumps at x, as at the corner of relu:
+    there is no second derivative.
 
     Parameters
     ----------
     x : array_like (n,)
     jac : callable, optional
-        The gradient: an x where it is not 0, measured against the curvature, is refused.
+        The gradient. A kink is looked for along the gradient, the axes (if there are at most 50) and 10 random
+        directions. Any other x is refused if abs(grad) > sqrt(tol) * abs(eigenvalue) * max(abs(x), 1), with the
+        largest eigenvalue: Newton's step would be long. The unit of the function does not matter.
     hess : callable or array_like (n, n)
         The Hessian at x, or a function that gives it.
     hessp : callable
@@ -50,12 +57,18 @@ def classify_stationary_point(
     StationaryPoint(kind='saddle', eigenvalues=(-1.0, 2.0))
     """
     at = np.array(x, dtype=np.float64)
+    grad = None if jac is None else np.array(jac(at.copy()), dtype=np.float64)
+    if jac is not None and grad is not None and grad.shape != at.shape:
+        raise ValueError(f"[classify_stationary_point] jac returns shape {grad.shape}, expected {at.shape}, as x")
     low, high = extreme_eigenvalues(at, hess, hessp)
     size = max(abs(low), abs(high))
-    if jac is not None:
-        length = float(np.linalg.norm(np.asarray(jac(at), dtype=np.float64)))
-        if length > np.sqrt(tol) * max(size, 1.0):
-            raise ValueError(f"[classify_stationary_point] the gradient at x has length {length:.3g}, expected 0")
+    if jac is not None and grad is not None:
+        if gradient_jumps(jac, at, grad):
+            return StationaryPoint("kink", (low, high))
+        most = np.sqrt(tol) * size * max(length(at), 1.0)
+        if not length(grad) <= most:
+            text = f"the gradient at x has length {length(grad):.3g}, expected 0 (at most {most:.3g})"
+            raise ValueError(f"[classify_stationary_point] {text}: search for a stationary point first")
     zero = tol * size
     if low < -zero and high > zero:
         return StationaryPoint("saddle", (low, high))
@@ -64,6 +77,26 @@ def classify_stationary_point(
     if high < -zero:
         return StationaryPoint("maximum", (low, high))
     return StationaryPoint("degenerate", (low, high))
+
+
+def gradient_jumps(jac: Function, x: Vector, grad: Vector) -> bool:
+    """Return whether the gradient differs between the two sides of x, however close, along one of a few directions."""
+    axes = np.eye(x.size) if x.size <= LARGE else np.eye(x.size)[:0]
+    random = np.random.default_rng(0).standard_normal((RANDOM, x.size))
+    directions = [*axes, *random / np.linalg.norm(random, axis=1, keepdims=True)]
+    if grad.any() and np.isfinite(grad).all():
+        directions.insert(0, -grad / length(grad))
+    return any(_jumps(jac, x, d * (length(x) or 1.0)) for d in directions)
+
+
+def _jumps(jac: Function, x: Vector, step: Vector) -> bool:
+    """Whether the derivative along the step changes as much between close points as between distant ones."""
+    changes, size = [], 0.0
+    for t in CLOSER:
+        behind, ahead = (np.asarray(jac(x + sign * t * step), dtype=np.float64) for sign in (-1.0, 1.0))
+        changes.append(abs(float((ahead - behind) @ step)))
+        size = max(size, float(np.abs(behind) @ np.abs(step)), float(np.abs(ahead) @ np.abs(step)))
+    return changes[-1] > 1e-6 * size and changes[-1] > 0.5 * changes[0]
 
 
 def extreme_eigenvalues(x: Vector, hess: Any, hessp: Any) -> tuple[float, float]:
@@ -100,6 +133,9 @@ def check_convexity(
 ) -> tuple[Vector, Vector, float] | None:
     """Search for a violation of Jensen's inequality f(a x + (1 - a) y) <= a f(x) + (1 - a) f(y).
 
+    A difference counts if it is larger than 1e-9 of the largest abs(f) so far, which rounding does not explain. The
+    unit of f does not matter.
+
     Parameters
     ----------
     fun : callable
@@ -122,11 +158,13 @@ def check_convexity(
     >>> x, y, a = fb.optimize.check_convexity(lambda x: np.sin(x[0]), lambda rng: rng.uniform(0, 3, 1))
     """
     rng = np.random.default_rng(seed)
+    largest = 0.0
     for _ in range(trials):
         x, y = (np.asarray(sampler(rng), dtype=np.float64) for _ in range(2))
         for a in (0.5, float(rng.uniform())):
-            below, above = float(fun(a * x + (1 - a) * y)), a * float(fun(x)) + (1 - a) * float(fun(y))
-            if below > above + 1e-9 * max(abs(below), abs(above), 1.0):
+            between, at_x, at_y = float(fun(a * x + (1 - a) * y)), float(fun(x)), float(fun(y))
+            largest = max([largest, *(abs(value) for value in (between, at_x, at_y) if np.isfinite(value))])
+            if between > a * at_x + (1 - a) * at_y + ROUNDING * largest:
                 return x, y, a
     return None
 

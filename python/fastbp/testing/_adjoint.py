@@ -15,7 +15,7 @@ def check_adjoint(
     jvp: Linear, vjp: Linear, v_shape: int | tuple[int, ...], c_shape: int | tuple[int, ...], *,
     trials: int = 5, seed: int = 0,
 ) -> float:  # fmt: skip
-    """Whether two functions are each other's transpose: c . jvp(v) = v . vjp(c) for random v and c.
+    """Check that two functions are each other's transpose: c . jvp(v) = v . vjp(c) for random v and c.
 
     It needs no differences and is exact to rounding. What both get wrong in the same way it cannot see: `taylor_test`
     and `check_gradient` can.
@@ -64,13 +64,20 @@ def check_adjoint(
             if found.dtype.kind not in "fiub":
                 raise TypeError(f"[check_adjoint] {name} has dtype {found.dtype}, expected real numbers")
         with np.errstate(over="ignore", invalid="ignore"):
-            left, right = float(np.vdot(c, forward)), float(np.vdot(v, backward))
-            size = float(np.linalg.norm(c) * np.linalg.norm(forward) + np.linalg.norm(v) * np.linalg.norm(backward))
-        if not np.isfinite(size):
-            raise AssertionError(f"[check_adjoint] jvp(v) or vjp(c) is too large, or not finite: c . jvp(v) = {left}")
+            # In units of the largest entry, so that no square underflows.
+            unit = max(float(np.abs(r).max(initial=0.0)) for r in (forward, backward)) or 1.0
+            left, right = float(np.vdot(c, forward / unit)), float(np.vdot(v, backward / unit))
+            size = float(
+                np.linalg.norm(c) * np.linalg.norm(forward / unit) + np.linalg.norm(v) * np.linalg.norm(backward / unit)
+            )
+            squares = float(np.linalg.norm(forward) + np.linalg.norm(backward))
+        if not np.isfinite(squares):
+            text = f"c . jvp(v) = {left * unit}"
+            raise AssertionError(f"[check_adjoint] jvp(v) or vjp(c) is too large, or not finite: {text}")
         error = abs(left - right) / size if size else 0.0
         if not error <= 100 * max(_eps(forward), _eps(backward)):
-            raise AssertionError(f"[check_adjoint] c . jvp(v) = {left:.9g}, v . vjp(c) = {right:.9g}")
+            text = f"c . jvp(v) = {left * unit:.9g}, v . vjp(c) = {right * unit:.9g}"
+            raise AssertionError(f"[check_adjoint] {text}")
         largest = max(largest, error)
     return largest
 

@@ -12,17 +12,24 @@ Array = NDArray[Any]
 Value = Callable[[Array], Any]
 
 STEP = 6e-6  # about the cube root of float64's rounding: where truncation and rounding of a central difference meet
+JUMP = 0.01  # of the slope between two sides that makes a kink, relative
 COMPLEX_STEP = 1e-30  # nothing is subtracted, so it may be as small as one likes
 EPS = float(np.finfo(np.float64).eps)
 
 
 class Slopes(Protocol):
-    """The derivative of a function at p along a direction; each is uncertain by noise / h."""
+    """The derivative of a function at p along a direction; each is uncertain by noise / h.
+
+    `bend` is the difference between the slopes of the two sides of p, for the last derivative.
+    """
 
     p: Array
     noise: float
+    bend: float
 
     def slope(self, direction: Array, h: float) -> float: ...
+
+    def jump(self, direction: Array) -> tuple[float, float] | None: ...
 
 
 class Differences:
@@ -30,26 +37,44 @@ class Differences:
 
     def __init__(self, value: Value, p: Array) -> None:
         self.value, self.p = value, p
-        at_p = value(p)
+        self.at_p = at_p = value(p)
         # The rounding error of a value: what it scatters by where the parameters move by their own rounding.
         signs = np.random.default_rng(0).choice((-1.0, 1.0), (8, p.size))
         scatter = max(abs(value(p * (1 + 4 * EPS * sign)) - at_p) for sign in signs)
+        self.bend = 0.0
         self.noise = 20 * EPS * abs(at_p) + 5 * scatter
 
     def slope(self, direction: Array, h: float) -> float:
-        return float((self.value(self.p + h * direction) - self.value(self.p - h * direction)) / (2 * h))
+        behind, ahead = self.sides(direction, h)
+        self.bend = abs(ahead - behind)
+        return (behind + ahead) / 2
+
+    def sides(self, direction: Array, h: float) -> tuple[float, float]:
+        """The slopes behind p and ahead of it."""
+        behind, ahead = self.value(self.p - h * direction), self.value(self.p + h * direction)
+        return float(self.at_p - behind) / h, float(ahead - self.at_p) / h
+
+    def jump(self, direction: Array) -> tuple[float, float] | None:
+        """The slopes of the two sides of p where they differ, however small the steps; None where they do not."""
+        length = float(np.linalg.norm(direction))
+        near, far = (self.sides(direction, h / length) for h in (0.01 * STEP, STEP))
+        jump, uncertain = abs(near[1] - near[0]), 4 * self.noise * length / (0.01 * STEP)
+        return near if jump > max(0.5 * abs(far[1] - far[0]), JUMP * max(map(abs, near)), uncertain) else None
 
 
 class ComplexSteps:
     """Im f(p + i h d) / h: exact to rounding, for functions that are analytic and compute with complex numbers."""
 
-    noise = 0.0
+    noise = bend = 0.0
 
     def __init__(self, value: Value, p: Array) -> None:
         self.value, self.p = value, p
 
     def slope(self, direction: Array, h: float) -> float:
         return float(np.imag(self.value(self.p + 1j * COMPLEX_STEP * direction))) / COMPLEX_STEP
+
+    def jump(self, direction: Array) -> None:
+        """None: analytic functions have no kinks."""
 
     @classmethod
     def where_allowed(cls, value: Value, differences: Differences) -> Slopes:
@@ -64,6 +89,8 @@ class ComplexSteps:
                 warnings.simplefilter("error", ComplexWarning)
                 exact = found.slope(direction, COMPLEX_STEP)
         except Exception:  # whatever a function does that was not made for them
+            return differences
+        if differences.jump(direction) is not None:  # a complex step sees one side of a kink
             return differences
         h = STEP / float(np.linalg.norm(direction))
         allowed = 1e-6 * abs(exact) + differences.noise / h
@@ -101,13 +128,33 @@ class Comparison:
         direction = np.zeros_like(self.grad)
         direction[i] = max(1.0, abs(self.slopes.p[i]))
         beyond, along, slope = self.mismatch(direction)
+        scale = direction[i]
+        if beyond > 0 or self._bends(slope, direction):
+            self._raise_at_kink(direction, along, f"at {self.name(i)}", scale)
         if beyond > 0:
-            scale = direction[i]
             raise AssertionError(
                 f"the gradient differs at {self.name(i)}: gradient {along / scale:.9g}, "
-                f"{'differences' if self.slopes.noise else 'complex step'} {slope / scale:.9g}"
+                f"{'complex step' if isinstance(self.slopes, ComplexSteps) else 'differences'} {slope / scale:.9g}"
             )
         return self._relative(along, slope, direction)
+
+    def _bends(self, slope: float, direction: Array) -> bool:
+        """Whether the last slopes differ so much between the sides of p that there may be a kink."""
+        return self.slopes.bend > 0.1 * (abs(slope) + 0.01 * self.largest * float(np.linalg.norm(direction)))
+
+    def _raise_at_kink(self, direction: Array, along: float, place: str, scale: float = 1.0) -> None:
+        """Say so if the function has a kink along the direction and the gradient lies between its two slopes."""
+        sides = self.slopes.jump(direction)
+        if sides is None:
+            return
+        margin = self.tolerance * max(map(abs, sides))
+        margin += 100 * self.slopes.noise * float(np.linalg.norm(direction)) / STEP
+        if min(sides) - margin <= along <= max(sides) + margin:
+            behind, ahead = (side / scale for side in sides)
+            raise AssertionError(
+                f"the function has a kink {place}: gradient {along / scale:.9g}, slopes {behind:.9g} before and "
+                f"{ahead:.9g} behind it; check the gradient at another point"
+            )
 
     def direction(self, rng: "np.random.Generator") -> float:
         """The same along a random direction of all entries; where it is too large the worst entry is searched for."""
@@ -115,6 +162,8 @@ class Comparison:
         beyond, along, slope = self.mismatch(direction)
         if beyond > 0:
             self._find(direction, np.arange(self.grad.size))
+        if self._bends(slope, direction):
+            self._raise_at_kink(direction, along, "along a direction of all parameters")
         return self._relative(along, slope, direction)
 
     def _find(self, direction: Array, entries: NDArray[np.intp]) -> None:
@@ -125,6 +174,7 @@ class Comparison:
             differences = [abs(self.grad @ part - self.slopes.slope(part, STEP)) for part in parts]
             entries = halves[int(np.argmax(differences))]
         self.entry(int(entries[0]))
+        self._raise_at_kink(direction, float(self.grad @ direction), "along a direction of all parameters")
         raise AssertionError(
             "the gradient differs along a direction of all parameters, "
             f"most of it at {self.name(int(entries[0]))}"
