@@ -88,7 +88,8 @@ def result(sizes, batch, kinds, rounds):
         for _ in range(CHECKED_STEPS):
             step()
     errors = {kind: error(model, models[0]) for kind, model in zip(kinds, models, strict=True)}
-    found = {"widths": sizes, "batch": batch, "errors": errors, "right": max(errors.values()) <= TOLERANCE}
+    right = all(error <= TOLERANCE for error in errors.values())
+    found = {"widths": sizes, "batch": batch, "errors": errors, "right": right}
     if found["right"]:
         times = turns.measure(steps, rounds, ROUND_SECONDS)
         ratios = times / times[:, :1]

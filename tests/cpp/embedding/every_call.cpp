@@ -23,9 +23,9 @@ void expect(bool right, const char* what) {
 }
 
 void expect_near(const Numbers& found, const Numbers& expected, double most, const char* what) {
-    double worst = 0;
-    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
-    expect(worst <= most, what);
+    bool near = found.size() == expected.size();
+    for (std::size_t i = 0; near && i < found.size(); ++i) near = std::abs(found[i] - expected[i]) <= most;
+    expect(near, what);
 }
 
 // numbers + along * direction
