@@ -1,4 +1,4 @@
-"""Ctrl-C ends a call soon, with everything in order."""
+"""Ctrl-C ends a call, with everything in order."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ import time
 import pytest
 
 PROGRAM = """
-import signal, sys, time, numpy as np, fastbp as fb
+import signal, sys, numpy as np, fastbp as fb
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a program in the background starts without
 rng = np.random.default_rng(0)
 net = fb.MLP((300, 500, 500, 10), loss="cross_entropy", seed=0)
@@ -22,7 +22,6 @@ try:
         while True:
             net.value_and_grad(X, y)
 except KeyboardInterrupt as error:
-    caught = time.time()
     if sys.argv[1] == "fit":
         assert error.history.state is state
         assert error.history.stop_reason == "KeyboardInterrupt"
@@ -39,7 +38,7 @@ except KeyboardInterrupt as error:
         np.testing.assert_array_equal(net.params, twin.params)
         assert all(np.isfinite(m).all() for m in state.moments)
     assert np.isfinite(net.value_and_grad(X[:100], y[:100])[1]).all()
-    print(caught, flush=True)
+    print("in order", flush=True)
 """
 
 
@@ -48,13 +47,10 @@ def test_ctrl_c(arguments):
     child = subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "started\n"
     time.sleep(0.7)
-    sent = time.time()
     child.send_signal(signal.SIGINT)
     try:
-        said, _ = child.communicate(timeout=60)
+        said, _ = child.communicate(timeout=60)  # the training itself would take far longer
     finally:
         child.kill()
     assert child.returncode == 0
-    latency = float(said) - sent
-    print(f"returned {1000 * latency:.0f} ms after the signal")
-    assert latency < 5  # a hang would be longer; the promise itself is measured, not asserted, on a shared machine
+    assert said == "in order\n"
