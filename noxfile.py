@@ -1,4 +1,4 @@
-"""Tasks: nox -s lint, tests, bench."""
+"""Tasks: nox -s lint, tests, full, bench."""
 
 import nox
 
@@ -16,6 +16,18 @@ def tests(session: nox.Session) -> None:
     """The unit suite."""
     session.install(".[test]")
     session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """All tests with all frameworks, in both orders, and the long parts that CI has no time for. About two hours."""
+    names = ("torch", "jax", "scipy", "scikit-learn", "pandas", "polars", "matplotlib")
+    session.install("-c", "constraints-ci.txt", *names)
+    session.install(".[test]", env={"FASTBP_JAX": "1"})
+    required = {"FASTBP_REQUIRE": "all"}
+    # The first run in one process and in reverse: a test that passes only after another one fails here.
+    for order, more in (("reverse", {}), ("as written", {"FASTBP_LONG": "1"})):
+        session.run("pytest", "-m", "not gpu", *session.posargs, env={**required, "FASTBP_TEST_ORDER": order, **more})
 
 
 @nox.session

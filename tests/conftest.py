@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(config, items):
         left_out = [item for item in items if on_device.is_left_out(item)]
         items[:] = [item for item in items if not on_device.is_left_out(item)]
         config.hook.pytest_deselected(items=left_out)
+    if os.environ.get("FASTBP_TEST_ORDER") == "reverse":
+        items.reverse()
 
 
 def pytest_report_header():

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SANITIZE = os.environ.get("FASTBP_SANITIZE", "")
+LONG = os.environ.get("FASTBP_LONG") == "1"  # the long parts of nox -s full
 
 
 def require(package):

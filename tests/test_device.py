@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exporters import OfAnotherLibrary, OnAnotherGpu
-from helpers import SANITIZE, plain_environment
+from helpers import LONG, SANITIZE, plain_environment
 from on_device import LEFT_OUT, OWN_TESTS
 
 import fastbp as fb
@@ -25,11 +25,11 @@ there = pytest.mark.skipif(DEVICE is None, reason="runs on the emulated device, 
 not_there = pytest.mark.skipif(DEVICE is not None, reason="is about this very process")
 
 
-def own_tests(environment, *options):
+def own_tests(environment, timeout=500):
     files = [os.path.join(os.path.dirname(__file__), f"{name}.py") for name in OWN_TESTS]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not frameworks"]
     done = subprocess.run(
-        [*command, *options, *files], capture_output=True, text=True, timeout=500,
+        [*command, *files], capture_output=True, text=True, timeout=timeout,
         env={**plain_environment(), "FASTBP_TEST_DEVICE": "cuda", "FASTBP_REQUIRE": "unmarked", **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -56,14 +56,16 @@ def test_the_package_has_device_arrays_as_users_have_them(nets):
 
 @not_there
 @pytest.mark.skipif(bool(SANITIZE), reason="the C++ drivers run on the emulated device under the sanitizers")
-def test_the_cpus_own_tests_on_the_emulated_device(test_build):
+@pytest.mark.parametrize("kind", ["DELAY", "DISTANT"] if LONG else ["DELAY"])
+def test_the_cpus_own_tests_on_the_emulated_device(kind, test_build):
+    """With work that is done late, and with memory that the process cannot touch, which takes far longer."""
     emulated = {
         "FASTBP_CUDA": str(test_build / "libfastbp_cuda_emulated.so"),
         "FASTBP_CUBLASLT": str(test_build / "libcublasLt_emulated.so"),
         "FASTBP_TEST_BUILD": str(test_build.parent),
-        "FASTBP_EMULATED_DELAY": "1",
+        **{f"FASTBP_EMULATED_{name}": str(int(name == kind)) for name in ("DELAY", "DISTANT")},
     }
-    own_tests(emulated)
+    own_tests(emulated, timeout=500 if kind == "DELAY" else 7200)
 
 
 @not_there

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SANITIZE
+from helpers import LONG, SANITIZE
 
 import fastbp as fb
 
@@ -37,7 +37,8 @@ def test_killed_at_every_system_call(tmp_path):
 
 
 def test_killed_at_random(tmp_path):
-    kills = 20 if SANITIZE else 200  # a process under the sanitizers takes half a second to fork and die
+    # A process under the sanitizers takes half a second to fork and die.
+    kills = 20 if SANITIZE else 5000 if LONG else 200
     assert killed(tmp_path, "random", str(kills))["counted"] == kills
 
 
