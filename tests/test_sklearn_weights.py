@@ -319,3 +319,16 @@ def test_a_fit_that_did_not_converge_warns_and_one_that_did_does_not(solver):
         warnings.simplefilter("error")
         model = ours.MLPRegressor(**{**options, "max_iter": 5000}).fit(X, X[:, 0])
     assert 5 < model.n_iter_ < 5000
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_a_row_of_weight_0_may_hold_numbers_that_overflow(name, solver):
+    weight = np.where(np.arange(ROWS) % 5 == 3, 0.0, 1.0)
+    fitted = []
+    for number in (0.0, 1.7e308):
+        data = np.where(weight[:, None] == 0, number, X)
+        model = getattr(ours, name)(**OPTIONS, solver=solver).fit(data, Y, weight)
+        fitted.append(([w.tolist() for w in model.coefs_], model.loss_))
+    assert fitted[0] == fitted[1]
+    assert np.isfinite(fitted[0][1])

@@ -234,3 +234,20 @@ def test_places_are_told_alike_by_the_table_and_by_attributes():
         expected = [x.data_ptr(), tensor.data_ptr()] if fits else None
         for told in (tensor, ByAttributes(tensor)):
             assert fb._core.addresses((x, told), shapes, torch.float32) == expected
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e38])
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_the_fused_loss_leaves_rows_of_weight_0_out(loss, bad):
+    model, _ = pair()
+    X, classes, values = data(9)
+    y, c = classes if loss == "cross_entropy" else values, torch.linspace(0.5, 2, 9)
+    X[4], c[4] = bad, 0
+    others = torch.arange(9) != 4
+    found = []
+    for rows in (slice(None), others):
+        model.zero_grad()
+        value = model.loss(X[rows], y[rows], loss, sample_weight=c[rows])
+        found.append((value, [p.grad.clone() for p in model.parameters()]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1])
