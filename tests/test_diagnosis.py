@@ -153,3 +153,25 @@ def test_large_targets_are_no_stationary_point():
 def test_inputs_that_are_none(wrong):
     with pytest.raises((TypeError, ValueError), match=r"\[diagnose\] X"):
         fb.diagnose(fb.MLP((4, 3), loss="cross_entropy"), wrong, LABELS)
+
+
+def test_a_kink_is_told_from_a_wrong_loss_function():
+    net = fb.MLP((4, 3, 1), loss="squared_error", activation="relu", seed=0, dtype="float64")
+    net.biases[0][:] = 0
+    rows = np.r_[np.zeros((60, 4)), X[:60]]  # the summed inputs of the first 60 rows lie on the corner
+    d = fb.diagnose(net, rows, np.r_[np.full(60, 9.0), X[:60, 0]])
+    moved = fb.diagnose(net, X, X[:, 0])
+    assert finding(d, "the value has a kink near the parameters")
+    assert not finding(d, "dx is wrong")
+    assert not finding(moved, "the slope measured")
+
+
+def test_a_flat_place_is_not_called_a_minimum():
+    net = fb.MLP((4, 3, 1), loss="squared_error", activation="relu", output_activation="relu", seed=0)
+    net.biases[1][:] = -1e3  # the output is off in every row
+    assert finding(fb.diagnose(net, X, X[:, 0]), "a minimum or a flat place")
+    linear = fb.MLP((4, 1), loss="squared_error", seed=0, dtype="float64")
+    y = X @ [1.0, -2.0, 0.5, 0.0]
+    for unit in (1e-9, 1.0, 1e9):
+        linear.params = unit * np.r_[1.0, -2.0, 0.5, 0.0, 0.0]
+        assert "the gradient is 0: this is a minimum" in fb.diagnose(linear, X, unit * y).findings

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._kinks import has_kink
 from ._masks import counted
 from ._mlp import MLP
 from ._numbers import count, limit_of
@@ -189,7 +190,8 @@ def diagnose(
         r.value, norm, layers, slope, (objective.fun(p + h * d) - objective.fun(p - h * d)) / (2 * h), curvature,
         eigenvalues, safe, _is_convex(net), [], steps, values,
     )  # fmt: skip
-    found.findings.extend(_findings(shadow, found, X, rate))
+    at_kink = bool(norm) and np.isfinite(r.value) and has_kink(objective.fun, p, h * d)
+    found.findings.extend(_findings(shadow, found, X, rate, at_kink))
     return found
 
 
@@ -223,7 +225,7 @@ def _layer(net: MLP, k: int, r: Any) -> LayerReport:
     return LayerReport(f"layer {k + 1}", name, norms[0], norms[1], dead, saturated)
 
 
-def _findings(net: MLP, d: Diagnosis, X: Any, lr: float) -> list[str]:
+def _findings(net: MLP, d: Diagnosis, X: Any, lr: float, at_kink: bool) -> list[str]:
     if not np.isfinite(d.value):
         return ["the value is not finite: look for nan or inf in X, y and net.params"]
     found = []
@@ -244,12 +246,21 @@ def _findings(net: MLP, d: Diagnosis, X: Any, lr: float) -> list[str]:
     if lr * max(abs(low), abs(high)) > 2:
         found.append(f"lr = {lr:g} is above 2 / L = {2 * d.safe_step:.3g}: plain gradient descent overshoots")
     if d.grad_norm and abs(d.slope - d.measured_slope) > 0.01 * abs(d.slope) + 1e-9 * abs(d.value):
-        found.append("the slope measured is not the gradient's: a kink is near, or the loss function's dx is wrong")
+        reason = "the value has a kink near the parameters" if at_kink else "the loss function's dx is wrong"
+        found.append(f"the slope measured is not the gradient's: {reason}")
     size = float(np.linalg.norm(net.params))
     if d.grad_norm == 0 or d.grad_norm * d.safe_step < 1e-8 * max(1.0, size):  # next to nowhere to go
-        kind = "a saddle or maximum: add noise or start elsewhere" if low < -1e-6 * max(high, -low) else "a minimum"
-        found.append(f"the gradient is 0: this is {kind}")
+        found.append(f"the gradient is 0: this is {_kind(low, high)}")
     return found
+
+
+def _kind(low: float, high: float) -> str:
+    """The kind of a stationary point, by the extreme eigenvalues of its Hessian; nan where there are none."""
+    if low < -1e-6 * max(high, -low):
+        return "a saddle or maximum: add noise or start elsewhere"
+    if low > 1e-6 * high:
+        return "a minimum"
+    return "a minimum or a flat place, which second derivatives do not tell apart"
 
 
 def _of_inputs(X: Any) -> list[str]:
