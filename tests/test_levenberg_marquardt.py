@@ -141,12 +141,14 @@ def test_the_unit_of_an_input_does_not_matter():
         np.testing.assert_allclose(found.x * [1, unit, 1], exact, rtol=1e-6, atol=1e-9)
 
 
-def test_a_saddle_point_is_no_success():
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_saddle_point_is_no_success(unit):
     y = LINE - LINE.mean() + LINE**3
-    for start, steps in ((y - y.mean(), 0), (y + 5, None)):  # the gradient is 0 at once, or when the mean is fitted
+    for start, steps in ((y - y.mean(), 0), (y + 5.0, None)):  # the gradient is 0 at once, or when the mean is fitted
         net = small_net(init="zeros")
-        found = levenberg_marquardt(net, LINE, start)
-        low = np.linalg.eigvalsh(np.array([net.objective(LINE, start).hessp(found.x, v) for v in np.eye(10)]))[0]
+        found = levenberg_marquardt(net, LINE, unit * start)
+        objective = net.objective(LINE, unit * start)
+        low = np.linalg.eigvalsh(np.array([objective.hessp(found.x, v) for v in np.eye(10)]))[0]
         assert low < 0
         assert (found.success, found.status) == (False, 5)
         assert "saddle point" in found.message
@@ -170,3 +172,24 @@ def test_targets_that_are_constant_zero_or_too_small():
     assert levenberg_marquardt(small_net(), LINE, np.zeros((60, 1)), maxiter=1000).success
     with pytest.raises(ValueError, match=r"\[levenberg_marquardt\] y is at most 1e-160, .*: scale y"):
         levenberg_marquardt(small_net(), LINE, np.full((60, 1), 1e-160))
+
+
+def test_saddle_points_of_nets_with_many_parameters():
+    """Whose Hessian is looked at by Lanczos' method."""
+    wide = small_net(hidden=80)
+    assert wide.params.size > module.DENSE
+    assert levenberg_marquardt(wide, LINE, np.sin(3 * LINE), tol=1e-3, maxiter=50).success
+    zeros = small_net(hidden=80, init="zeros")
+    found = levenberg_marquardt(zeros, LINE, np.sin(3 * LINE))
+    assert (found.success, found.status) == (False, 5)
+
+
+def test_rows_of_weight_zero_change_nothing():
+    weight, inputs, y = np.ones(60), LINE.copy(), np.sin(3 * LINE)
+    weight[[3, 50]] = 0
+    inputs[3], y[3], y[50] = np.nan, np.inf, 1e30
+    found = levenberg_marquardt(small_net(), inputs, y, sample_weight=weight)
+    kept = weight > 0
+    expected = levenberg_marquardt(small_net(), LINE[kept], np.sin(3 * LINE[kept]))
+    assert found.nit == expected.nit
+    assert found.fun == pytest.approx(expected.fun, rel=1e-4)

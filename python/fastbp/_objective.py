@@ -24,6 +24,8 @@ class Objective:
 
     Examples
     --------
+    SciPy's tolerances on the gradient (``gtol``) are absolute: scale y to a spread of about 1.
+
     With SciPy: ``minimize(objective.fun_and_jac, objective.x0, jac=True, method="L-BFGS-B")``, and for Newton-CG,
     trust-ncg and trust-krylov ``hessp=objective.hessp`` besides.
 

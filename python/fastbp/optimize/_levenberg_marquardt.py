@@ -32,7 +32,8 @@ SMALLEST_DAMPING, LARGEST_DAMPING = 1e-13, 1e12
 ROUNDING = 100 * EPS  # a relative change of the value that may be rounding's
 OTHER_UNIT = 10  # ratio of the first outputs to y from which their units differ
 SMALLEST_SIZE = 1e-150  # of y: squares of smaller numbers underflow
-NEGATIVE = 1e-6  # a negative eigenvalue, relative to the largest, that makes a saddle
+NEGATIVE = 64 * EPS  # a negative eigenvalue, relative to the largest, that rounding does not explain
+REACHED = "the gradient is smaller than tol, relative to y"
 NO_STEP = "no step makes the value smaller"
 DENSE = 200  # up to so many parameters the Hessian is computed as a whole
 
@@ -114,7 +115,7 @@ def levenberg_marquardt(
             break
         unsolved = _projection(matrix, grad)
         if unsolved <= tol * spread or value == 0:
-            status, message = problem.judged(x, SOLVED, "the gradient is smaller than tol, relative to y")
+            status, message = problem.judged(x, value, tol * spread, SOLVED, REACHED)
             break
         if nit == maxiter:
             status, message = STEPS_USED, STEPS_USED_UP
@@ -189,7 +190,7 @@ def _stalled(problem: "_LeastSquares", x: Vector, value: float, grad: Vector, un
     """The outcome if no step makes the value smaller."""
     residual = np.sqrt(2 * value)
     if unsolved <= max(np.sqrt(ROUNDING) * residual, ROUNDING * problem.level):
-        return problem.judged(x, AT_ROUNDING, NO_STEP + ", as far as rounding allows")
+        return problem.judged(x, value, unsolved, AT_ROUNDING, NO_STEP + ", as far as rounding allows")
     message = NO_STEP
     direction = -grad / length(grad)
     if any(has_kink(problem.objective.fun, x, reach * (length(x) or 1.0) * direction) for reach in (1e-4, 1e-7)):
@@ -270,28 +271,39 @@ class _LeastSquares:
         floored: Vector = np.maximum(scale, np.concatenate(floors))
         return floored
 
-    def judged(self, x: Vector, status: int, message: str) -> tuple[int, str]:
-        """The outcome at a point where the gradient is next to 0: a saddle point is none that was looked for."""
-        with np.errstate(all="ignore"):
-            low, high = self._curvature(x)
-        return (NOT_A_MINIMUM, SADDLE) if low < -NEGATIVE * high else (status, message)
+    def judged(self, x: Vector, value: float, unsolved: float, status: int, message: str) -> tuple[int, str]:
+        """The outcome at a point where the gradient is next to 0: a saddle point is none that was looked for.
 
-    def _curvature(self, x: Vector) -> tuple[float, float]:
-        """The smallest and the largest eigenvalue of the Hessian; (0, 0) if Lanczos' method does not converge."""
+        It counts as one if the Hessian has a negative eigenvalue, and a step along its vector lowers the value by more
+        than what `unsolved`, the tolerance on projections, leaves.
+        """
+        with np.errstate(all="ignore"):
+            direction = self._falling_direction(x)
+            if direction is None:
+                return status, message
+            scale, left = length(x) or 1.0, 50 * unsolved**2 + ROUNDING * value
+            steps = scale * 10.0 ** -np.arange(10)
+            drops = np.array([[value - self.objective.fun(x + t * s * direction) for t in steps] for s in (1, -1)])
+        # The value falls from x on, by a hundredth for a tenth of the step; it does not only lie lower far away.
+        falls = (drops[:, :-1] > left) & (drops[:, 1:] > 1e-3 * drops[:, :-1])
+        return (NOT_A_MINIMUM, SADDLE) if falls.any() else (status, message)
+
+    def _falling_direction(self, x: Vector) -> Vector | None:
+        """The eigenvector of the Hessian's smallest eigenvalue if that is negative, and Lanczos' method finds it."""
         if x.size <= DENSE:
             hessian = np.array([self.objective.hessp(x, v) for v in np.eye(x.size)])
-            eigenvalues = np.linalg.eigvalsh((hessian + hessian.T) / 2)
-            return float(eigenvalues[0]), float(eigenvalues[-1])
+            eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+            return vectors[:, 0] if eigenvalues[0] < -NEGATIVE * eigenvalues[-1] else None
         from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
         start = np.random.default_rng(0).standard_normal(x.size)
         operator = LinearOperator((x.size, x.size), matvec=lambda v: self.objective.hessp(x, v.ravel()), dtype=float)
-        options = {"k": 1, "v0": start, "tol": 1e-3, "maxiter": 100, "return_eigenvectors": False}
         try:
-            low, high = (float(eigsh(operator, which=end, **options)[0]) for end in ("SA", "LA"))
+            (low,), vectors = eigsh(operator, k=1, which="SA", v0=start, tol=1e-3, maxiter=100)
+            (high,), _ = eigsh(operator, k=1, which="LA", v0=start, tol=1e-3, maxiter=100)
         except ArpackNoConvergence:
-            return 0.0, 0.0
-        return low, high
+            return None
+        return vectors[:, 0] if low < -NEGATIVE * high else None
 
     def value_and_grad(self, x: Vector) -> tuple[float, Vector]:
         self.nfev += 1
