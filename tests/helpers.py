@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +22,14 @@ def require(package):
         if name is None or importlib.util.find_spec(name.partition(".")[0]):  # installed and broken
             raise
         pytest.skip(f"{package} is not installed", allow_module_level=True)
+
+
+def informative(expected):
+    """Return an expected result, as an array; fail if zeros, or a NaN on both sides, would equal it."""
+    expected = np.asarray(expected)
+    assert np.isfinite(expected).all(), "the expected result is not finite"
+    assert expected.any(), "the expected result is all zeros"
+    return expected
 
 
 def plain_environment():

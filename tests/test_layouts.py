@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import informative
 
 import fastbp as fb
 
@@ -104,6 +105,7 @@ def assert_same(found, expected, exact=True):
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
+        informative(b)
         if exact:
             np.testing.assert_array_equal(a, b)
         else:  # BLAS may sum a transposed product in another order

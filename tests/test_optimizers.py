@@ -187,7 +187,7 @@ def test_a_later_learning_rate_means_nothing_to_rprop_only():
 @by_dtype
 def test_a_pickled_state_goes_on(recipe, dtype, rng):
     p, gradients = rng.normal(size=9).astype(dtype), rng.normal(size=(6, 9))
-    state = recipe.init(p, seed=4)
+    state, begin = recipe.init(p, seed=4), p.copy()
     for g in gradients[:3]:
         state.update(p, g)
     q, other = p.copy(), pickle.loads(pickle.dumps(state))
@@ -196,6 +196,7 @@ def test_a_pickled_state_goes_on(recipe, dtype, rng):
     for g in gradients[3:]:
         state.update(p, g)
         other.update(q, g)
+    assert (p != begin).all()
     np.testing.assert_array_equal(p, q)
     for a, b in zip(state.moments, other.moments, strict=True):
         np.testing.assert_array_equal(a, b)

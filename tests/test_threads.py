@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import informative
 
 import fastbp as fb
 
@@ -60,6 +61,8 @@ def test_gradients_agree_with_one_thread(threads, rows):
     fb.set_num_threads(1)
     value, grad = net.value_and_grad(X, y, c)
     r = net.backward(X, y, c)
+    for part in (value, grad, r.input_grad, *r.s, *r.deltas):
+        informative(part)
     fb.set_num_threads(threads)
     for _ in range(3):
         other_value, other = net.value_and_grad(X, y, c)
@@ -103,6 +106,7 @@ def test_training_agrees_with_one_thread(optimizer, batch):
         net = copy.copy(start)
         history = net.fit(X, y, optimizer=optimizer, batch_size=batch, epochs=2, seed=0)
         trained[threads] = [*history.loss, *net.params]
+        assert (net.params != start.params).any()
     for threads in (2, 3):
         np.testing.assert_allclose(trained[threads], trained[1], rtol=1e-8, atol=1e-9)
 
