@@ -108,7 +108,7 @@ WRONG_Y = {
     "ragged": ([[1.0], [1.0, 2.0]], ValueError, "y cannot be made an array"),
     "names": (["cat"] * N, TypeError, "y holds <U3, expected real numbers"),
     "complex": (Y + 0j, TypeError, "y holds complex128"),
-    "masked": (np.ma.array(Y), TypeError, "y is a masked array.*sample_weight"),
+    "masked": (np.ma.array(Y), TypeError, "y is a masked array.*a weight of 0 masks"),
 }
 WRONG_WEIGHTS = {
     "short": (C[:5], ValueError, "sample_weight has 5 rows, X has 6"),
@@ -117,7 +117,7 @@ WRONG_WEIGHTS = {
     "inf": (np.r_[C[1:], np.inf], ValueError, r"sample_weight\[5\] is inf, expected a finite"),
     "float16 inf": (np.float16(C * np.inf), ValueError, r"sample_weight\[0\] is inf"),
     "zero": (C * 0, ValueError, "sample_weight is 0 everywhere, expected at least one row"),
-    "negative": (-C, ValueError, r"sample_weight\[0\] is -1, negative weights .*reduction='sum' only"),
+    "negative": (-C, ValueError, r"sample_weight\[0\] is -1, expected numbers >= 0; .*reduction='sum'"),
     "str": (["a"] * N, TypeError, "sample_weight holds <U1"),
     "scalar": (1.0, ValueError, r"sample_weight has shape \(\)"),
 }

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ def data():
 
 
 X, Y, VALID = data()
-OPTIONS = {"optimizer": fb.Adam(0.05), "batch_size": 7, "validation_data": VALID, "schedule": fb.schedules.cosine(12)}
+RESUMED = {"batch_size": 7, "validation_data": VALID, "schedule": fb.schedules.cosine(12)}
+OPTIONS = {"optimizer": fb.Adam(0.05), **RESUMED}
 
 
 def make():
@@ -39,7 +41,7 @@ def test_training_goes_on_from_every_file_bit_for_bit(tmp_path):
     for done, file in enumerate(files, start=1):
         again, state = fb.load(file, with_state=True)
         assert state.epoch == done
-        rest = again.fit(X, Y, state=state, epochs=6 - done, **OPTIONS)
+        rest = again.fit(X, Y, state=state, epochs=6 - done, **RESUMED)
         np.testing.assert_array_equal(again.params, net.params)
         assert rest.loss == whole.loss[done:]
         assert rest.val_loss == whole.val_loss[done:]
@@ -58,7 +60,8 @@ def test_a_training_that_goes_on_in_its_folder(tmp_path):
                 raise KeyboardInterrupt
 
         done = 0 if state is None else state.epoch
-        net.fit(X, Y, epochs=8 - done, state=state, seed=3, callbacks=[interrupt, checkpoint], **OPTIONS)
+        begin = OPTIONS | {"seed": 3} if state is None else RESUMED | {"state": state}
+        net.fit(X, Y, epochs=8 - done, callbacks=[interrupt, checkpoint], **begin)
         return net
 
     with pytest.raises(KeyboardInterrupt):
@@ -147,7 +150,7 @@ def test_the_best_by_validation_is_what_early_stopping_brings_back(tmp_path):
 def test_another_training_is_refused_in_the_folder(tmp_path):
     first = make().fit(X, Y, epochs=3, callbacks=[fb.Checkpoint(tmp_path)])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match=r"\[fit\] Checkpoint finds '.*epoch-000003.safetensors' after epoch 1, exp"):
+    with pytest.raises(ValueError, match=r"\[fit\] Checkpoint finds '.*epoch-000003.safetensors' at epoch 1, exp"):
         make().fit(X, Y, epochs=3, callbacks=[fb.Checkpoint(tmp_path, keep=1)])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     second = fb.load(tmp_path / "epoch-000002.safetensors", with_state=True)[1]
@@ -155,6 +158,40 @@ def test_another_training_is_refused_in_the_folder(tmp_path):
         make().fit(X, Y, epochs=1, state=second, callbacks=[fb.Checkpoint(tmp_path)])
     make().fit(X, Y, epochs=1, state=first.state, callbacks=[fb.Checkpoint(tmp_path)])
     assert epochs(tmp_path) == [1, 2, 3, 4]
+
+
+FOLDERS = {
+    "a file": (lambda path: path / "file", NotADirectoryError, FileExistsError),
+    "below a file": (lambda path: path / "file" / "runs", NotADirectoryError, FileExistsError),
+    "below a file system that takes no folders": (lambda path: Path("/proc/runs"), FileNotFoundError, PermissionError),
+    "read-only": (lambda path: path / "locked", PermissionError, OSError),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_epoch(tmp_path, monkeypatch, case):
+    folder, *errors = FOLDERS[case]
+    (tmp_path / "file").write_text("")
+    if case == "read-only":  # also for root, who may write everywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse_to_open)
+    net, late = make(), []
+    with pytest.raises(tuple(errors), match=r"\[fit\] Checkpoint cannot write into the folder"):
+        net.fit(X, Y, epochs=2, callbacks=[lambda *_: late.append(0), fb.Checkpoint(folder(tmp_path))])
+    assert late == []
+    np.testing.assert_array_equal(net.params, make().params)
+
+
+def refuse_to_open(**options):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_checkpoint_that_another_callback_calls(tmp_path):
+    checkpoint = fb.Checkpoint(tmp_path / "new")
+    make().fit(X, Y, epochs=2, callbacks=[lambda net, history: checkpoint(net, history)])
+    assert epochs(tmp_path / "new") == [1, 2]
+    with pytest.raises(ValueError, match="Checkpoint finds"):
+        make().fit(X, Y, epochs=2, callbacks=[lambda net, history: checkpoint(net, history)])
 
 
 def test_a_full_disk_ends_the_fit_and_loses_no_file(tmp_path, monkeypatch):

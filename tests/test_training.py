@@ -93,14 +93,6 @@ def test_batches(batch_size, shuffle, name):
         assert history.state.step == 4 * (N // batch_size)
 
 
-def test_drop_last_may_drop_everything():
-    net = make()
-    history = net.fit(X, Y, batch_size=N + 1, drop_last=True, epochs=2)
-    assert np.isnan(history.loss).all()
-    assert history.state.step == 0
-    np.testing.assert_array_equal(net.params, make().params)
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_mini_batches_that_weigh_nothing_make_no_step(name):
     c = C.copy()
@@ -227,7 +219,7 @@ def diverging_at(first_bad, optimizer, **options):
     before = make(**options)
     whole = first_bad // 8 * 8
     good = before.fit(X[:whole], Y[:whole], optimizer=optimizer, epochs=1, batch_size=8, shuffle=False)
-    with pytest.raises(FloatingPointError, match=r"^\[fit\] the loss is not finite") as caught:
+    with pytest.raises(FloatingPointError, match=rf"^\[fit\] X\[{first_bad}, 1\] is nan: the loss is not") as caught:
         net.fit(x, Y, optimizer=optimizer, epochs=3, batch_size=8, shuffle=False)
     history = caught.value.history
     assert history.stop_reason == "FloatingPointError"

@@ -92,7 +92,7 @@ def asked_of(returns: str | tuple[str, ...]) -> tuple[list[str], set[str]]:
 
 
 def dropout_rates(dropout: object, hidden: int) -> list[float]:
-    """One rate per layer, that of the output 0, from one for all hidden layers or a sequence with one for each."""
+    """Return one rate per hidden layer, from one for all or a sequence with one for each."""
     rates = list(dropout) if isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str) else None
     if rates is not None and len(rates) != hidden:
         raise ValueError(f"dropout has {len(rates)} entries, expected {hidden}: one per hidden layer, or one for all")
@@ -105,4 +105,4 @@ def dropout_rates(dropout: object, hidden: int) -> list[float]:
         if not 0 <= number < 1:
             raise ValueError(f"dropout is {dropout!r}, expected a number from 0 to below 1, or one per layer")
         found.append(number)
-    return [*found, 0.0]
+    return found

@@ -124,7 +124,8 @@ def interleaved(functions: Sequence[Callable[[], object]], rounds: int) -> NDArr
 
 def bench(file: Path | None, rounds: int | None, problems: int | None) -> bool:
     """Check and time the first problems, print the table, write the file; whether all answers are right."""
-    conditions = machine()
+    with threads_held():
+        conditions = machine()
     print("\n".join(f"{name:14}{fact}" for name, fact in conditions.items()))
     print("A step is one mini-batch inside fit. Microseconds are medians, ratios those of paired rounds.")
     print(f"\n{'problem':36}{'fastbp':>11}{'NumPy':>11}{'ratio':>8}", end="")
@@ -145,12 +146,11 @@ def bench(file: Path | None, rounds: int | None, problems: int | None) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """Tell what the times hold for."""
+    """Return the conditions of the times; called with the threads that these use."""
     facts = config()
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "cpu": _cpu(),
-        "threads": THREADS,
         **{name: fact for name, fact in facts.items() if name not in ("machine", "devices")},
         "numpy_blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }

@@ -2,6 +2,7 @@
 
 import math
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,8 +38,8 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or path-like
-        Of one training; made where it is missing. A fit is refused after its first epoch if the folder holds
-        checkpoints of that epoch or later ones: they would be taken for its own.
+        Of one training; made if it is missing. A fit is refused before its first epoch if the folder cannot be
+        written, or if it holds checkpoints of that epoch or later ones: they would be taken for its own.
     every : int, optional
         Save after every so many epochs. Without `every` and `minutes`: after each.
     minutes : float, optional
@@ -53,7 +54,8 @@ class Checkpoint:
     ValueError, TypeError
         If an argument is out of range; in fit, if it measures no such thing as monitor, or as said for `folder`.
     OSError
-        In fit, if a file cannot be written; the ones before it are as they were.
+        In fit, before its first epoch if the folder cannot be made or written; later if a file cannot be written,
+        and the files before it are as they were.
 
     Examples
     --------
@@ -107,8 +109,8 @@ class Checkpoint:
 
     def __call__(self, net: "MLP", history: History) -> None:
         """Save, if it is time to: what fit calls after each epoch."""
-        if len(history.loss) == 1:
-            self._begin(history)
+        if len(history.loss) == 1:  # called by another callback, it learns of a fit only now
+            self._check(history, bool(history.val_loss), history.state.epoch)
         epoch, now = history.state.epoch, time.monotonic()
         due = self._every is not None and epoch % self._every == 0
         if not (due or now - self._saved_at >= self._seconds):
@@ -119,15 +121,26 @@ class Checkpoint:
         self._saved_at = now
         self._tidy()
 
-    def _begin(self, history: History) -> None:
-        """The first epoch of a fit is done: whether the arguments fit it, and the folder is this training's."""
+    def _begin_fit(self, history: History, has_validation: bool) -> None:
+        """Check the arguments and the folder before the first epoch; make the folder."""
+        self._check(history, has_validation, history.state.epoch + 1)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(prefix=".fastbp-", dir=self.folder):
+                pass
+        except OSError as error:
+            text = f"[fit] Checkpoint cannot write into the folder: {error.strerror}. Give it a folder that is writable"
+            raise type(error)(error.errno, text, str(self.folder)) from None
+
+    def _check(self, history: History, has_validation: bool, epoch: int) -> None:
+        """Raise ValueError if the fit has no such monitor, or the folder has files of epochs from `epoch` on."""
         if self._monitor is not None:
-            check_monitor("[fit] Checkpoint", self._monitor, history, bool(history.val_loss))
+            check_monitor("[fit] Checkpoint", self._monitor, history, has_validation)
         saved = self._saved()
-        if saved and saved[-1].epoch >= history.state.epoch:
+        if saved and saved[-1].epoch >= epoch:
             raise ValueError(
-                f"[fit] Checkpoint finds '{saved[-1].path}' after epoch {history.state.epoch}, expected none of that "
-                "epoch or later: go on from there by fit(state=..), or give a folder to each training"
+                f"[fit] Checkpoint finds '{saved[-1].path}' at epoch {epoch}, expected none of that epoch "
+                "or later: resume from that file by fit(state=..), or give a folder to each training"
             )
 
     def _saved(self) -> list[_Saved]:

@@ -29,6 +29,8 @@ class Data:
     rows: int
     number: int = 0
     weighs: bool = True
+    method: str = ""  # and the chunk, as errors name it
+    columns: Any = None  # names of the columns of a frame
     there: tuple[Any, Any, Any] | None = None  # on the device of the net
 
     def at(self, device: str) -> tuple[Any, Any, Any]:
@@ -45,6 +47,32 @@ class Data:
         return size, self.rows // size if drop_last else -(-self.rows // size)
 
 
+    def can_step(self, batch_size: int | None, shuffle: bool, drop_last: bool) -> bool:
+        """Whether an epoch may have a mini-batch in which a row counts."""
+        size, steps = self.batches(batch_size, drop_last)
+        if not self.weighs or steps == 0:
+            return False
+        left_out = self.rows - size * steps
+        if shuffle or left_out <= 0 or not isinstance(self.sample_weight, np.ndarray):
+            return True
+        return bool(self.sample_weight[: size * steps].any())
+
+
+def weightless() -> ValueError:
+    """Return the refusal of chunks in which no row counts."""
+    return ValueError("[fit] sample_weight is 0 in every chunk, expected at least one row that counts")
+
+
+def without_steps(rows: int, batch_size: int | None) -> ValueError:
+    """Return the refusal of a fit with drop_last in which no mini-batch with a row that counts is whole."""
+    if batch_size is None or rows >= batch_size:
+        text = "sample_weight is 0 in every row of the mini-batches that drop_last=True leaves: shuffle the rows"
+    else:
+        text = f"drop_last=True leaves no mini-batch: there are {rows} rows at a time, batch_size is {batch_size}"
+        text += f". Use a batch_size of at most {rows}" if rows else ""
+    return ValueError(f"[fit] {text}, or use drop_last=False")
+
+
 def _brought(array: Any, device: str) -> Any:
     """A copy on the device of what can lie there as it is; compressed rows go there with every epoch."""
     plain = isinstance(array, np.ndarray) and array.dtype.kind in REAL_KINDS and array.dtype.itemsize <= 8
@@ -55,13 +83,14 @@ def checked(
     method: str, net: "MLP", X: Any, y: Any, sample_weight: Any, *, number: int = 0, may_weigh_nothing: bool = False
 ) -> Data:
     """The arrays of one chunk, if the core can train on them."""
+    columns = getattr(X, "columns", None)
     X, weight = net._rows(method, X), net._array(method, "sample_weight", sample_weight)
     y = net._array(method, "y", y)
     function = net._row_loss(method, X, y)
     plain = isinstance(weight, np.ndarray) and weight.size > 0 and weight.dtype.kind in REAL_KINDS
     weighs = not (may_weigh_nothing and plain) or bool(weight.any())
     net._core.check(method, X, y, weight, not weighs, function)
-    return Data(X, y, weight, function, X.shape[0], number, weighs)
+    return Data(X, y, weight, function, X.shape[0], number, weighs, method, columns)
 
 
 class Held:
@@ -69,7 +98,7 @@ class Held:
 
     def __init__(self, parts: list[Data]) -> None:
         if not any(data.weighs for data in parts):
-            raise ValueError("[fit] sample_weight is 0 in every chunk, expected at least one row that counts")
+            raise weightless()
         self.known = parts
         self.rows = sum(data.rows for data in parts)
 
@@ -80,6 +109,11 @@ class Held:
     def steps(self, batch_size: int | None, drop_last: bool) -> int:
         """Mini-batches of one pass."""
         return sum(data.batches(batch_size, drop_last)[1] for data in self.parts())
+
+    def check_steps(self, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
+        """Raise ValueError if no epoch can make a step."""
+        if not any(data.can_step(batch_size, shuffle, drop_last) for data in self.known):
+            raise without_steps(max(data.rows for data in self.known if data.weighs), batch_size)
 
 
 class Streamed:
@@ -110,6 +144,9 @@ class Streamed:
                 "[fit] X gave no chunks when asked again, expected a fresh pass each time: a function that makes "
                 "its iterator anew, or an iterable that starts over"
             )
+
+    def check_steps(self, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
+        """Nothing is known of the chunks to come; the first pass finds out."""
 
     def steps(self, batch_size: int | None, drop_last: bool) -> int:
         """Mini-batches of one pass, by making one."""
@@ -167,7 +204,7 @@ def _is_chunk(given: Any) -> bool:
     return (
         isinstance(given, (tuple, list))
         and len(given) in (2, 3)
-        and all(isinstance(part, (list, tuple)) or getattr(part, "ndim", 0) > 0 for part in given[:2])
+        and all(isinstance(part, (list, tuple)) or len(getattr(part, "shape", ())) > 0 for part in given[:2])
     )
 
 

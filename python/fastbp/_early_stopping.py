@@ -51,8 +51,8 @@ class EarlyStopping:
     monitor: str = "val_loss"
 
     def __post_init__(self) -> None:
-        count("EarlyStopping", "patience", self.patience, 1)
-        finite("EarlyStopping", "min_delta", self.min_delta)
+        object.__setattr__(self, "patience", count("EarlyStopping", "patience", self.patience, 1))
+        object.__setattr__(self, "min_delta", finite("EarlyStopping", "min_delta", self.min_delta))
         if not isinstance(self.monitor, str):
             raise TypeError(f"[EarlyStopping] monitor is {self.monitor!r}, expected a name such as 'val_loss'")
 

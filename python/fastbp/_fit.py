@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._chunks import Chunks, Data, Held, Streamed, checked, source_of
+from ._chunks import Chunks, Data, Held, Streamed, checked, source_of, weightless, without_steps
 from ._core import StepRule
 from ._device import full_name
 from ._early_stopping import EarlyStopping, Watch, early_stopping
 from ._functions import one_of
 from ._history import History
 from ._metrics import Metric, Metrics
+from ._nonfinite import cause_in_data, explained
 from ._numbers import count, finite, limit_of
-from ._optimizers import TrainState, _Optimizer
+from ._optimizers import Adam, TrainState, _Optimizer
 from .schedules import Schedule
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Epochs:
         self.rows = sum(data.rows for data in self.source.known)
         self.last_lr = state.optimizer.lr
         self.nonfinite = False
+        self.first_step = state.step
         self.max_grad_norm = self.max_example_norm = 0.0  # not clipped
         self.grad_hook: GradHook | None = None
         self.progress: Callable[[float], None] | None = None  # called with the part of an epoch that is done
@@ -56,10 +58,13 @@ class Epochs:
         `lr` is one rate, or one for each step. Afterwards `rows` and `last_lr` are those of this epoch.
         """
         loss = weight = 0.0
-        self.rows = done = 0
+        self.rows = done = most = 0
+        can_step = False
         for data in self.source.parts():
             size, steps = data.batches(batch_size, drop_last)
+            can_step = can_step or data.can_step(batch_size, shuffle, drop_last)
             if data.weighs:
+                most = max(most, data.rows)
                 order = _order(self.state, data) if shuffle else None
                 sums = self._steps(data, order, size, drop_last, _part(lr, done, steps))
                 loss += sums[0]
@@ -67,6 +72,8 @@ class Epochs:
             self.rows += data.rows
             done += steps
             del data  # memory is one chunk's: let go of it before the next is made
+        if not can_step and self.state.step == self.first_step:
+            raise without_steps(most, batch_size) if most else weightless()
         self.state.epoch += 1
         self.last_lr = float(_part(lr, max(done, 1) - 1, 1)[0]) if isinstance(lr, np.ndarray) else float(lr)
         return loss / weight if weight else float("nan")
@@ -79,9 +86,11 @@ class Epochs:
                 self.method, self.net, self.state, self.rule, data, order, batch_size, drop_last, lr,
                 self.max_grad_norm, self.max_example_norm, self.grad_hook, self._reporter(len(lr)),
             )  # fmt: skip
-        except FloatingPointError:
+        except FloatingPointError as error:
             self.nonfinite = True
-            raise
+            first = self.state.step == self.first_step
+            cure = f"use a smaller lr than {self.state.optimizer.lr:g}, or max_grad_norm"
+            raise explained(error, self.net, data, self.state, first, cure) from None
 
     def _reporter(self, steps: int) -> Callable[[int], None] | None:
         """What the core calls with the number of steps done; nothing for a stream, whose length nobody knows."""
@@ -118,12 +127,17 @@ def run_steps(
 def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> float:
     """MLP.train_step: one mini-batch, and no epoch: the row orders of a later fit stay as they were."""
     rule = _trainable("train_step", net, state)
+    columns = getattr(X, "columns", None)
     X, y = net._rows("train_step", X), net._array("train_step", "y", y)
     weight = net._array("train_step", "sample_weight", sample_weight)
-    data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0)
+    data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0, method="train_step", columns=columns)
     penalty = net._penalty()
     lr = np.array([state.optimizer.lr], dtype=np.float64)
-    loss, total = run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
+    try:
+        loss, total = run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
+    except FloatingPointError as error:
+        cure = f"use a smaller lr than {lr[0]:g}"
+        raise explained(error, net, data, state, state.step == 0, cure) from None
     return loss / total + penalty
 
 
@@ -155,11 +169,11 @@ class _Course:
                 self.run.progress = lambda part, done=epoch: move_bar(bar, done + part)
             try:
                 self._train(steps)
+                self._measure()
             except FloatingPointError:
                 if self.stops_at_nonfinite and self.run.nonfinite:
                     return "nonfinite"
                 raise
-            self._measure()
             if bar is not None:
                 losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
                 bar.set_postfix({name: f"{v[-1]:.4g}" for name, v in losses.items() if v}, refresh=False)
@@ -188,8 +202,17 @@ class _Course:
         if data is not None:
             loss = net.value(data.X, data.y, data.sample_weight, reduction="mean") - net._penalty()
             history.val_loss.append(loss)
+            if len(history.val_loss) == 1 and not np.isfinite(loss):
+                self._refuse_validation(data)
             for name, value in metrics.measure([data]).items():
                 history.val_metrics[name].append(value)
+
+    def _refuse_validation(self, data: Data) -> None:
+        """Raise FloatingPointError if the data hold what makes every validation loss not finite."""
+        found = cause_in_data(self.run.net, data)
+        if found:
+            self.run.nonfinite = True
+            raise FloatingPointError(f"[{data.method}] {found[0]}: the validation loss is not finite. {found[1]}")
 
     def _after(self) -> str:
         """Callbacks, and whether an end has come: its reason, or nothing."""
@@ -209,9 +232,9 @@ class _Course:
 
 
 def fit(
-    net: "MLP", X: ArrayLike | Chunks, y: ArrayLike | None, sample_weight: ArrayLike | None, optimizer: _Optimizer,
-    state: TrainState | None, batch_size: int | None, epochs: int, shuffle: bool, drop_last: bool,
-    seed: int | None, validation_data: tuple[Any, ...] | None, metrics: Iterable[Metric],
+    net: "MLP", X: ArrayLike | Chunks, y: ArrayLike | None, sample_weight: ArrayLike | None,
+    optimizer: _Optimizer | None, state: TrainState | None, batch_size: int | None, epochs: int, shuffle: bool,
+    drop_last: bool, seed: int | None, validation_data: tuple[Any, ...] | None, metrics: Iterable[Metric],
     stopping: int | EarlyStopping | None, schedule: Schedule | None, callbacks: Iterable[Callback],
     time_limit: float | None, on_nonfinite: str, progress: bool | str, max_grad_norm: float | None,
     max_example_norm: float | None, grad_hook: GradHook | None,
@@ -232,12 +255,7 @@ def fit(
     shows = shows_bar(progress)
     found = _callables(callbacks)
     measures = Metrics(net, metrics)
-    if seed is not None:
-        seed = count("fit", "seed", seed, 0)
-    if state is None:
-        if not isinstance(optimizer, _Optimizer) or type(optimizer) is _Optimizer:
-            raise TypeError(f"[fit] optimizer is {optimizer!r}, expected an optimizer such as fb.Adam(lr=1e-3)")
-        state = optimizer.init(net.params, seed=seed)
+    state = _state_of(net, state, optimizer, seed)
     validation = _validation(net, validation_data, measures)
     history = History(state, metrics={name: [] for name in measures.names()})
     history.val_metrics = {name: [] for name in measures.names() if validation is not None}
@@ -245,11 +263,16 @@ def fit(
     run = Epochs("fit", net, X, y, sample_weight, state, chunks=True)
     run.max_grad_norm, run.max_example_norm, run.grad_hook = clip, example_clip, grad_hook
     measures.check("fit", run.source.known)
+    if epochs:
+        run.source.check_steps(size, shuffle, drop_last)
     watch = None if rule is None else Watch(rule, net, history)
     course = _Course(
         run, history, size, epochs, shuffle, drop_last, validation, measures, watch, schedule, found, begin + limit,
         stops,
     )  # fmt: skip
+    for callback in found:
+        if epochs and hasattr(callback, "_begin_fit"):  # a Checkpoint
+            callback._begin_fit(history, validation is not None)
     try:
         with progress_bar(shows, epochs) as bar:
             history.stop_reason = course.go(bar)
@@ -260,6 +283,24 @@ def fit(
     if watch is not None:
         watch.restore()
     return history
+
+
+def _state_of(net: "MLP", state: TrainState | None, optimizer: _Optimizer | None, seed: int | None) -> TrainState:
+    """Return the given state, or one of the optimizer; refuse both together."""
+    if seed is not None:
+        seed = count("fit", "seed", seed, 0)
+    if state is None:
+        optimizer = Adam() if optimizer is None else optimizer
+        if not isinstance(optimizer, _Optimizer) or type(optimizer) is _Optimizer:
+            raise TypeError(f"[fit] optimizer is {optimizer!r}, expected an optimizer such as fb.Adam(lr=1e-3)")
+        return optimizer.init(net.params, seed=seed)
+    if optimizer is not None or seed is not None:
+        name = "seed" if optimizer is None else "optimizer"
+        raise ValueError(
+            f"[fit] {name} is given with state, which has one (state.{name}): leave out {name} to resume, or state to "
+            "start afresh"
+        )
+    return state
 
 
 def learning_rates(state: TrainState, schedule: Schedule | None, steps: int) -> float | NDArray[np.float64]:

@@ -54,6 +54,9 @@ class Huber:
 
     delta: float = 1.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delta", _own(self.delta))
+
 
 @dataclass(frozen=True)
 class Pinball:
@@ -76,6 +79,16 @@ class Pinball:
     """
 
     quantile: float | Sequence[float] = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quantile", _own(self.quantile))
+
+
+def _own(parameter: Any) -> Any:
+    """Return a copy of what a caller may change later, a list or an array; MLP checks the numbers."""
+    if isinstance(parameter, np.ndarray):
+        parameter = parameter.tolist()
+    return tuple(parameter) if isinstance(parameter, list) else parameter
 
 
 LossSpec: TypeAlias = str | Huber | Pinball | LossFunction | None
@@ -103,6 +116,11 @@ def _activation(argument: str, spec: object, known: dict[str, int]) -> tuple[str
             raise ValueError(f"{argument} is {spec!r}, but {name} takes no parameter")
         return name, _real(argument, spec[1])
     raise TypeError(f"{argument} is {spec!r}, expected a name or a (name, parameter) pair")
+
+
+def activation_spec(name: str, parameter: float) -> ActivationSpec:
+    """Return a checked activation as a caller may write it, without what belongs to the caller."""
+    return (name, parameter) if name in ACTIVATION_PARAMETERS else name
 
 
 def real(value: object) -> float:
@@ -176,7 +194,8 @@ def row_loss(
     if y is None:
         raise ValueError(f"[{method}] y is missing: the loss needs a target")
     if isinstance(y, np.ma.MaskedArray):
-        raise TypeError(f"[{method}] y is a masked array, expected a plain one: mask rows by sample_weight")
+        cure = "fill it first; a weight of 0 masks a row"
+        raise TypeError(f"[{method}] y is a masked array, expected a plain one: {cure}")
     rows, targets = np.shape(X)[:1], np.shape(y)[:1]
     if rows and rows != targets:
         raise ValueError(f"[{method}] y has shape {np.shape(y)}, X has {rows[0]} rows")

@@ -17,7 +17,7 @@ from ._fit import Callback, GradHook, fit, train_step
 from ._history import History
 from ._metrics import Metric
 from ._numbers import limit_of
-from ._optimizers import Adam, TrainState, _Optimizer
+from ._optimizers import TrainState, _Optimizer
 from ._parameters import layer_views
 from .schedules import Schedule
 
@@ -374,7 +374,7 @@ class MLP(Examples):
         True
         """
         return fit(
-            self, X, y, sample_weight, Adam() if optimizer is None else optimizer, state, batch_size, epochs, shuffle,
+            self, X, y, sample_weight, optimizer, state, batch_size, epochs, shuffle,
             drop_last, seed, validation_data, metrics, early_stopping, schedule, callbacks, time_limit, on_nonfinite,
             progress, max_grad_norm, max_example_norm, grad_hook,
         )  # fmt: skip

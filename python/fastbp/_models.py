@@ -7,12 +7,12 @@ from typing import Any, Literal, TypeAlias, overload
 
 from numpy.typing import NDArray
 
-from ._arguments import dropout_rates, sizes_of
+from ._arguments import sizes_of
 from ._core import __version__
 from ._device import host
 from ._files import write_whole
 from ._fit import check_state
-from ._functions import ACTIVATION_PARAMETERS, Huber, Pinball
+from ._functions import Huber, Pinball, activation_spec
 from ._mlp import MLP
 from ._numbers import count
 from ._optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop, TrainState
@@ -166,9 +166,9 @@ def _described_net(net: MLP) -> dict[str, Any]:
     return {
         "layer_sizes": net.layer_sizes,
         "loss": loss,
-        "activations": [(g, a) if g in ACTIVATION_PARAMETERS else g for g, a in net.activations],
+        "activations": [activation_spec(g, a) for g, a in net.activations],
         "dtype": net.dtype.name,
-        "dropout": dropout_rates(options["dropout"], len(net.layer_sizes) - 2)[:-1],
+        "dropout": options["dropout"],
         **{name: options[name] for name in ("l2", "l1", "deterministic")},
     }
 

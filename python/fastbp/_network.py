@@ -13,6 +13,7 @@ from ._functions import (
     OUTPUT_ACTIVATIONS,
     REAL_KINDS,
     LossSpec,
+    activation_spec,
     hidden_activations,
     loss_number,
     one_of,
@@ -64,13 +65,17 @@ class Network:
         hidden = hidden_activations(recipe["activation"], len(sizes) - 2)
         functions = [*hidden, output_activation(recipe["output_activation"], loss, sizes[-1])]
         number, parameters = loss_number(loss, sizes[-1])
+        rates = dropout_rates(recipe["dropout"], len(hidden))
         self._core = _core.Net(
             list(sizes), [OUTPUT_ACTIVATIONS[name] for name, _ in functions], [a for _, a in functions],
-            number, parameters, dropout_rates(recipe["dropout"], len(sizes) - 2), recipe["dtype"],
+            number, parameters, [*rates, 0.0], recipe["dtype"],
             recipe["l2"], recipe["l1"], recipe["deterministic"],
             recipe["device"], precision=PRECISIONS.get(recipe["precision"], 0),
         )  # fmt: skip
-        self._recipe = recipe
+        specs = [activation_spec(*pair) for pair in functions]
+        self._recipe = recipe | {"activation": specs[:-1], "dropout": rates}  # of its own: a caller may change a list
+        if recipe["output_activation"] != "auto":
+            self._recipe["output_activation"] = specs[-1]
         self._loss_is_function = callable(loss)
         self._activations = functions
         self._params: Array = filled(recipe["device"], (self._core.parameter_count,), 0, recipe["dtype"])

@@ -28,11 +28,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _pair(name: str, values: object, fits: Callable[[Any, Any], bool], expected: str) -> None:
+def _pair(recipe: object, name: str, fits: Callable[[Any, Any], bool], expected: str) -> None:
+    values = getattr(recipe, name)
     if not isinstance(values, (tuple, list)) or not all(map(_is_number, values)):
         raise TypeError(f"{name} is {values!r}, expected two numbers {expected}")
     if len(values) != 2 or not fits(*values):
         raise ValueError(f"{name} is {values!r}, expected two numbers {expected}")
+    object.__setattr__(recipe, name, tuple(values))  # a copy: the caller may change a list
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class Adam(_Optimizer):
 
     def __post_init__(self) -> None:
         _at_least_zero(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay)
-        _pair("betas", self.betas, lambda a, b: 0 <= a < 1 and 0 <= b < 1, "from 0 to below 1")
+        _pair(self, "betas", lambda a, b: 0 <= a < 1 and 0 <= b < 1, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -290,8 +292,8 @@ class Rprop(_Optimizer):
 
     def __post_init__(self) -> None:
         _at_least_zero(lr=self.lr)
-        _pair("etas", self.etas, lambda minus, plus: 0 < minus < 1 < plus < math.inf, "with 0 < etas[0] < 1 < etas[1]")
-        _pair("step_sizes", self.step_sizes, lambda least, most: 0 <= least <= most, "with 0 <= least <= largest")
+        _pair(self, "etas", lambda minus, plus: 0 < minus < 1 < plus < math.inf, "with 0 < etas[0] < 1 < etas[1]")
+        _pair(self, "step_sizes", lambda least, most: 0 <= least <= most, "with 0 <= least <= largest")
 
     def _initial_moments(self) -> tuple[float, ...]:
         return (0.0, self.lr)

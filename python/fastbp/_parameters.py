@@ -65,3 +65,16 @@ def initialise(net: "Network", init: str, generator: "np.random.Generator") -> N
         else:
             limit = np.sqrt(6 / (rows + cols))
             w[...] = generator.uniform(-limit, limit, (rows, cols))
+
+
+def entry_name(net: "Network", index: int) -> str:
+    """Return where entry `index` of the flat parameters lies, in words: layer 1 (weights[0])[2, 3]."""
+    for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+        if index < w.size:
+            row, col = divmod(index, w.shape[1])
+            return f"layer {k + 1} (weights[{k}])[{row}, {col}]"
+        index -= w.size
+        if index < b.size:
+            return f"layer {k + 1} (biases[{k}])[{index}]"
+        index -= b.size
+    raise IndexError(index)

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "borrowed.hpp"
 
@@ -62,9 +63,17 @@ bool is_narrow_float(const std::string& dtype) {
     return dtype.find("bfloat16") != std::string::npos || dtype.find("float8") != std::string::npos;
 }
 
-Refusal not_numbers(const std::string& who, const std::string& dtype) {
+Refusal not_numbers(const std::string& who, const std::string& dtype, const std::string& cure = "") {
     return {FASTBP_TYPE_ERROR, who + " holds " + dtype + ", expected real numbers, integers or bools" +
-                                   (is_narrow_float(dtype) ? ": convert it to float32" : "")};
+                                   (is_narrow_float(dtype) ? ": convert it to float32" : cure)};
+}
+
+// The package's reading of frames and of arrays of objects.
+py::object frames(const char* function) { return py::module_::import("fastbp._frames").attr(function); }
+
+bool holds_objects(const py::array& array) {
+    constexpr int object_type = 17;  // NumPy's number
+    return array.dtype().num() == object_type;
 }
 
 // The device of an exporter whose memory the host cannot read, as "cuda:0"; else "". The numbers are DLPack's.
@@ -125,21 +134,34 @@ Refusal refusal(py::handle object, const std::string& who, const py::error_alrea
     return {FASTBP_VALUE_ERROR, who + " cannot be " + expected + ": " + text(error.value())};
 }
 
-py::array as_array(py::handle object, const char* name) {
+namespace {
+
+py::array array_of(py::handle object, const char* name) {
     if (Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_)
         return py::reinterpret_borrow<py::array>(object);
     if (is_sparse(object))
         throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is a sparse " +
                                              text(py::type::of(object).attr("__name__")) +
                                              ", expected a dense array: pass " + name + ".toarray()");
-    if (py::hasattr(object, "mask") && py::isinstance<py::array>(object))
-        throw Refusal(FASTBP_TYPE_ERROR,
-                      std::string(name) +
-                          " is a masked array, expected a plain one: fill it first, or mask targets by sample_weight");
+    if (py::hasattr(object, "mask") && py::isinstance<py::array>(object)) {
+        const bool weighed = std::string_view(name) == "y";
+        throw Refusal(FASTBP_TYPE_ERROR, std::string(name) + " is a masked array, expected a plain one: fill it first" +
+                                             (weighed ? "; a weight of 0 masks a target" : ""));
+    }
     const bool only_dlpack = py::hasattr(object, "__dlpack__") && !py::hasattr(object, "__array__") &&
                              PyObject_CheckBuffer(object.ptr()) == 0;
-    return view_of(object, name, "made an array of numbers",
-                   [&] { return numpy(only_dlpack ? "from_dlpack" : "asarray")(object); });
+    return view_of(object, name, "made an array of numbers", [&] {
+        if (py::hasattr(object, "to_numpy")) return frames("frame_to_array")(object);
+        return numpy(only_dlpack ? "from_dlpack" : "asarray")(object);
+    });
+}
+
+}  // namespace
+
+py::array as_array(py::handle object, const char* name) {
+    const py::array array = array_of(object, name);
+    if (!holds_objects(array)) return array;
+    return view_of(array, name, "made an array of numbers", [&] { return frames("objects_to_numbers")(array); });
 }
 
 Input::Input(py::handle object, const char* name, const Place& place, bool optional) {
@@ -156,7 +178,7 @@ Input::Input(py::handle object, const char* name, const Place& place, bool optio
     const py::array array = as_array(object, name);
     const py::dtype dtype = array.dtype();
     const int type = type_of(dtype.num());
-    if (type < 0) throw not_numbers(name, text(dtype));
+    if (type < 0) throw not_numbers(name, text(dtype), text(frames("cure_for")(name, array, object)));
     if (array.ndim() != 1 && array.ndim() != 2)
         throw Refusal(FASTBP_VALUE_ERROR,
                       std::string(name) + " has shape " + shape_text(array) + ", expected 1 or 2 dimensions");

@@ -51,8 +51,9 @@ auto told_with_name(py::handle object, const std::string& who, const char* expec
     }
 }
 
-// A plain NumPy array passes; of everything else NumPy makes one, without a copy where the object's library shares its
-// memory: by __array__ or the buffer protocol, or by DLPack where it has neither.
+// A plain NumPy array passes. NumPy makes one of everything else, without a copy if the object's library shares its
+// memory: by __array__ or the buffer protocol, or by DLPack if it has neither. Frames of several types and arrays of
+// objects are converted if they hold numbers only (python/fastbp/_frames.py); other objects come back as objects.
 py::array as_array(py::handle object, const char* name);
 
 // An argument that is read: any array-like of real, integer or bool numbers, or an array on the device where the net

@@ -257,7 +257,8 @@ void check_y(const Model& model, const fastbp_data& data) {
                  "a target within [0, 1] (map -1/+1 to 0/1 by (y + 1) / 2; fastbp.sklearn takes any labels)");
 }
 
-void check_weights(const fastbp_data& data, bool sum) {
+void check_weights(const fastbp_data& data, WeightUse use) {
+    const bool sum = use == WeightUse::sum, steps = use == WeightUse::steps;
     const fastbp_array& c = data.sample_weight;
     if (c.data == nullptr) return;
     bool any = false;
@@ -266,11 +267,15 @@ void check_weights(const fastbp_data& data, bool sum) {
             refuse("sample_weight[", i, c.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value,
                    ", expected a finite number");
         if (value < 0 && !sum)
-            refuse("sample_weight[", i, "] is ", value, ", negative weights are possible with reduction='sum' only");
+            refuse("sample_weight[", i, c.dimensions == 2 ? ", " + std::to_string(j) : "", "] is ", value,
+                   ", expected numbers >= 0; negative weights are possible with ",
+                   steps ? "value_and_grad(.., reduction='sum'), and TrainState.update makes a step of its gradient"
+                         : "reduction='sum'");
         any = any || value != 0;
     });
     if (!any && !sum)
-        refuse("sample_weight is 0 everywhere, expected at least one row that counts (the sum alone takes none)");
+        refuse("sample_weight is 0 everywhere, expected at least one row that counts",
+               steps ? "" : "; with reduction='sum' none need count");
 }
 
 void check_no_overlap(std::initializer_list<Stretch> outputs, std::initializer_list<Stretch> inputs,

@@ -35,10 +35,14 @@ NumberRule rule_of_weights(bool sum);
 // Of weights above 0. Subnormal ones are not: where the processor takes those for 0, no 0 may pass for one of them.
 NumberRule rule_of_positive_weights();
 
+// What the weights are for: a mean over the batch, a sum, where they may be negative, or the steps of a training, whose
+// means no argument changes.
+enum class WeightUse { mean, sum, steps };
+
 // The same for y and weights in the process's memory, with the words for the first number that does not fit. Of y those
 // count whose weights are not 0; of the weights some must count, unless for a sum.
 void check_y(const Model& model, const fastbp_data& data);
-void check_weights(const fastbp_data& data, bool sum);
+void check_weights(const fastbp_data& data, WeightUse use);
 
 // An array without gaps; null where there is none.
 struct Stretch {

@@ -38,7 +38,7 @@ void NetOf<Real>::check(const fastbp_data& data, std::int32_t targets) const {
     check_rows(model, data);
     if (targets == FASTBP_CHECK_ROWS) return;
     const Call<Real> call(*on_);
-    check_targets(*on_, model, data, targets == FASTBP_CHECK_SUM);
+    check_targets(*on_, model, data, targets == FASTBP_CHECK_SUM ? WeightUse::sum : WeightUse::steps);
 }
 
 template <class Real>
@@ -187,7 +187,7 @@ Job<Real> NetOf<Real>::job_of(const void* params, const fastbp_data& data, Poll&
 // Sets the factor on every c_n e_n, and whether some c is 0, from targets that are checked here.
 template <class Real>
 void NetOf<Real>::weigh(Job<Real>& job, const fastbp_data& data, bool sum) const {
-    const Weighing of_all = check_targets(*on_, model, data, sum);
+    const Weighing of_all = check_targets(*on_, model, data, sum ? WeightUse::sum : WeightUse::mean);
     job.has_masks = of_all.has_masks;
     if (!sum) job.scale = 1 / (data.order == nullptr ? of_all.total : weight_of(*on_, job.weights, job.rows));
 }

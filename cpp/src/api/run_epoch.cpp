@@ -23,7 +23,7 @@ template <class Real>
 void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const {
     check_rows(model, data);
     const Call<Real> call(*on_);
-    const Weighing weighing = check_targets(*on_, model, data, false);
+    const Weighing weighing = check_targets(*on_, model, data, WeightUse::steps);
     if (epoch.batch_size < 1)
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
     Poll poll(data.poll, data.poll_context);

@@ -10,7 +10,7 @@ namespace fastbp {
 
 // Where some number does not fit: throws with the words for it, unless it does not count.
 template <class Real>
-void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
+void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data, WeightUse use) {
     const HostRows<Real> y(on, row_source(data.y)), c(on, row_source(data.sample_weight));
     const auto shown = [](fastbp_array array, const HostRows<Real>& rows) {
         array.data = const_cast<std::byte*>(rows.rows().data);
@@ -21,7 +21,7 @@ void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data,
     host.y = shown(data.y, y);
     host.sample_weight = shown(data.sample_weight, c);
     check_y(model, host);
-    check_weights(host, sum);
+    check_weights(host, use);
 }
 
 // What the weights of a call are: all rows' together, for a mean, and whether some weight is not above 0.
@@ -31,10 +31,11 @@ struct Weighing {
 };
 
 // Throws where y or the weights do not fit the net. They are looked at in every call, since others may write them in
-// between. `sum`: weights may be negative, and all of them 0.
+// between. For a sum they may be negative, and all of them 0.
 template <class Real>
-Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, bool sum) {
+Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, WeightUse use) {
     check_target_forms(model, data);
+    const bool sum = use == WeightUse::sum;
     Index misfits = 0, misfits_of_c = 0, not_positive = 0;
     if (const auto rule = rule_of_y(model, data)) on.count_misfits(row_source(data.y), *rule, &misfits);
     double weight = double(data.x.rows);
@@ -44,7 +45,7 @@ Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data&
         if (not_positive > 0) on.count_misfits(c, rule_of_weights(sum), &misfits_of_c);
         if (!sum) weight = weight_of(on, c, {nullptr, 0, c.rows});
     }
-    if (misfits + misfits_of_c > 0 || !(weight > 0)) look_closer(on, model, data, sum);
+    if (misfits + misfits_of_c > 0 || !(weight > 0)) look_closer(on, model, data, use);
     return {weight, not_positive > 0};
 }
 

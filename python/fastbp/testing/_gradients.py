@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._device import host
 from .._mlp import MLP
+from .._parameters import entry_name
 from ._slopes import Comparison, ComplexSteps, Differences, Slopes
 
 Array = NDArray[Any]
@@ -138,16 +139,3 @@ def _compare(slopes: Slopes, grad: Array, tolerance: float, name: Callable[[int]
         return max((comparison.entry(i) for i in range(grad.size)), default=0.0)
     rng = np.random.default_rng(seed)
     return max(comparison.direction(rng) for _ in range(DIRECTIONS))
-
-
-def entry_name(net: MLP, index: int) -> str:
-    """Where entry `index` of the flat parameters lies, in words: layer 1 (weights[0])[2, 3]."""
-    for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-        if index < w.size:
-            row, col = divmod(index, w.shape[1])
-            return f"layer {k + 1} (weights[{k}])[{row}, {col}]"
-        index -= w.size
-        if index < b.size:
-            return f"layer {k + 1} (biases[{k}])[{index}]"
-        index -= b.size
-    raise IndexError(index)

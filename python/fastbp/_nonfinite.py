@@ -1,0 +1,150 @@
+"""The search for the cause of a loss that is not finite: a place in the data, the parameters, or divergence."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._device import host, read_back
+from ._functions import REAL_KINDS
+from ._parameters import entry_name
+
+if TYPE_CHECKING:
+    from ._chunks import Data
+    from ._network import Network
+    from ._optimizers import TrainState
+
+BLOCK_NUMBERS = 2**20  # of the data, in memory at a time: X may be a memory map
+
+
+@dataclass
+class Search:
+    """What one array holds: the first number that is not finite, in words, or else the largest magnitude."""
+
+    place: str = ""
+    cure: str = ""
+    peak: float = 0.0
+
+
+def explained(
+    error: FloatingPointError, net: "Network", data: "Data", state: "TrainState", first: bool, smaller_steps: str
+) -> FloatingPointError:
+    """Return the core's error with its cause named; an error of the caller's own code as it is.
+
+    `first`: no step has been made before. `smaller_steps`: how the called method makes them.
+    """
+    prefix, _, what = str(error).partition("] ")
+    method = data.method.partition(":")[0]
+    if prefix != f"[{method}" or not what:
+        return error
+    if "step" not in what:
+        what += f" in {'' if method == 'train_step' else f'epoch {state.epoch + 1}, '}step {state.step + 1}"
+    text = cause_in_data(net, data, with_y=first or data.function is None)
+    if text:
+        return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
+    bad = np.flatnonzero(~np.isfinite(host(net.params)))
+    if first and len(bad):
+        where = f"net.params is {host(net.params)[bad[0]]} in {entry_name(net, int(bad[0]))}"
+        return FloatingPointError(f"[{data.method}] {where}: {what}. Set finite parameters, or make the net again")
+    scales = [(name, search(net, data, name).peak) for name in ("X", "y")]
+    reach = " and ".join(f"{name} reaches {peak:.4g}" for name, peak in scales if peak)
+    scaled = ", ".join(f"divide {name} by {peak:.4g} or standardise it" for name, peak in scales if peak > 10)
+    advice = f"scale the data: {scaled}" if scaled else "scale the data to magnitudes of about 1"
+    if first:
+        cause = "It is the first one, before any step"
+        others = "or start from smaller parameters"
+        if net.dtype == np.float32:
+            others += ", or use dtype='float64'"
+        if data.function is not None:
+            others += ", or look for nan in what the loss function returns"
+        advice = f"{advice}, {others}"
+    else:
+        cause, advice = "The training diverged", f"{smaller_steps}, or {advice}"
+    return FloatingPointError(f"[{data.method}] {what}. {cause}, and the data are finite: {reach}. To fix it, {advice}")
+
+
+def cause_in_data(net: "Network", data: "Data", with_y: bool = True) -> tuple[str, str] | None:
+    """Return the first number of the data that is not finite in the net's dtype, and the cure; None if there is none.
+
+    Rows and outputs of weight 0 do not count.
+    """
+    for name in ("X", "y", "sample_weight") if with_y else ("X", "sample_weight"):
+        found = search(net, data, name)
+        if found.place:
+            return found.place, found.cure
+    return None
+
+
+def search(net: "Network", data: "Data", name: str) -> Search:
+    """Look at X, y or sample_weight block by block."""
+    array = getattr(data, name)
+    if array is None:
+        return Search()
+    if hasattr(array, "tocsr"):
+        return _search_compressed(net, data, array)
+    kind, shape = getattr(getattr(array, "dtype", None), "kind", "f"), array.shape
+    if kind not in REAL_KINDS:
+        return Search()
+    found = Search()
+    rows = max(1, BLOCK_NUMBERS // max(1, shape[1] if len(shape) == 2 else 1))
+    for begin in range(0, shape[0], rows):
+        part = slice(begin, begin + rows)
+        block = np.asarray(read_back(net.device, data.method, name, array[part]))
+        counts = _counts(net, data, part)
+        if name == "X" or counts.shape != block.shape:
+            counts = counts.any(axis=1) if counts.ndim == 2 else counts
+            counts = np.broadcast_to(counts[:, None] if block.ndim == 2 else counts, block.shape)
+        bad = np.argwhere(~_fits(net, block) & counts)
+        if len(bad):
+            return _named(name, block[tuple(bad[0])], net, [begin + int(bad[0][0]), *map(int, bad[0][1:])], data)
+        found.peak = max(found.peak, _peak(block, counts))
+    return found
+
+
+def _search_compressed(net: "Network", data: "Data", X: Any) -> Search:
+    found = Search()
+    end = int(X.indptr[-1])
+    for begin in range(0, end, BLOCK_NUMBERS):
+        block = X.data[begin : min(begin + BLOCK_NUMBERS, end)]
+        rows = np.searchsorted(X.indptr, begin + np.arange(len(block)), side="right") - 1
+        counts = _counts(net, data, slice(int(rows[0]), int(rows[-1]) + 1))
+        counted = (counts.any(axis=1) if counts.ndim == 2 else counts)[rows - rows[0]]
+        bad = np.flatnonzero(~_fits(net, block) & counted)
+        if len(bad):
+            k = int(bad[0])
+            return _named("X", block[k], net, [int(rows[k]), int(X.indices[begin + k])], data)
+        found.peak = max(found.peak, _peak(block, counted))
+    return found
+
+
+def _counts(net: "Network", data: "Data", rows: slice) -> Any:
+    """Whether each row, or each of its outputs, has a weight other than 0."""
+    if data.sample_weight is None:
+        begin, end, _ = rows.indices(data.X.shape[0])
+        return np.ones(end - begin, bool)
+    weight = read_back(net.device, data.method, "sample_weight", data.sample_weight[rows])
+    return np.asarray(weight) != 0
+
+
+def _fits(net: "Network", block: Any) -> Any:
+    """Whether each number is finite in the net's dtype."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(block.astype(net.dtype, copy=False))
+
+
+def _peak(block: Any, counts: Any) -> float:
+    """The largest magnitude of those that count."""
+    if block.size == 0 or block.dtype.kind == "b":
+        return float((block & counts).any())
+    return max(float(block.max(initial=0, where=counts)), -float(block.min(initial=0, where=counts)))
+
+
+def _named(name: str, value: Any, net: "Network", place: list[int], data: "Data") -> Search:
+    columns = data.columns if name == "X" and len(place) == 2 else None
+    column = "" if columns is None else f" (column {columns[place[1]]!r})"
+    where = f"{name}[{', '.join(map(str, place))}]{column}"
+    if np.isfinite(value):
+        wider = ", or make the net with dtype='float64'" if net.dtype == np.float32 else ""
+        return Search(f"{where} is {value!s}, beyond {net.dtype}", f"Scale {name}{wider}")
+    cure = "Replace such numbers or leave out their rows; rows of sample_weight 0 are skipped"
+    return Search(f"{where} is {value!s}", cure)
