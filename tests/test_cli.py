@@ -73,10 +73,12 @@ def test_demo_fails_where_a_check_fails(tmp_path, monkeypatch, capsys):
 
 def test_bench(tmp_path):
     file = tmp_path / "bench.json"
-    done = run("bench", "--rounds", "2", "--problems", "2", "--json", str(file))
+    done = run("bench", "--rounds", "2", "--problems", "2", "--json", str(file), FASTBP_NUM_THREADS="3")
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(file.read_text())
     assert {"threads", "isa", "blas", "numpy", "cpu"} <= written["conditions"].keys()
+    assert written["conditions"]["threads"] == 1  # of the times, whatever the process may use
+    assert re.search("^threads +1$", done.stdout, re.MULTILINE)
     assert [tuple(entry["widths"]) for entry in written["problems"]] == [p.widths for p in PROBLEMS[:2]]
     for entry in written["problems"]:
         assert entry["rounds"] == 2

@@ -5,6 +5,7 @@ import pytest
 from helpers import require
 
 import fastbp as fb
+from fastbp.optimize import _eigenvalues
 
 
 def data():
@@ -144,7 +145,7 @@ def test_plot():
     assert len(axes[2].lines[0].get_xdata()) == 31
 
 
-def test_large_targets_are_no_stationary_point():
+def test_large_targets_are_no_eigenvalues_point():
     d = fb.diagnose(fb.MLP((4, 5, 1), loss="squared_error", seed=0), X, 1e9 * (1 + X[:, 0]))
     assert not finding(d, "the gradient is 0")
 
@@ -175,3 +176,14 @@ def test_a_flat_place_is_not_called_a_minimum():
     for unit in (1e-9, 1.0, 1e9):
         linear.params = unit * np.r_[1.0, -2.0, 0.5, 0.0, 0.0]
         assert "the gradient is 0: this is a minimum" in fb.diagnose(linear, X, unit * y).findings
+
+
+def test_eigenvalues_that_do_not_converge(monkeypatch):
+    net = fb.MLP((4, 16, 3), loss="cross_entropy", activation="tanh", seed=0)
+    exact = fb.diagnose(net, X, LABELS)
+    monkeypatch.setattr(_eigenvalues, "MOST_PRODUCTS", 30)
+    d = fb.diagnose(net, X, LABELS)
+    assert finding(d, "Lanczos' method did not converge")
+    assert exact.eigenvalues[0] <= d.eigenvalues[0] < d.eigenvalues[1] <= exact.eigenvalues[1]
+    assert d.safe_step >= exact.safe_step
+    assert "Lanczos" in str(d)

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._chunks import Data
 from ._kinks import has_kink
 from ._masks import counted
 from ._mlp import MLP
+from ._nonfinite import place_of_nonfinite
 from ._numbers import count, limit_of
 from ._objective import Objective
 from ._plots import new_axes
 from .optimize import is_descent_direction
-from .optimize._stationary import extreme_eigenvalues
+from .optimize._eigenvalues import Extremes, extreme_eigenvalues
 from .reference import ACTIVATIONS
 
 Vector = NDArray[np.float64]
@@ -60,7 +62,8 @@ class Diagnosis:
         d'Hd of that direction d: the value along it is value + slope t + curvature t^2 / 2 at first. nan where the
         loss is a function, which has no second derivative.
     eigenvalues : (float, float)
-        The smallest and the largest of the Hessian.
+        The smallest and the largest of the Hessian. If Lanczos' method does not converge, within 2000 products or 30
+        seconds for each, the findings say so: the true ones reach at least as far. nan if the Hessian is not finite.
     safe_step : float
         1 / L with L the larger of their magnitudes: a step of gradient descent, as far as the quadratic reaches, that
         does not overshoot. inf where L is 0.
@@ -167,19 +170,22 @@ def diagnose(
         raise TypeError(f"[diagnose] net is {type(net).__name__}, expected an fb.MLP")
     rate = limit_of("diagnose", "lr", lr)
     rows, seed = count("diagnose", "rows", rows, 1), count("diagnose", "seed", seed, 0)
-    X, y, sample_weight = net._on_host("diagnose", X, y, sample_weight)
-    net._core.check("diagnose", X, y, sample_weight, False, net._row_loss("diagnose", X, y))  # before rows are drawn
-    X, y, sample_weight = _drawn(X, y, sample_weight, rows, seed)
+    given, columns = net._on_host("diagnose", X, y, sample_weight), getattr(X, "columns", None)
+    function = net._row_loss("diagnose", *given[:2])
+    net._core.check("diagnose", *given, False, function)  # before rows are drawn
+    data = Data(*given, function, given[0].shape[0], method="diagnose", columns=columns)
+    X, y, sample_weight = _drawn(*given, rows, seed)
     objective = Objective(net, X, y, sample_weight, method="diagnose")
     shadow = net._with_recipe(dtype=np.dtype(np.float64), device="cpu")
     r = shadow.backward(X, y, sample_weight, returns=("s", "x", "weight_grads", "bias_grads", "grad"))
     layers = [_layer(shadow, k, r) for k in range(len(shadow.weights))]
     p, norm = objective.x0, float(np.linalg.norm(r.grad))
     d = -r.grad / norm if norm else np.zeros_like(p)
-    eigenvalues, curvature = (np.nan, np.nan), np.nan
+    extremes, curvature = Extremes(np.nan, np.nan), np.nan
     if np.isfinite(r.value) and not net._loss_is_function:
-        eigenvalues = extreme_eigenvalues(p, None, objective.hessp)
+        extremes = extreme_eigenvalues(p, None, objective.hessp)
         curvature = float(d @ objective.hessp(p, d))
+    eigenvalues = extremes.low, extremes.high
     largest = float(np.abs(eigenvalues).max())
     safe = 1 / largest if largest else np.inf
     h = 1e-6 * max(1.0, float(np.linalg.norm(p)))
@@ -190,8 +196,13 @@ def diagnose(
         r.value, norm, layers, slope, (objective.fun(p + h * d) - objective.fun(p - h * d)) / (2 * h), curvature,
         eigenvalues, safe, _is_convex(net), [], steps, values,
     )  # fmt: skip
+    if not extremes.converged:
+        found.findings.append(
+            "Lanczos' method did not converge: the Hessian's eigenvalues reach at least as far as shown, "
+            "and a safe step is at most the one shown"
+        )
     at_kink = bool(norm) and np.isfinite(r.value) and has_kink(objective.fun, p, h * d)
-    found.findings.extend(_findings(shadow, found, X, rate, at_kink))
+    found.findings.extend(_findings(shadow, found, X, data, rate, at_kink))
     return found
 
 
@@ -225,9 +236,10 @@ def _layer(net: MLP, k: int, r: Any) -> LayerReport:
     return LayerReport(f"layer {k + 1}", name, norms[0], norms[1], dead, saturated)
 
 
-def _findings(net: MLP, d: Diagnosis, X: Any, lr: float, at_kink: bool) -> list[str]:
+def _findings(net: MLP, d: Diagnosis, X: Any, data: Data, lr: float, at_kink: bool) -> list[str]:
     if not np.isfinite(d.value):
-        return ["the value is not finite: look for nan or inf in X, y and net.params"]
+        place = place_of_nonfinite(net, data)
+        return [f"the value is not finite: {place or 'it overflows; scale X, y or the parameters down'}"]
     found = []
     for k, r in enumerate(d.layers):
         units = net.layer_sizes[k + 1]
@@ -240,7 +252,9 @@ def _findings(net: MLP, d: Diagnosis, X: Any, lr: float, at_kink: bool) -> list[
     if len(d.layers) > 1 and first < VANISHING * last:
         ratio = f"layer 1's is {first / last:.1g} of the last one's, relative to their parameters"
         found.append(f"the gradient vanishes on its way back: {ratio}")
-    if not hasattr(X, "tocsr"):  # whose columns cannot be shifted, and are scaled as they are for a reason
+    if place := place_of_nonfinite(net, data):
+        found.append(f"{place}, although the value is finite")
+    elif not hasattr(X, "tocsr"):  # whose columns cannot be shifted, and are scaled as they are for a reason
         found.extend(_of_inputs(np.asarray(X, dtype=np.float64)))
     low, high = d.eigenvalues
     if lr * max(abs(low), abs(high)) > 2:
@@ -264,8 +278,6 @@ def _kind(low: float, high: float) -> str:
 
 
 def _of_inputs(X: Any) -> list[str]:
-    if not np.isfinite(X).all():
-        return ["X has numbers that are not finite"]
     spread = X.std(axis=0)
     moving = spread[spread > 0]
     found = []

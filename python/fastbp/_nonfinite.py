@@ -42,9 +42,7 @@ def explained(
     text = cause_in_data(net, data, with_y=first or data.function is None)
     if text:
         return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
-    bad = np.flatnonzero(~np.isfinite(host(net.params)))
-    if first and len(bad):
-        where = f"net.params is {host(net.params)[bad[0]]} in {entry_name(net, int(bad[0]))}"
+    if first and (where := place_of_nonfinite(net, data)):
         return FloatingPointError(f"[{data.method}] {where}: {what}. Set finite parameters, or make the net again")
     scales = [(name, search(net, data, name).peak) for name in ("X", "y")]
     reach = " and ".join(f"{name} reaches {peak:.4g}" for name, peak in scales if peak)
@@ -73,6 +71,16 @@ def cause_in_data(net: "Network", data: "Data", with_y: bool = True) -> tuple[st
         if found.place:
             return found.place, found.cure
     return None
+
+
+def place_of_nonfinite(net: "Network", data: "Data") -> str:
+    """Return the place of a number that is not finite, in the data or else in the parameters; "" if there is none."""
+    found = cause_in_data(net, data)
+    if found:
+        return found[0]
+    params = host(net.params)
+    bad = np.flatnonzero(~np.isfinite(params))
+    return f"net.params is {params[bad[0]]} in {entry_name(net, int(bad[0]))}" if len(bad) else ""
 
 
 def search(net: "Network", data: "Data", name: str) -> Search:

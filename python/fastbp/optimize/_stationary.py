@@ -1,17 +1,17 @@
 """Stationary points and convexity."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ._descent import Function, Vector
+from ._eigenvalues import LARGE, extreme_eigenvalues
 from ._outcomes import RANDOM, length
 
 ROUNDING = 1e-9  # of values that a violation of Jensen's inequality must exceed, relative
 CLOSER = (1e-5, 1e-7, 1e-9)  # distances at which the two sides of a kink are compared
-LARGE = 50  # above so many variables the extreme eigenvalues come from Lanczos' method
 
 
 class StationaryPoint(NamedTuple):
@@ -33,8 +33,9 @@ def classify_stationary_point(
 
     The kind is "minimum", "maximum" or "saddle", by the signs of the Hessian's smallest and largest eigenvalue, which
     come from SciPy's Lanczos method if there are many variables. It is "degenerate" if one of them is 0 as far as can
-    be told: the second derivative decides nothing. It is "kink" if the gradient jumps at x, as at the corner of relu:
-    there is no second derivative.
+    be told: the second derivative decides nothing; so it is if Lanczos' method does not converge, within 2000 products
+    or 30 seconds for each of them, unless both signs have been found. It is "kink" if the gradient jumps at x, as at
+    the corner of relu: there is no second derivative.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def classify_stationary_point(
     grad = None if jac is None else np.array(jac(at.copy()), dtype=np.float64)
     if jac is not None and grad is not None and grad.shape != at.shape:
         raise ValueError(f"[classify_stationary_point] jac returns shape {grad.shape}, expected {at.shape}, as x")
-    low, high = extreme_eigenvalues(at, hess, hessp)
+    low, high, converged = extreme_eigenvalues(at, hess, hessp)
     size = max(abs(low), abs(high))
     if jac is not None and grad is not None:
         if gradient_jumps(jac, at, grad):
@@ -72,6 +73,8 @@ def classify_stationary_point(
     zero = tol * size
     if low < -zero and high > zero:
         return StationaryPoint("saddle", (low, high))
+    if not converged:
+        return StationaryPoint("degenerate", (low, high))
     if low > zero:
         return StationaryPoint("minimum", (low, high))
     if high < -zero:
@@ -97,35 +100,6 @@ def _jumps(jac: Function, x: Vector, step: Vector) -> bool:
         changes.append(abs(float((ahead - behind) @ step)))
         size = max(size, float(np.abs(behind) @ np.abs(step)), float(np.abs(ahead) @ np.abs(step)))
     return changes[-1] > 1e-6 * size and changes[-1] > 0.5 * changes[0]
-
-
-def extreme_eigenvalues(x: Vector, hess: Any, hessp: Any) -> tuple[float, float]:
-    """The smallest and the largest of the Hessian at x."""
-    if (hess is None) == (hessp is None):
-        raise TypeError("[classify_stationary_point] expected either hess or hessp")
-    if hess is not None:
-        matrix = np.asarray(hess(x) if callable(hess) else hess, dtype=np.float64)
-        if matrix.shape != (x.size, x.size):
-            raise ValueError(
-                f"[classify_stationary_point] hess has shape {matrix.shape}, expected {(x.size, x.size)}"
-            )
-    elif x.size <= LARGE:
-        matrix = np.array([np.asarray(hessp(x, v), dtype=np.float64) for v in np.eye(x.size)])
-    else:
-        return _lanczos(lambda v: np.asarray(hessp(x, v.ravel()), dtype=np.float64), x.size)
-    eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-    return float(eigenvalues[0]), float(eigenvalues[-1])
-
-
-def _lanczos(product: Callable[[Vector], Vector], n: int) -> tuple[float, float]:
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
-    start = np.random.default_rng(0).standard_normal(n)
-    if not product(start).any():
-        return 0.0, 0.0  # which Lanczos' method cannot start from
-    operator = LinearOperator((n, n), matvec=product, dtype=np.float64)
-    low, high = (eigsh(operator, k=1, which=end, v0=start, tol=1e-8, return_eigenvectors=False) for end in ("SA", "LA"))
-    return float(low[0]), float(high[0])
 
 
 def check_convexity(
@@ -167,4 +141,3 @@ def check_convexity(
             if between > a * at_x + (1 - a) * at_y + ROUNDING * largest:
                 return x, y, a
     return None
-
