@@ -218,7 +218,7 @@ WRONG = {
         lambda a, p, x: jax.grad(lambda p: jnp.sum(fj.hvp(a, loss_of, p, x, p)[0]["w"]))(p),
         "third derivatives are not available",
     ),
-    "forward mode": (lambda a, p, x: jax.jvp(a, (p, x), (p, x)), "forward-mode"),
+    "forward mode": (lambda a, p, x: jax.jvp(a, (p, x), (p, x)), "[apply] forward mode"),
     "init's type": (
         lambda a, p, x: fj.mlp((3, 2))[0](jax.random.key(0), jnp.float16),
         "[init] dtype is float16, expected float32 or float64",
@@ -263,3 +263,49 @@ def test_without_jax():
     program = "import sys; sys.modules['jax'] = None; import fastbp.jax"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "ImportError: fastbp.jax needs JAX 0.10 or newer, which is missing: pip install 'fastbp[jax]'" in done.stderr
+
+
+FORWARD_MODE = {
+    "jvp": lambda f, x: jax.jvp(f, (x,), (x,)),
+    "jacfwd": lambda f, x: jax.jacfwd(f)(x),
+    "hessian": lambda f, x: jax.hessian(f)(x),
+    "linearize": lambda f, x: jax.linearize(f, x)[1](x),
+    "vmap": lambda f, x: jax.vmap(lambda u: jax.jvp(f, (x,), (u,)))(x[None]),
+    "grad of jvp": lambda f, x: jax.grad(lambda x: jax.jvp(f, (x,), (x,))[1])(x),
+    "scan": lambda f, x: jax.jvp(lambda x: jax.lax.scan(lambda c, _: (c + f(c), 0.0), x, None, 2)[0], (x,), (x,)),
+}
+
+
+@pytest.mark.parametrize(
+    "name, within_jit, around_jit",
+    [
+        *((name, False, False) for name in FORWARD_MODE),
+        ("jvp", True, False),
+        ("jvp", False, True),
+        ("hessian", True, True),
+    ],
+)
+def test_forward_mode_names_the_other_ways(name, within_jit, around_jit):
+    """By x, by params, and through jvp."""
+    apply, _ = nets("callback")
+    params, x = data()
+    functions = {
+        "x": lambda x: apply(params, x).sum(),
+        "params": lambda x: apply(jax.tree.map(lambda p: p * x.sum(), params), jnp.ones_like(x)).sum(),
+        "jvp by u": lambda u: fj.jvp(apply, (params, x), (None, u))[1].sum(),
+    }
+    for function in functions.values():
+        inner = jax.jit(function) if around_jit else function
+
+        def transformed(x, inner=inner):
+            return FORWARD_MODE[name](inner, x)
+
+        with pytest.raises(TypeError, match=r"^\[apply\] forward mode.* fastbp\.jax\.jvp or .*hvp .*jax\.jacrev"):
+            (jax.jit(transformed) if within_jit else transformed)(x)
+
+
+def test_the_way_named_for_a_hessian():
+    apply, reference = nets("auto")
+    params, x = data()
+    ours, theirs = (lambda x, f=f: loss_of(f(params, x)) for f in (apply, reference))
+    assert_close(jax.jacrev(jax.grad(ours))(x), jax.hessian(theirs)(x), tolerance=1e-5)

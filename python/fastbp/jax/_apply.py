@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from . import _derivatives
 from ._architecture import Architecture
+from ._forward_mode import in_reverse_mode_only
 from ._params import parts
 
 
@@ -52,8 +53,8 @@ class Apply:
         TypeError, ValueError
             Where params or x are not of the net's form; under `jit`, while tracing.
         """
-        given = parts(self.net, "apply", "params", params)
-        rows = as_rows(self.net, "apply", "x", x, given[0].dtype)
+        given = in_reverse_mode_only(parts(self.net, "apply", "params", params))
+        rows = in_reverse_mode_only(as_rows(self.net, "apply", "x", x, given[0].dtype))
         if rows.shape[1] == 0:
             return jnp.zeros((*jnp.shape(x)[:-1], self.net.widths[-1]), rows.dtype)
         return _derivatives.forward(self.net, given, rows).reshape(*jnp.shape(x)[:-1], self.net.widths[-1])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from . import _derivatives
 from ._apply import Apply, as_rows
+from ._forward_mode import in_reverse_mode_only
 from ._params import divided, joined, layers, parts
 
 
@@ -58,6 +59,7 @@ def jvp(apply: Apply, primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tu
     output = apply(params, x)
     if rows.shape[1] == 0:
         return output, output
+    given, rows, v, u = in_reverse_mode_only((given, rows, v, u))
     output_dot = _derivatives.push_forward(net, (True, False, False), given, rows, v, u, None)[0]
     return output, output_dot.reshape(output.shape)
 
@@ -103,6 +105,7 @@ def hvp(apply: Apply, loss: Callable[[Any], Any], params: Any, x: Any, params_do
     v = joined(parts(net, "hvp", "params_dot", params_dot)).astype(rows.dtype)
     if rows.shape[1] == 0:
         return layers([jnp.zeros_like(part) for part in given])
+    given, rows, v = in_reverse_mode_only((given, rows, v))
     out, kept = _derivatives.forward_kept(net, given, rows)
     shape = (*jnp.shape(x)[:-1], net.widths[-1])
     slope = jax.grad(lambda output: loss(output.reshape(shape)))

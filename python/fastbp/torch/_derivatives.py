@@ -1,6 +1,7 @@
 """The operators' derivatives, one autograd function per order, in reverse mode, with rules for vmap.
 
-None has a method jvp, so that torch refuses forward mode, which would have no derivatives to offer.
+In forward mode they raise an error that names the alternatives. Dynamo compiles no function with a method jvp, so the
+functions that raise it are subclasses, for all that is not compiled.
 """
 
 from typing import Any
@@ -9,6 +10,15 @@ import torch
 from torch import Tensor
 
 from . import _operators
+
+
+def refuse_forward_mode(ctx: Any, *tangents: Any) -> Any:
+    """Raise NotImplementedError: the method jvp of the autograd functions."""
+    raise NotImplementedError(
+        "fastbp.torch.MLP has no forward mode, which torch.func.jvp, jacfwd, hessian and linearize use: take "
+        "torch.func.jacrev for a Jacobian and jacrev(jacrev(f)) for a Hessian; for products along a direction, jvp and "
+        "hvp of fastbp.MLP"
+    )
 
 
 class Forward(torch.autograd.Function):
@@ -35,7 +45,7 @@ class Forward(torch.autograd.Function):
         if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # Dynamo takes no function in a backward
             input_grad, grads = _operators.pull_back(x, cotangent, kept, parameters, ctx.architecture, wants_grads)
         else:
-            input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
+            input_grad, *grads = apply_pull_back(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         return None, None, input_grad, *(grads or [None] * len(parameters))
 
     @staticmethod
@@ -43,9 +53,9 @@ class Forward(torch.autograd.Function):
         """Batches of x alone are one large batch; what it keeps belongs to none of its members."""
         _, _, of_x, *of_parameters = in_dims
         if any(dim is not None for dim in of_parameters):
-            return _each(Forward, info, in_dims, (architecture, keep, x, *parameters))
+            return _each(apply_forward, info, in_dims, (architecture, keep, x, *parameters))
         rows = x.movedim(of_x, 0)
-        out, kept = Forward.apply(architecture, keep, rows.flatten(0, 1), *parameters)
+        out, kept = apply_forward(architecture, keep, rows.flatten(0, 1), *parameters)
         return (out.unflatten(0, rows.shape[:2]), kept), (0, None)
 
 
@@ -73,7 +83,7 @@ class PullBack(torch.autograd.Function):
             return (None,) * len(ctx.needs_input_grad)
         x, cotangent, *parameters = ctx.saved_tensors
         directions = v or [None] * len(parameters)
-        output_dot, input_grad_dot, *grad_dots = PushForward.apply(
+        output_dot, input_grad_dot, *grad_dots = apply_push_forward(
             ctx.architecture, x, cotangent, u, *directions, *parameters
         )
         return None, None, input_grad_dot, output_dot, None, *grad_dots
@@ -89,11 +99,11 @@ class PullBack(torch.autograd.Function):
         if shared and not wants_grads and of_x is not None and of_kept is None:
             x, cotangent = (_batched(t, dim, info) for t, dim in ((x, of_x), (cotangent, of_cotangent)))
             rows = x.flatten(0, 1), cotangent.flatten(0, 1)
-            (input_grad,) = PullBack.apply(architecture, False, *rows, kept, *parameters)
+            (input_grad,) = apply_pull_back(architecture, False, *rows, kept, *parameters)
             return (input_grad.unflatten(0, x.shape[:2]),), (0,)
         if of_kept is None and not (shared and of_x is None):
             kept = kept.new_empty(0)  # it is of the large batch
-        return _each(PullBack, info, in_dims, (architecture, wants_grads, x, cotangent, kept, *parameters))
+        return _each(apply_pull_back, info, in_dims, (architecture, wants_grads, x, cotangent, kept, *parameters))
 
 
 class PushForward(torch.autograd.Function):
@@ -119,19 +129,52 @@ class PushForward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
-        return _each(PushForward, info, in_dims, arguments)
+        return _each(apply_push_forward, info, in_dims, arguments)
+
+
+class EagerForward(Forward):
+    """`Forward` outside of compiled code."""
+
+    jvp = staticmethod(refuse_forward_mode)
+
+
+class EagerPullBack(PullBack):
+    """`PullBack` outside of compiled code."""
+
+    jvp = staticmethod(refuse_forward_mode)
+
+
+class EagerPushForward(PushForward):
+    """`PushForward` outside of compiled code."""
+
+    jvp = staticmethod(refuse_forward_mode)
+
+
+def apply_forward(*arguments: Any) -> Any:
+    """Apply `Forward`."""
+    return (Forward if torch.compiler.is_compiling() else EagerForward).apply(*arguments)
+
+
+def apply_pull_back(*arguments: Any) -> Any:
+    """Apply `PullBack`."""
+    return (PullBack if torch.compiler.is_compiling() else EagerPullBack).apply(*arguments)
+
+
+def apply_push_forward(*arguments: Any) -> Any:
+    """Apply `PushForward`."""
+    return (PushForward if torch.compiler.is_compiling() else EagerPushForward).apply(*arguments)
 
 
 def _batched(tensor: Tensor, dim: int | None, info: Any) -> Tensor:
     return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _each(function: Any, info: Any, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+def _each(apply: Any, info: Any, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
     """vmap member by member."""
     if info.batch_size == 0:
         raise ValueError("vmap over 0 sets of parameters or gradients, expected at least one")
     results = [
-        function.apply(*(a if dim is None else a.select(dim, k) for a, dim in zip(arguments, in_dims, strict=True)))
+        apply(*(a if dim is None else a.select(dim, k) for a, dim in zip(arguments, in_dims, strict=True)))
         for k in range(info.batch_size)
     ]
     stacked = tuple(torch.stack(members) for members in zip(*results, strict=True))

@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from . import _operators
 from ._checks import DTYPES
-from ._derivatives import Forward, PullBack
+from ._derivatives import apply_forward, apply_pull_back, refuse_forward_mode
 from ._passes import in_order, places_of, run_forward, run_pull_back
 
 PLAIN_TYPES = {Tensor, nn.Parameter}
@@ -38,7 +38,7 @@ def output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> Tensor
         short = short_output(architecture, in_order(x), [in_order(p) for p in parameters])
         if short is not None:
             return short
-    out, _ = Forward.apply(architecture, _keeps(x, parameters), x, *parameters)
+    out, _ = apply_forward(architecture, _keeps(x, parameters), x, *parameters)
     return out
 
 
@@ -59,6 +59,8 @@ def short_output(architecture: str, x: Tensor, parameters: Sequence[Tensor]) -> 
 class Plain(torch.autograd.Function):
     """`Forward`, and `PullBack` behind it, in as few calls as can be."""
 
+    jvp = staticmethod(refuse_forward_mode)
+
     @staticmethod
     def forward(
         ctx: Any, architecture: str, keep: bool, places: Sequence[int], x: Tensor, *parameters: Tensor
@@ -75,7 +77,7 @@ class Plain(torch.autograd.Function):
         _, _, _, wants_input_grad, *wanted = ctx.needs_input_grad
         wants_grads = True in wanted
         if torch.is_grad_enabled() or forward_ad.unpack_dual(cotangent).tangent is not None or not _alone(cotangent):
-            input_grad, *grads = PullBack.apply(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
+            input_grad, *grads = apply_pull_back(ctx.architecture, wants_grads, x, cotangent, kept, *parameters)
         else:
             input_grad, grads = run_pull_back(
                 ctx.architecture, x, cotangent, kept, parameters, wants_grads, wants_input_grad
