@@ -71,7 +71,7 @@ def test_why_it_ends():
     assert levenberg_marquardt(net, X, Y, callback=stop).message == "the callback stopped it"
     spoilt = Y.copy()
     spoilt[0, 0] = np.nan
-    assert levenberg_marquardt(net, X, spoilt).message == "the value or its gradient is not finite"
+    assert levenberg_marquardt(net, X, spoilt).message == "the value or its gradient is not finite: y[0, 0] is nan"
 
 
 def test_bad_input():

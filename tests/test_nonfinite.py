@@ -187,3 +187,27 @@ def test_diagnose_names_the_place():
     net = make()
     net.biases[1][...] = NAN
     assert fb.diagnose(net, X, Y).findings == ["the value is not finite: net.params is nan in layer 2 (biases[1])[0]"]
+
+
+def test_estimators_name_the_step_and_their_own_options():
+    estimators = require("fastbp.sklearn")
+    y = changed(Y, (3, 1e300))
+    cases = [
+        (
+            X.astype("f4"),
+            y,
+            {},
+            r"^\[fit\] y\[3\] is 1e\+300, beyond float32: .* step \d\. Scale y, or pass X as float64$",
+        ),
+        (
+            X * 1e3,
+            Y,
+            {"learning_rate_init": 1e6},
+            r"step \d\. The training diverged.* use a smaller learning_rate_init, or",
+        ),
+    ]
+    for x, targets, options, text in cases:
+        model = estimators.MLPRegressor(hidden_layer_sizes=(4,), solver="sgd", batch_size=10, random_state=0, **options)
+        with pytest.raises(ValueError, match="Solver produced non-finite") as caught:
+            model.fit(x, targets)
+        assert pytest.raises(FloatingPointError, match=text).matches(caught.value.__cause__), caught.value.__cause__

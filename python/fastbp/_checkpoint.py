@@ -2,7 +2,6 @@
 
 import math
 import re
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -123,6 +122,8 @@ class Checkpoint:
 
     def _begin_fit(self, history: History, has_validation: bool) -> None:
         """Check the arguments and the folder before the first epoch; make the folder."""
+        import tempfile  # not worth its time at import
+
         self._check(history, has_validation, history.state.epoch + 1)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ class Data:
     weighs: bool = True
     method: str = ""  # and the chunk, as errors name it
     columns: Any = None  # names of the columns of a frame
+    float64: str = "make the net with dtype='float64'"  # how the caller computes in float64
     there: tuple[Any, Any, Any] | None = None  # on the device of the net
 
     def at(self, device: str) -> tuple[Any, Any, Any]:

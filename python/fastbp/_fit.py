@@ -88,9 +88,10 @@ class Epochs:
             )  # fmt: skip
         except FloatingPointError as error:
             self.nonfinite = True
-            first = self.state.step == self.first_step
-            cure = f"use a smaller lr than {self.state.optimizer.lr:g}, or max_grad_norm"
-            raise explained(error, self.net, data, self.state, first, cure) from None
+            state = self.state
+            when, first = f"epoch {state.epoch + 1}, step {state.step + 1}", state.step == self.first_step
+            cure = f"use a smaller lr than {state.optimizer.lr:g}, or max_grad_norm"
+            raise explained(error, self.net, data, when, first, cure) from None
 
     def _reporter(self, steps: int) -> Callable[[int], None] | None:
         """What the core calls with the number of steps done; nothing for a stream, whose length nobody knows."""
@@ -137,7 +138,7 @@ def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState
         loss, total = run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
     except FloatingPointError as error:
         cure = f"use a smaller lr than {lr[0]:g}"
-        raise explained(error, net, data, state, state.step == 0, cure) from None
+        raise explained(error, net, data, f"step {state.step + 1}", state.step == 0, cure) from None
     return loss / total + penalty
 
 

@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
 from ._arguments import RETURNS, Exporter, as_names, asked_of
 from ._chunks import Chunks
-from ._device import host, views
 from ._early_stopping import EarlyStopping
 from ._examples import Examples
 from ._fit import Callback, GradHook, fit, train_step
@@ -84,6 +82,8 @@ class MLP(Examples):
         ----------
         X : array_like (N, d(0))
             Real numbers of any dtype, layout and library, or a sparse matrix of SciPy's, best in CSR; never copied.
+            Only frames whose columns differ in type, and object arrays of numbers, are converted in a copy, in which
+            missing values are nan. So it is for every array that a method takes.
         out : ndarray (N, d(L)), or another exporter of DLPack, optional
             Filled in place and returned.
 
@@ -315,9 +315,10 @@ class MLP(Examples):
             Mini-batches do not span chunks, rows are shuffled within theirs, and memory is one chunk's. A list is
             checked beforehand; else the first chunk is, with a schedule all are: it needs the number of steps.
         optimizer : one of fb.SGD, RMSprop, Adagrad, Adam, AdamW, Rprop; optional
-            None: Adam(). Starts afresh.
+            None: Adam(). Starts afresh; not together with `state`.
         state : TrainState, optional
-            Goes on from there instead: ``fit(state=history.state)`` after a fit equals one longer fit, bit for bit.
+            Resume from it, with its optimizer and seed: ``fit(state=history.state)`` after a fit equals one longer
+            fit, bit for bit.
         batch_size : int or None
             Rows of a mini-batch; None: all of X or of a chunk.
         epochs : int
@@ -325,9 +326,9 @@ class MLP(Examples):
         shuffle : bool
             A new row order each epoch, drawn from the seed and the numbers of the epoch and the chunk.
         drop_last : bool
-            Leave out a last mini-batch, of each chunk, of fewer rows.
+            Leave out a last mini-batch, of each chunk, of fewer rows. ValueError if none is left.
         seed : int, optional
-            Of the row orders, where no state is given.
+            Of the row orders; not together with `state`, which has one.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Its mean loss is taken after each epoch.
         metrics : iterable of str or callable
@@ -361,8 +362,9 @@ class MLP(Examples):
         Raises
         ------
         FloatingPointError
-            If a loss is not finite; parameters are as after the last whole step. Like every exception that ends a
-            fit, Ctrl-C too, it carries the history so far as `.history`.
+            If a loss is not finite; parameters are as after the last whole step. The message names the first nan or
+            inf of the data, or their scale if they are finite. Like every exception that ends a fit, Ctrl-C too, it
+            carries the history so far as `.history`.
 
         Examples
         --------
@@ -378,13 +380,6 @@ class MLP(Examples):
             drop_last, seed, validation_data, metrics, early_stopping, schedule, callbacks, time_limit, on_nonfinite,
             progress, max_grad_norm, max_example_norm, grad_hook,
         )  # fmt: skip
-
-    def _penalty(self) -> float:
-        l2, l1 = self._recipe["l2"], self._recipe["l1"]
-        if not (l2 or l1):
-            return 0.0
-        w = np.concatenate([w.ravel() for w in views(host(self._params), self.layer_sizes)[0]]).astype(np.float64)
-        return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
 
 
 class Pullback:

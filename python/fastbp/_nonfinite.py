@@ -12,7 +12,6 @@ from ._parameters import entry_name
 if TYPE_CHECKING:
     from ._chunks import Data
     from ._network import Network
-    from ._optimizers import TrainState
 
 BLOCK_NUMBERS = 2**20  # of the data, in memory at a time: X may be a memory map
 
@@ -27,18 +26,18 @@ class Search:
 
 
 def explained(
-    error: FloatingPointError, net: "Network", data: "Data", state: "TrainState", first: bool, smaller_steps: str
+    error: FloatingPointError, net: "Network", data: "Data", when: str, first: bool, smaller_steps: str
 ) -> FloatingPointError:
     """Return the core's error with its cause named; an error of the caller's own code as it is.
 
-    `first`: no step has been made before. `smaller_steps`: how the called method makes them.
+    `when`: the epoch and step. `first`: no step has been made before. `smaller_steps`: how the method makes them.
     """
     prefix, _, what = str(error).partition("] ")
     method = data.method.partition(":")[0]
     if prefix != f"[{method}" or not what:
         return error
     if "step" not in what:
-        what += f" in {'' if method == 'train_step' else f'epoch {state.epoch + 1}, '}step {state.step + 1}"
+        what += f" in {when}"
     text = cause_in_data(net, data, with_y=first or data.function is None)
     if text:
         return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
@@ -52,7 +51,7 @@ def explained(
         cause = "It is the first one, before any step"
         others = "or start from smaller parameters"
         if net.dtype == np.float32:
-            others += ", or use dtype='float64'"
+            others += f", or {data.float64}"
         if data.function is not None:
             others += ", or look for nan in what the loss function returns"
         advice = f"{advice}, {others}"
@@ -152,7 +151,7 @@ def _named(name: str, value: Any, net: "Network", place: list[int], data: "Data"
     column = "" if columns is None else f" (column {columns[place[1]]!r})"
     where = f"{name}[{', '.join(map(str, place))}]{column}"
     if np.isfinite(value):
-        wider = ", or make the net with dtype='float64'" if net.dtype == np.float32 else ""
+        wider = f", or {data.float64}" if net.dtype == np.float32 else ""
         return Search(f"{where} is {value!s}, beyond {net.dtype}", f"Scale {name}{wider}")
     cure = "Replace such numbers or leave out their rows; rows of sample_weight 0 are skipped"
     return Search(f"{where} is {value!s}", cure)

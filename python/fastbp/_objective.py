@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._chunks import Data
 from ._device import host
 from ._network import Network
+from ._nonfinite import place_of_nonfinite
 
 Vector = NDArray[np.float64]
 
@@ -64,6 +66,11 @@ class Objective:
     def gnvp(self, p: ArrayLike, v: ArrayLike) -> Vector:
         """The product of its Gauss-Newton matrix at p with v (P,), as `MLP.gnvp`; may stand in for `hessp`."""
         return self._product("gnvp", p, v, True)
+
+    def _place_of_nonfinite(self) -> str:
+        """Return where the data, or the parameters of the last call, are not finite; "" if they are."""
+        data = Data(self._X, self._y, self._weight, self._function, self._X.shape[0])
+        return place_of_nonfinite(self._net, data)
 
     def _product(self, method: str, p: ArrayLike, v: ArrayLike, gauss_newton: bool) -> Vector:
         products = self._net._core.push_forward(

@@ -111,7 +111,8 @@ def levenberg_marquardt(
     while True:
         matrix = problem.gauss_newton_matrix(x)
         if not (np.isfinite(value) and np.isfinite(grad).all() and np.isfinite(matrix).all()):
-            status, message = NOT_FINITE, "the value or its gradient is not finite"
+            place = problem.objective._place_of_nonfinite()
+            status, message = NOT_FINITE, "the value or its gradient is not finite" + (place and f": {place}")
             break
         unsolved = _projection(matrix, grad)
         if unsolved <= tol * spread or value == 0:

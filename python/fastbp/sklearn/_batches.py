@@ -4,7 +4,8 @@ import numpy as np
 
 from .._fit import check_state, run_steps
 from .._mlp import MLP
-from ._descent import Descent, Rows
+from .._nonfinite import explained
+from ._descent import FAR, Descent, Rows
 from ._input import weighing_rows
 from ._problem import Problem
 
@@ -14,6 +15,7 @@ class Batches:
 
     def __init__(self, net: MLP, descent: Descent, problem: Problem, count: int, size: int) -> None:
         self._net, self._data, self._size = net, problem.data, size
+        self._data.float64 = "pass X as float64"
         self._descent, self._rule = descent, check_state("fit", net, descent.state)
         self._begins = np.arange(0, count, size)
         self._rows = np.diff(self._begins, append=count)
@@ -29,8 +31,13 @@ class Batches:
         if self._weighs is not None:
             self._makes_step = np.logical_or.reduceat(self._weighs[order], self._begins)
         values = np.zeros(len(self._begins))
-        run_steps(
-            "fit", self._net, self._descent.state, self._rule, self._data, order, self._size, False,
-            self._descent.rates(self._makes_step), penalties_by_weight=True, values=values,
-        )  # fmt: skip
+        state = self._descent.state
+        try:
+            run_steps(
+                self._data.method, self._net, state, self._rule, self._data, order, self._size, False,
+                self._descent.rates(self._makes_step), penalties_by_weight=True, values=values,
+            )  # fmt: skip
+        except FloatingPointError as error:
+            first, when = state.step == FAR, f"step {state.step - FAR + 1}"
+            raise explained(error, self._net, self._data, when, first, "use a smaller learning_rate_init") from None
         return float(values @ self._rows) / int(self._rows @ self._makes_step)
