@@ -57,7 +57,7 @@ void check(Case given) {
     Watched on;
     std::string said;
     try {
-        check_targets(on, given.model, data, given.sum ? Weighting::sum : Weighting::mean);
+        check_targets(on, given.model, data, given.sum ? WeightUse::sum : WeightUse::mean);
     } catch (const Error& error) {
         said = error.what();
     }
