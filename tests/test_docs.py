@@ -27,6 +27,11 @@ DRAWING = ["fastbp._history", "fastbp.optimize._contours"]
 WITHOUT = {
     "fastbp.cli": "the command line: tests/test_cli.py runs every command",
     "Checkpoint.best": "needs a monitor, unlike the example of Checkpoint: tests/test_checkpoint.py",
+    "fastbp.reference": "each of its functions has one",
+    "TrainState": "an optimiser's init makes it: the examples of the optimisers and of train_step use it",
+    "TrainState.update": "in the examples of the optimisers",
+    "TrainState.order": "for training loops of the caller: tests/test_training.py",
+    "TrainState.to": "for a net that goes to a GPU: tests/test_device.py",
     "TrainState.check": "for fit and train_step",
     "Taylor.plot": "needs matplotlib; the page on checking gradients draws it",
     "MLP.forward": "torch calls it: model(x)",

@@ -125,6 +125,34 @@ def test_a_required_test_that_is_skipped_fails(tmp_path, setting):
     assert found == {f"test_{k}": outcomes[column] for k, outcomes in enumerate(SKIPPING.values())}
 
 
+CLOCKS = {"time.time", "time.monotonic", "time.perf_counter", "time.process_time", "time.thread_time"}
+
+
+def cannot_fail(node):
+    always_true = (ast.GeneratorExp, ast.Lambda, ast.Tuple, ast.List, ast.Dict, ast.JoinedStr)
+    return isinstance(node, ast.Assert) and isinstance(node.test, always_true)
+
+
+def reads_a_clock(node):
+    return isinstance(node, ast.Call) and name_of(node.func) in CLOCKS
+
+
+def idle_checks(text):
+    """Lines of assertions that cannot fail, and of clocks: a limit on measured time fails on a busy machine alone."""
+    return [node.lineno for node in ast.walk(ast.parse(text)) if cannot_fail(node) or reads_a_clock(node)]
+
+
+@every(FILES)
+def test_assertions_can_fail_and_measure_no_time(path):
+    faked = 1 if path.name == "test_fit.py" else 0  # moves the clock that fit reads
+    assert len(idle_checks(path.read_text())) == faked
+
+
+@pytest.mark.parametrize("line", ["assert (x for x in a)", "assert lambda: x", "assert (x, 'text')", "t = time.time()"])
+def test_idle_checks_are_found(line):
+    assert len(idle_checks(line)) == 1
+
+
 def test_unknown_groups_are_refused():
     assert skips.required("all") == {"unmarked", "frameworks"}
     with pytest.raises(ValueError, match="FASTBP_REQUIRE is 'al', expected all or names of"):

@@ -314,19 +314,6 @@ class TrainState:
         How many are done.
     seed : int
         Of the row orders: that of epoch k is drawn from (seed, k) alone.
-
-    Examples
-    --------
-    >>> import numpy as np, fastbp as fb
-    >>> params = np.array([1.0, 2.0])
-    >>> state = fb.SGD(lr=0.5).init(params, seed=0)
-    >>> state.update(params, [1.0, 0.0])
-    >>> params, state.step
-    (array([0.5, 2. ]), 1)
-    >>> (np.sort(state.order(4)) == np.arange(4)).all()
-    np.True_
-    >>> state.to("cpu").step
-    1
     """
 
     def __init__(self, optimizer: _Optimizer, params: NDArray[Any], seed: int | None = None) -> None:

@@ -5,18 +5,6 @@ Samples are rows. Lists run over the layers from 0: ``w[k]`` (d(l-1), d(l)), ``b
 ``g`` is a list with one activation per layer: a name or a (name, parameter) pair. A number in round brackets,
 (1) to (7), is an equation of the lecture. Arrays keep their dtype. All but ``gelu`` take complex arrays too,
 so that a complex step can check derivatives: NumPy's maximum of complex numbers goes by the real part.
-
-Examples
---------
-The gradient of a logistic neuron for the cross entropy, x^T (x(1) - y):
-
->>> import numpy as np
->>> from fastbp import reference
->>> X, y, w, b = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0]]), [np.zeros((1, 1))], [np.zeros(1)]
->>> s, x = reference.forward(w, b, X, ["logistic"])
->>> grad_w, grad_b, _ = reference.backpropagate(w, s, x, ["logistic"], x[-1] - y)
->>> grad_w, grad_b
-([array([[-0.5]])], [array([0.])])
 """
 
 import math
