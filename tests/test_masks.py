@@ -279,7 +279,7 @@ def test_the_cure_for_masked_arrays_works():
     net, X, y, _ = problem("squared_error")
     mask = np.isin(np.arange(N), MASKED)[:, None] | (np.arange(3) == 1) & (np.arange(N) == KEPT[2])[:, None]
     masked = np.ma.array(y, mask=mask)
-    with pytest.raises(TypeError, match=r"y is a masked array.*mask targets by sample_weight"):
+    with pytest.raises(TypeError, match=r"y is a masked array.*a weight of 0 masks a target"):
         net.value_and_grad(X, masked)
     weights = 1.0 - np.ma.getmaskarray(masked)
     for filled in (masked.data, masked.filled(1e20)):
