@@ -244,6 +244,7 @@ def half_squares(y, x):
     return 0.5 * residual**2, residual[:, None]
 
 
+@pytest.mark.frameworks
 @pytest.mark.filterwarnings("ignore:.*iterations")
 @pytest.mark.parametrize("order", ["as begun", "reversed"])
 def test_estimators_fitted_at_the_same_time(order):
@@ -278,6 +279,7 @@ def test_estimators_fitted_at_the_same_time(order):
     assert after == dict.fromkeys(range(4), BEFORE)
 
 
+@pytest.mark.frameworks
 def test_prediction_and_search_in_threads_leave_the_number():
     require("sklearn")
     from joblib import parallel_config
