@@ -100,7 +100,8 @@ void run() {
     check({"rates", counts, matrix(r)});
     check({"a rate that is not finite", counts, matrix(rates), {}, "y[2, 1] is inf, expected a finite count"});
     check({"anything", any, matrix(rates), vector(one)});
-    check({"a negative weight", any, matrix(p), vector(negative), "sample_weight[1] is -1, negative"});
+    check({"a negative weight", any, matrix(p), vector(negative),
+           "sample_weight[1] is -1, expected numbers >= 0; negative"});
     check({"negative in a sum", any, matrix(p), vector(negative), "", true});
     check({"a weight that is none", any, matrix(p), vector(broken), "sample_weight[1] is nan", true});
     check({"no weight", any, matrix(p), vector(zero), "sample_weight is 0 everywhere"});
