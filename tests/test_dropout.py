@@ -2,28 +2,13 @@
 
 import numpy as np
 import pytest
+from dropout_masks import factors, philox
 
 import fastbp as fb
 from fastbp import reference
 
-M0, M1, W0, W1 = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85
-LOW = np.uint64(0xFFFFFFFF)
 
-
-def philox(c0, c1, c2, c3, key0, key1):
-    """Philox4x32-10 written again from the paper, on uint64 arrays that hold 32-bit words."""
-    c = [np.asarray(v, np.uint64) for v in (c0, c1, c2, c3)]
-    for _ in range(10):
-        p0, p1 = np.uint64(M0) * c[0], np.uint64(M1) * c[2]
-        c = [
-            (p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(key0), p1 & LOW,
-            (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(key1), p0 & LOW,
-        ]  # fmt: skip
-        key0, key1 = (key0 + W0) & 0xFFFFFFFF, (key1 + W1) & 0xFFFFFFFF
-    return c
-
-
-def test_philox_of_this_file_gives_the_known_answers():
+def test_philox_gives_the_known_answers():
     """Random123's known-answer vectors for philox4x32, 10 rounds."""
     assert [int(w) for w in philox(0, 0, 0, 0, 0, 0)] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     ones = 0xFFFFFFFF
@@ -32,13 +17,6 @@ def test_philox_of_this_file_gives_the_known_answers():
     ]  # fmt: skip
     pi = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
     assert [int(w) for w in philox(*pi)] == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
-
-
-def factors(seed, step, layer, rows, units, rate):
-    """What the outputs of a layer are multiplied by: 0, or 1 / keep."""
-    keep = 1 - rate
-    word = philox(np.arange(units)[None, :], np.asarray(rows)[:, None], step, layer, seed & 0xFFFFFFFF, seed >> 32)[0]
-    return np.where(word <= int(keep * 4294967295.0), 1 / keep, 0.0)
 
 
 def numpy_gradient(net, X, y, masks):
