@@ -1,4 +1,4 @@
-"""Tasks: nox -s lint, tests, full, bench."""
+"""Tasks: nox -s lint, tests, full, differential, bench."""
 
 import nox
 
@@ -35,3 +35,12 @@ def bench(session: nox.Session) -> None:
     """A step beside the NumPy reference."""
     session.install(".")
     session.run("fastbp", "bench", *session.posargs)
+
+
+@nox.session
+def differential(session: nox.Session) -> None:
+    """Compute random problems in every way and compare: nox -s differential -- --minutes 20."""
+    session.install("-c", "constraints-ci.txt", "torch", "jax", "scipy")
+    session.install(".[test]", env={"FASTBP_JAX": "1"})
+    session.chdir("tests")
+    session.run("python", "-m", "differential.run", *session.posargs)
