@@ -250,9 +250,41 @@ def test_output_delta_tangent_is_a_derivative(seam, loss, g):
         x = reference.activate((g, a) if a else g, s)
         delta_dot = np.full(shape, np.nan)
         on.output_delta_tangent(
-            LOSS_NUMBERS[loss], per_output, (NUMBERS[g], a), s, x, values, classes, c, 0.5, s_dot, delta_dot
+            LOSS_NUMBERS[loss], per_output, (NUMBERS[g], a), s, x, values, classes, c, 0.5, s_dot, delta_dot, False
         )
         close(delta_dot, (delta(h) - delta(-h)) / (2 * h), 1e-7)
+
+
+CANONICAL = {("cross_entropy", "softmax"), ("cross_entropy", "logistic"), ("poisson", "exp")}
+
+
+@pytest.mark.parametrize("loss, g", PAIRINGS)
+def test_the_gauss_newton_part_leaves_out_the_curvature_of_g(seam, loss, g):
+    """J^T (c d2e/dx2) J s_dot, with J the Jacobian of g; behind the canonical link all of the second derivative."""
+    on = seam.Operations64("cpu")
+    rng = np.random.default_rng(6)
+    a, shape, h = PARAMETERS.get(g, 0.0), (6, 5), 1e-6
+    spec = (g, a) if a else g
+    s, _, parameter, per_output = loss_case(loss, g, shape, np.float64, rng)
+    s_dot, c = rng.standard_normal(shape), rng.random((6, 1))
+    x = reference.activate(spec, s)
+    x_dot = reference.multiply_by_derivative(g, a, s, x, s_dot)
+    for values, classes in targets(rng, loss, g, shape, np.float64):
+        found, whole = np.full(shape, np.nan), np.full(shape, np.nan)
+        arguments = (LOSS_NUMBERS[loss], per_output, (NUMBERS[g], a), s, x, values, classes, c, 0.5, s_dot)
+        on.output_delta_tangent(*arguments, found, True)
+        on.output_delta_tangent(*arguments, whole, False)
+        if (loss, g) in CANONICAL:
+            np.testing.assert_array_equal(found, whole)
+            continue
+        y = np.eye(shape[1])[classes] if values is None else values
+
+        def by_x(t, y=y):
+            moved = x + t * x_dot
+            return reference.output_delta((loss, parameter), "identity", moved, moved, y, c[:, 0], scale=0.5)[1]
+
+        along_x = (by_x(h) - by_x(-h)) / (2 * h)
+        close(found, reference.multiply_by_derivative(g, a, s, x, along_x), 1e-7)
 
 
 @pytest.mark.parametrize("size", [1, 1e-30, 1e30])  # beyond what squares in float32 can hold

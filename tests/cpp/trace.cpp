@@ -103,9 +103,9 @@ class Trace final : public B {
     void derivative_tangent(G g, In s, In x, In sd, In u, Out dd) noexcept override {
         note('t'), on_.derivative_tangent(g, s, x, sd, u, dd);
     }
-    void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In sd,
-                              Out dd) noexcept override {
-        note('t'), on_.output_delta_tangent(loss, g, s, x, y, sd, dd);
+    void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In sd, Out dd,
+                              Curvature which) noexcept override {
+        note('t'), on_.output_delta_tangent(loss, g, s, x, y, sd, dd, which);
     }
     void column_sums(Real alpha, In d, Real beta, VectorOut b) noexcept override {
         note('c'), on_.column_sums(alpha, d, beta, b);

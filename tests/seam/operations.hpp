@@ -73,11 +73,12 @@ struct Operations {
     }
     void output_delta_tangent(int loss, const Optional& parameter, const G& g, const Optional& s, const py::array& x,
                               const Optional& values, const Optional& classes, const Optional& c, double scale,
-                              const py::array& s_dot, const py::array& delta_dot) {
+                              const py::array& s_dot, const py::array& delta_dot, bool gauss_newton) {
         const TargetArgument<Real> target(loss, parameter, values, classes, c, scale);
         run([&] {
             on->output_delta_tangent(target.loss, activation<Real>(g), matrix<const Real>(s), matrix<const Real>(x),
-                                     target.y, matrix<const Real>(s_dot), matrix<Real>(delta_dot));
+                                     target.y, matrix<const Real>(s_dot), matrix<Real>(delta_dot),
+                                     gauss_newton ? Curvature::gauss_newton : Curvature::hessian);
         });
     }
     void column_sums(Real alpha, const py::array& delta, Real beta, const py::array& b) {

@@ -145,11 +145,11 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
                                     delta_dot.row_block(p, q));
         });
     }
-    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
-                              Out delta_dot) noexcept override {
+    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot,
+                              Curvature which) noexcept override {
         by_rows(x.rows, [&](Index p, Index q) {
             one_.output_delta_tangent(loss, g, s.row_block(p, q), x.row_block(p, q), y.row_block(p, q),
-                                      s_dot.row_block(p, q), delta_dot.row_block(p, q));
+                                      s_dot.row_block(p, q), delta_dot.row_block(p, q), which);
         });
     }
     void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {

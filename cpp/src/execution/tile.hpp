@@ -89,7 +89,8 @@ class Tile {
         const LayerTangents<Real>& tangent = dot.layer.back();
         const ActivationFunction<Real> g = net.back().g;
         if (job_.seed == Seed::loss)
-            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta);
+            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta,
+                                            Curvature::hessian);
         // The caller's cotangent is u(L) and does not move.
         static constexpr Real zero = 0;
         constexpr NumberType type = sizeof(Real) == 4 ? NumberType::float32 : NumberType::float64;
@@ -98,17 +99,12 @@ class Tile {
         on_.derivative_tangent(g, last.s, last.x, tangent.s, last.u, tangent.delta);
     }
 
-    // The Gauss-Newton product's seed, in the place of delta(L): H s_dot(L), with H the Hessian of the loss by s(L)
-    // where the loss is taken from there, else g' (d2e/dx2) x_dot(L), which is never indefinite for a convex e.
+    // The Gauss-Newton product's seed, in the place of delta(L): the Gauss-Newton curvature by s(L) times s_dot(L),
+    // never indefinite for a convex loss.
     void seed_gauss_newton(Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot) {
         const LayerValues<Real>& last = pass.last();
-        const LayerTangents<Real>& tangent = dot.layer.back();
-        const ActivationFunction<Real> g = net.back().g;
-        if (loss_needs_s(workspace_.loss().kind, g.kind))
-            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, last.delta);
-        on_.output_delta_tangent(workspace_.loss(), {Activation::identity}, last.s, last.x, target_, tangent.x,
-                                 last.delta);
-        on_.multiply_by_derivative(g, last.s, last.x, last.delta);
+        on_.output_delta_tangent(workspace_.loss(), net.back().g, last.s, last.x, target_, dot.layer.back().s,
+                                 last.delta, Curvature::gauss_newton);
     }
 
     // Sets delta(L), or its tangent, to 0 where the weight is 0: g' may be inf there. softmax couples the outputs of a

@@ -1,8 +1,9 @@
 // The activations of NOTATION.md, (2), and their first two derivatives, one element at a time.
 //
-// g keeps a NaN. g' and g'' take the argument NOTATION.md names: x = g(s) for most, s for gelu, silu and
-// sine; the other one is ignored, so that s and x may share their memory. At s = -inf and +inf every
-// derivative is its limit, but for sine, which has none, and the second derivative of exp at +inf, inf.
+// g keeps a NaN. g' and g'' take the argument NOTATION.md names: x = g(s) for most, s where derivative_needs_s(kind);
+// the other one is ignored, so that s and x may share their memory. Those of logistic and tanh lose digits where a
+// rounded x is near 1: their error is that of x. At s = -inf and +inf every derivative is its limit, except that sine
+// has none and that the second derivative of exp at +inf is inf.
 #pragma once
 
 #include "formulas/elementary.hpp"
@@ -65,7 +66,7 @@ FASTBP_FORMULA Real g_prime([[maybe_unused]] Real s, [[maybe_unused]] Real x, [[
     } else if constexpr (kind == Activation::leaky_relu) {
         return x > 0 ? one : a;
     } else if constexpr (kind == Activation::elu) {
-        return x > 0 ? one : x + a;
+        return s > 0 ? one : a * exponential(s);  // x + a has lost its digits
     } else if constexpr (kind == Activation::gelu) {
         const Real t = within_reach(s);
         return normal_cdf(t) + t * normal_density(t);
@@ -95,17 +96,16 @@ FASTBP_FORMULA Real g_second([[maybe_unused]] Real s, [[maybe_unused]] Real x, [
     } else if constexpr (kind == Activation::tanh) {
         return -2 * x * (1 - x * x);
     } else if constexpr (kind == Activation::elu) {
-        return x > 0 ? zero : x + a;
+        return s > 0 ? zero : a * exponential(s);
     } else if constexpr (kind == Activation::gelu) {
         const Real t = within_reach(s);
         return normal_density(t) * (2 - t * t);
     } else if constexpr (kind == Activation::silu) {
         const Real t = within_reach(s);
-        const Real p = logistic(t);
-        return p * (1 - p) * (2 + t * (1 - 2 * p));
+        const Real p = logistic(t), q = logistic(-t);
+        return p * q * (2 + t * (q - p));
     } else if constexpr (kind == Activation::softplus) {
-        const Real p = -exponential_minus_one(-x);  // g', which is logistic(s)
-        return p * (1 - p);
+        return -exponential_minus_one(-x) * exponential(-x);  // logistic(s) and logistic(-s)
     } else if constexpr (kind == Activation::sine) {
         return -sine(s);
     } else {

@@ -34,17 +34,31 @@ struct LossTag {
     static constexpr Loss value = kind;
 };
 
-// The losses that are a function of y and x alone.
+// Calls body(tag) with the loss as a constant.
 template <class Body>
 static inline void with_loss(Loss kind, Body body) {
     switch (kind) {
         case Loss::squared_error: return body(LossTag<Loss::squared_error>{});
+        case Loss::cross_entropy: return body(LossTag<Loss::cross_entropy>{});
         case Loss::poisson: return body(LossTag<Loss::poisson>{});
         case Loss::huber: return body(LossTag<Loss::huber>{});
         case Loss::absolute_error: return body(LossTag<Loss::absolute_error>{});
         case Loss::pinball: return body(LossTag<Loss::pinball>{});
+        case Loss::none: break;
+    }
+}
+
+// The same for losses that are functions of the residual x - y.
+template <class Body>
+static inline void with_residual_loss(Loss kind, Body body) {
+    switch (kind) {
+        case Loss::squared_error: return body(LossTag<Loss::squared_error>{});
+        case Loss::huber: return body(LossTag<Loss::huber>{});
+        case Loss::absolute_error: return body(LossTag<Loss::absolute_error>{});
+        case Loss::pinball: return body(LossTag<Loss::pinball>{});
         case Loss::none:
-        case Loss::cross_entropy: break;
+        case Loss::cross_entropy:
+        case Loss::poisson: break;
     }
 }
 

@@ -1,61 +1,119 @@
-// The losses of one output, e(y, x), with their first two derivatives by x; definitions in NOTATION.md. What is
-// computed from the summed input instead (cross entropy, and poisson behind exp) stands below under its own name.
+// The losses of one output and their first two derivatives; definitions in NOTATION.md. All of them are computed in
+// float64: e is reported so, and derivatives are rounded once, when they become a delta.
 #pragma once
 
 #include <cmath>
 
-#include "formulas/elementary.hpp"
-#include "seam/enums.hpp"
+#include "formulas/outputs.hpp"
 
 namespace fastbp::formulas {
 
-// y ln(y / x), 0 at y = 0.
-FASTBP_FORMULA double y_log_ratio(double y, double x) { return y == 0 ? 0.0 : y * ::log(y / x); }
+// ---- functions of the residual r = x - y. p: huber's delta or pinball's quantile ------------------------------------
 
-// e of one output in float64, whatever the network's type. p: huber's delta or pinball's quantile.
-template <Loss kind, class Real>
-FASTBP_FORMULA double loss_value(Real y, Real x, Real p) {
-    const double r = double(x) - double(y);
-    const double magnitude = r < 0 ? -r : r;
+template <Loss kind>
+FASTBP_FORMULA double residual_loss(double r, [[maybe_unused]] double p) {
     if constexpr (kind == Loss::squared_error) return 0.5 * r * r;
-    if constexpr (kind == Loss::absolute_error) return magnitude;
-    if constexpr (kind == Loss::huber) {
-        const double d = double(p);
-        return magnitude <= d ? 0.5 * r * r : d * (magnitude - 0.5 * d);
-    }
-    if constexpr (kind == Loss::pinball) return r > 0 ? (1 - double(p)) * r : -double(p) * r;
-    if constexpr (kind == Loss::poisson) return r + y_log_ratio(double(y), double(x));
+    if constexpr (kind == Loss::absolute_error) return magnitude(r);
+    if constexpr (kind == Loss::huber) return magnitude(r) <= p ? 0.5 * r * r : p * (magnitude(r) - 0.5 * p);
+    if constexpr (kind == Loss::pinball) return r > 0 ? (1 - p) * r : -p * r;
 }
 
-// de/dx. At the kinks of absolute_error and pinball it is 0; nan stays nan.
-template <Loss kind, class Real>
-FASTBP_FORMULA Real loss_prime(Real y, Real x, Real p) {
-    const Real r = x - y;
+// de/dr. At the kinks of absolute_error and pinball it is 0; NaN stays NaN.
+template <Loss kind>
+FASTBP_FORMULA double residual_prime(double r, [[maybe_unused]] double p) {
     if constexpr (kind == Loss::squared_error) return r;
-    if constexpr (kind == Loss::absolute_error) return r > 0 ? Real(1) : (r < 0 ? Real(-1) : r);
+    if constexpr (kind == Loss::absolute_error) return r > 0 ? 1.0 : (r < 0 ? -1.0 : r);
     if constexpr (kind == Loss::huber) return r > p ? p : (r < -p ? -p : r);
     if constexpr (kind == Loss::pinball) return r > 0 ? 1 - p : (r < 0 ? -p : r);
-    if constexpr (kind == Loss::poisson) return r / x;
 }
 
-// d2e/dx2; at the kinks that of one side: 0, and 1 for huber.
-template <Loss kind, class Real>
-FASTBP_FORMULA Real loss_second(Real y, Real x, Real p) {
-    const Real r = x - y;
-    if constexpr (kind == Loss::squared_error) return Real(1);
-    if constexpr (kind == Loss::absolute_error || kind == Loss::pinball) return Real(0);
-    if constexpr (kind == Loss::huber) return r > p || r < -p ? Real(0) : Real(1);
-    if constexpr (kind == Loss::poisson) return y / (x * x);
+// d2e/dr2; at the kinks that of one side: 0, and 1 for huber.
+template <Loss kind>
+FASTBP_FORMULA double residual_second([[maybe_unused]] double r, [[maybe_unused]] double p) {
+    if constexpr (kind == Loss::squared_error) return 1;
+    if constexpr (kind == Loss::absolute_error || kind == Loss::pinball) return 0;
+    if constexpr (kind == Loss::huber) return magnitude(r) > p ? 0.0 : 1.0;
 }
 
-// Cross entropy behind logistic, from s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)),
-// with the first two terms joined so that a right and certain answer costs exactly what the last term says.
+// ---- cross entropy behind logistic ----------------------------------------------------------------------------------
+
+// From s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)), with the first two terms joined so that
+// a right and certain answer costs exactly what the last term says.
 FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
     const double linear = s > 0 ? (1 - y) * s : (y == 0 ? 0.0 : -y * s);
     return linear + log_one_plus(exponential(s > 0 ? -s : s));
 }
 
-// Poisson behind exp, from s = ln x: x - y + y ln y - y s.
-FASTBP_FORMULA double poisson_from_s(double y, double s, double x) { return y == 0 ? x : x - y + y * (::log(y) - s); }
+// ---- poisson --------------------------------------------------------------------------------------------------------
+
+// x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y), which is not negative however it is rounded; inf for a
+// rate x < 0, and for x = 0 where y > 0.
+FASTBP_FORMULA double poisson_loss(double y, double x, double log_x) {
+    const double t = log_x - ::log(y);
+    const double near = at_least(y * (exponential_minus_one(t) - t), 0.0);
+    const double far = x < __builtin_inf() ? (x - y) - y * t : x;
+    const double e = y == 0 ? x : (magnitude(t) < 1 ? near : far);
+    return x < 0 ? __builtin_inf() : e;
+}
+
+// ---- one output behind an elementwise g -----------------------------------------------------------------------------
+
+// What a loss reads of it. `log` belongs to poisson; `second` and log.second to the curvature.
+struct OutputPoint {
+    double s, x, residual, prime, second;
+    OutputLogarithm log;
+};
+
+// e, and below its derivatives by s. A rate x < 0 has none under poisson: NaN.
+template <Loss kind>
+FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
+    if constexpr (kind == Loss::cross_entropy) {
+        return logistic_cross_entropy(y, o.s);
+    } else if constexpr (kind == Loss::poisson) {
+        return poisson_loss(y, o.x, o.log.value);
+    } else {
+        return residual_loss<kind>(o.residual, p);
+    }
+}
+
+// de/ds. Cross entropy: g' cancels. Poisson: e = x - y ln x and what does not depend on s.
+template <Loss kind>
+FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {
+    if constexpr (kind == Loss::cross_entropy) {
+        return o.residual;
+    } else if constexpr (kind == Loss::poisson) {
+        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime;
+        return o.x < 0 ? __builtin_nan("") : slope;
+    } else {
+        return residual_prime<kind>(o.residual, p) * o.prime;
+    }
+}
+
+// d2e/ds2.
+template <Loss kind>
+FASTBP_FORMULA double output_curvature(const OutputPoint& o, double y, double p) {
+    if constexpr (kind == Loss::cross_entropy) {
+        return o.prime;
+    } else if constexpr (kind == Loss::poisson) {
+        const double curvature = y == 0 ? o.second : o.second - y * o.log.second;
+        return o.x < 0 ? __builtin_nan("") : curvature;
+    } else {
+        const double linear = residual_second<kind>(o.residual, p) * o.prime * o.prime;
+        return linear + residual_prime<kind>(o.residual, p) * o.second;
+    }
+}
+
+// (d2e/dx2) g'^2, its Gauss-Newton part; under poisson y (g' / x)^2.
+template <Loss kind>
+FASTBP_FORMULA double output_gauss_newton(const OutputPoint& o, double y, double p) {
+    if constexpr (kind == Loss::cross_entropy) {
+        return o.prime;
+    } else if constexpr (kind == Loss::poisson) {
+        const double curvature = y == 0 ? 0.0 : y * o.log.prime * o.log.prime;
+        return o.x < 0 ? __builtin_nan("") : curvature;
+    } else {
+        return residual_second<kind>(o.residual, p) * o.prime * o.prime;
+    }
+}
 
 }  // namespace fastbp::formulas

@@ -99,8 +99,7 @@ class Backend {
     virtual void activate(G g, VectorIn b, Out s, Out x) noexcept = 0;
     // delta *= g'(s). Where g' follows from x, s is not read. softmax: delta = x (delta - sum delta x), whole rows.
     virtual void multiply_by_derivative(G g, In s, In x, Out delta) noexcept = 0;
-    // delta = c scale de_n/ds(L) (delta may be empty); fills the slots. s is read where loss_needs_s or
-    // derivative_needs_s; rows are whole.
+    // delta = c scale de_n/ds(L) (delta may be empty); fills the slots. s is read where loss_needs_s; rows are whole.
     virtual void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out delta,
                               LossSlots slots) noexcept = 0;
     // to = from / keep where the unit is kept, else 0. to may be from.
@@ -109,9 +108,9 @@ class Backend {
     virtual void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept = 0;
     // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. softmax: whole rows.
     virtual void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept = 0;
-    // delta_dot = the derivative of output_delta's delta along s_dot.
+    // delta_dot = the derivative of output_delta's delta along s_dot, or its Gauss-Newton part.
     virtual void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
-                                      Out delta_dot) noexcept = 0;
+                                      Out delta_dot, Curvature which) noexcept = 0;
     // b = alpha (column sums of delta, in float64) + beta b. beta = 0 never reads b.
     virtual void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept = 0;
     // squares[n] = (|x_n|^2 + 1) |delta_n|^2 (+ squares[n] where accumulate).

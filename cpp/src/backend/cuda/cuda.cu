@@ -203,9 +203,9 @@ class Cuda final : public Backend<Real> {
     void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept override {
         if (!delta_dot.empty()) cuda::derivative_tangent(queue_, g, s, x, s_dot, u, delta_dot);
     }
-    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
-                              Out delta_dot) noexcept override {
-        if (!delta_dot.empty()) cuda::output_delta_tangent(queue_, loss, g, s, x, y, s_dot, delta_dot);
+    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot,
+                              Curvature which) noexcept override {
+        if (!delta_dot.empty()) cuda::output_delta_tangent(queue_, loss, g, s, x, y, s_dot, delta_dot, which);
     }
     void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {
         if (!b.empty()) cuda::column_sums(queue_, known(alpha, beta), delta, b);

@@ -27,8 +27,9 @@ inline Real lane_sum(Index n, Term term) {
     return lane[0];
 }
 
-// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. Three passes, so that the
-// exponentials of narrow rows fill the vectors too.
+// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. Loops of their own, so that the
+// exponentials of narrow rows fill the vectors too. The rounding error of the shift, which the exponential would
+// magnify, is computed (Knuth's TwoSum) and put into the result.
 template <bool unit, class Real>
 inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
@@ -37,13 +38,14 @@ inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     for (Index r = 0; r < x.rows; ++r) {
         const Real* s_row = row_of(s, r);
         Real* x_row = row_of(x, r);
-        for (Index j = 0; j < n; ++j) x_row[j * x_step] = s_row[j * s_step] - largest[r];
-    }
-    const Extent extent = extent_of(x);
-    for (Index r = 0; r < extent.rows; ++r) {
-        Real* x_row = row_of(x, r);
+        const Real m = largest[r];
         FASTBP_INDEPENDENT
-        for (Index j = 0; j < extent.cols; ++j) x_row[j * x_step] = formulas::exponential(x_row[j * x_step]);
+        for (Index j = 0; j < n; ++j) {
+            const Real s_j = s_row[j * s_step], shifted = s_j - m, minus_m = shifted - s_j;
+            const Real error = (s_j - (shifted - minus_m)) - (m + minus_m);
+            const Real e = formulas::exponential(shifted);
+            x_row[j * x_step] = e + e * error;
+        }
     }
     row_sums<unit, Real>(x, 0, x.rows, sum);
     for (Index r = 0; r < x.rows; ++r) {
@@ -91,14 +93,23 @@ void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, 
     });
 }
 
-// delta = x (v - sum_j v_j x_j): the product of softmax's symmetric Jacobian with v, in place.
+// Column of the largest of n numbers; 0 if there is none, as among NaN.
+template <class Real>
+inline Index column_of_largest(const Real* x, Index step, Index n) {
+    Index at = 0;
+    for (Index j = 1; j < n; ++j) at = x[j * step] > x[at * step] ? j : at;
+    return at;
+}
+
+// v = x (v - sum_j v_j x_j): the product of softmax's symmetric Jacobian with v, in place. v is taken relative to that
+// of the largest x, so that the difference keeps its digits where x is near 1.
 template <bool unit, class Real>
 inline void softmax_jacobian_row(const Real* x, Index x_step, Real* v, Index v_step, Index n) {
-    const Real mean = lane_sum<Real>(n, [=](Index j) { return v[unit ? j : j * v_step] * x[unit ? j : j * x_step]; });
-    for (Index j = 0; j < n; ++j) {
-        Real& value = v[unit ? j : j * v_step];
-        value = x[unit ? j : j * x_step] * (value - mean);
-    }
+    const Index x_by = unit ? 1 : x_step, v_by = unit ? 1 : v_step;
+    const Real v_m = v[column_of_largest(x, x_by, n) * v_by];
+    for (Index j = 0; j < n; ++j) v[j * v_by] -= v_m;
+    const Real mean = lane_sum<Real>(n, [=](Index j) { return v[j * v_by] * x[j * x_by]; });
+    for (Index j = 0; j < n; ++j) v[j * v_by] = x[j * x_by] * (v[j * v_by] - mean);
 }
 
 template <bool unit, class Real>
@@ -161,19 +172,24 @@ void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const 
     });
 }
 
-// The same where softmax mixes a row: delta = x (u - m) with m = sum_j u_j x_j, so delta_dot = x_dot (u - m) + x (u_dot
-// - m_dot), and x_dot is softmax's Jacobian times s_dot.
+// The same where softmax mixes a row: delta = x (u - mean) with mean = sum_j u_j x_j, so delta_dot = x_dot (u - mean) +
+// x (u_dot - mean_dot), and x_dot is softmax's Jacobian times s_dot. All three are taken relative to the largest x.
 template <class Real>
 void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
                                     Matrix<Real> delta_dot, Index r) {
-    Real mean_s = 0, m = 0, m_dot = 0;
+    const Index m = column_of_largest(row_of(x, r), x.col_stride, x.cols);
+    const Real s_dot_m = s_dot(r, m), u_m = u(r, m), u_dot_m = delta_dot(r, m);
+    Real mean_s = 0, mean = 0, mean_dot = 0;
     for (Index j = 0; j < x.cols; ++j) {
-        mean_s += x(r, j) * s_dot(r, j);
-        m += x(r, j) * u(r, j);
+        mean_s += x(r, j) * (s_dot(r, j) - s_dot_m);
+        mean += x(r, j) * (u(r, j) - u_m);
     }
-    const auto x_dot = [&](Index j) { return x(r, j) * (s_dot(r, j) - mean_s); };
-    for (Index j = 0; j < x.cols; ++j) m_dot += delta_dot(r, j) * x(r, j) + u(r, j) * x_dot(j);
-    for (Index j = 0; j < x.cols; ++j) delta_dot(r, j) = x_dot(j) * (u(r, j) - m) + x(r, j) * (delta_dot(r, j) - m_dot);
+    const auto x_dot = [&](Index j) { return x(r, j) * ((s_dot(r, j) - s_dot_m) - mean_s); };
+    for (Index j = 0; j < x.cols; ++j) mean_dot += (delta_dot(r, j) - u_dot_m) * x(r, j) + (u(r, j) - u_m) * x_dot(j);
+    for (Index j = 0; j < x.cols; ++j) {
+        const Real moved = x_dot(j) * ((u(r, j) - u_m) - mean);
+        delta_dot(r, j) = moved + x(r, j) * ((delta_dot(r, j) - u_dot_m) - mean_dot);
+    }
 }
 
 // (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.

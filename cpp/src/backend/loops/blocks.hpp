@@ -14,6 +14,7 @@ namespace {
 
 using formulas::with_activation;
 using formulas::with_loss;
+using formulas::with_residual_loss;
 
 // The stride between columns: a constant where the block is known to have unit strides.
 template <bool unit, class T>

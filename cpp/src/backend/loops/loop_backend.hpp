@@ -95,9 +95,9 @@ class LoopBackend : public Backend<Real> {
     void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept override {
         if (!delta_dot.empty()) loops_.derivative_tangent(g, s, x, s_dot, u, delta_dot);
     }
-    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot,
-                              Out delta_dot) noexcept override {
-        if (!delta_dot.empty()) loops_.output_delta_tangent(loss, g, s, x, y, s_dot, delta_dot);
+    void output_delta_tangent(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot,
+                              Curvature which) noexcept override {
+        if (!delta_dot.empty()) loops_.output_delta_tangent(loss, g, s, x, y, s_dot, delta_dot, which);
     }
     void column_sums(Real alpha, In delta, Real beta, VectorOut b) noexcept override {
         if (!b.empty()) loops_.column_sums(alpha, delta, beta, b);

@@ -36,7 +36,8 @@ struct LoopTable {
     void (*drop)(const Dropout& dropout, In from, Out to);
     void (*activate_tangent)(G g, In s, In x, In s_dot, Out x_dot);
     void (*derivative_tangent)(G g, In s, In x, In s_dot, In u, Out delta_dot);
-    void (*output_delta_tangent)(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot);
+    void (*output_delta_tangent)(const Loss& loss, G g, In s, In x, const Target<Real>& y, In s_dot, Out delta_dot,
+                                 Curvature which);
     void (*column_sums)(Real alpha, In delta, Real beta, Vector<Real> b);
     void (*gradient_squares)(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares);
     void (*example_norms)(Vector<const double> squares, Vector<const double> c, double scale, double limit,

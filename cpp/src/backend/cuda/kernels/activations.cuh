@@ -31,7 +31,11 @@ __global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> 
         }
         Real sum = 0;
         each_column(x.cols, [&](Index j) {
-            x(r, j) = formulas::exponential(s(r, j) - largest);
+            // The rounding error of the shift, which the exponential would magnify (Knuth's TwoSum).
+            const Real s_j = s(r, j), shifted = s_j - largest, minus_largest = shifted - s_j;
+            const Real error = (s_j - (shifted - minus_largest)) - (largest + minus_largest);
+            const Real e = formulas::exponential(shifted);
+            x(r, j) = e + e * error;
             sum += x(r, j);
         });
         sum = warp_sum(sum);
@@ -60,14 +64,28 @@ __global__ void derivative_elements(Real a, Matrix<const Real> s, Matrix<const R
         [=](Index r, Index j, Loaded at) { to(r, j) = at.from * formulas::g_prime<kind>(at.s, at.x, a); });
 }
 
-// The same where softmax mixes a row: to = x (from - sum_j from_j x_j).
+// The first of the largest numbers, for all lanes.
+template <class Real>
+__device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
+    Index at = lane() < m.cols ? lane() : 0;
+    each_column(m.cols, [&](Index j) { at = m(r, j) > m(r, at) ? j : at; });
+    for (int distance = warp_size / 2; distance > 0; distance /= 2) {
+        const Index other = __shfl_xor_sync(whole_warp, at, distance);
+        if (m(r, other) > m(r, at) || (m(r, other) == m(r, at) && other < at)) at = other;
+    }
+    return __shfl_sync(whole_warp, at, 0);  // with a nan in the row, lanes need not agree
+}
+
+// The same where softmax mixes a row: to = x (from - sum_j from_j x_j), with `from` taken relative to that of the
+// largest x. A lane reads in the last pass what it wrote itself, so that `to` may be `from`.
 template <class Real>
 __global__ void softmax_derivative_rows(Matrix<const Real> x, Matrix<const Real> from, Matrix<Real> to) {
     each_row(to.rows, [=](Index r) {
+        const Real from_m = from(r, column_of_largest(x, r));
         Real mean = 0;
-        each_column(to.cols, [&](Index j) { mean += from(r, j) * x(r, j); });
+        each_column(to.cols, [&](Index j) { mean += (from(r, j) - from_m) * x(r, j); });
         mean = warp_sum(mean);
-        each_column(to.cols, [=](Index j) { to(r, j) = x(r, j) * (from(r, j) - mean); });
+        each_column(to.cols, [=](Index j) { to(r, j) = x(r, j) * ((from(r, j) - from_m) - mean); });
     });
 }
 

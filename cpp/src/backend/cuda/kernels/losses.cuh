@@ -30,69 +30,66 @@ __device__ inline void report_block(const OutputLayer<Real>& out, double weighte
     if (threadIdx.x == 0 && threadIdx.y == 0) out.block_losses[blockIdx.x] = sum;
 }
 
-// ---- every loss but cross entropy behind softmax -------------------------------------------------------------
+// ---- behind an elementwise g ---------------------------------------------------------------------------------
 
-template <Loss kind, bool from_s, class Real>
-__device__ inline double loss_of(Real y, Real s, Real x, Real p) {
-    if constexpr (kind == Loss::cross_entropy) return formulas::logistic_cross_entropy(double(y), double(s));
-    if constexpr (kind == Loss::poisson && from_s) return formulas::poisson_from_s(double(y), double(s), double(x));
-    if constexpr (!from_s) return formulas::loss_value<kind>(y, x, p);
+// One output, with everything that a loss may read of it.
+template <Activation kind>
+__device__ inline formulas::OutputPoint output_point(double s, double a, double y, bool with_logarithm) {
+    const formulas::Output out = formulas::output<kind>(s, a);
+    formulas::OutputPoint point{};
+    point.s = s;
+    point.x = out.limit + out.distance;
+    point.residual = out.distance - (y - out.limit);
+    point.prime = formulas::output_prime<kind>(s, point.x, a);
+    point.second = formulas::output_second<kind>(s, point.x, point.prime, a);
+    if (with_logarithm) point.log = formulas::output_logarithm<kind>(s, point.x, point.prime, point.second);
+    return point;
 }
 
-template <Loss kind, bool from_s, class Real>
-__device__ inline Real slope_of(Real y, Real x, Real p) {
-    if constexpr (from_s) return x - y;
-    if constexpr (!from_s) return formulas::loss_prime<kind>(y, x, p);
-}
-
-template <Loss kind, bool from_s, class Real>
-__global__ void separable_loss_rows(Vector<const Real> parameter, OutputLayer<Real> out) {
+template <Activation g, class Real>
+__global__ void elementwise_loss_rows(double a, LossFunction<Real> loss, OutputLayer<Real> out) {
     const double scale = *out.y.scale;
     double weighted = 0;
     each_row(out.x.rows, [&](Index r) {
-        double loss = 0;
+        double plain = 0;
         each_column(out.x.cols, [&](Index j) {
             const double c = out.y.weight(r, j);
-            if (c == 0) {  // a masked target may be nan
+            if (c == 0) {  // a masked output may be nan
                 if (!out.delta.empty()) out.delta(r, j) = 0;
                 return;
             }
-            const Real y = out.y.value(r, j), x = out.x(r, j), s = from_s ? out.s(r, j) : x;
-            const Real p = parameter.empty() ? Real(0) : parameter[j];
-            const double e = loss_of<kind, from_s>(y, s, x, p);
-            loss += e;
-            weighted += c * e;
-            if (!out.delta.empty()) out.delta(r, j) = Real(c * scale) * slope_of<kind, from_s>(y, x, p);
+            const double y = double(out.y.value(r, j)), p = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
+            const auto point = output_point<g>(double(out.s(r, j)), a, y, loss.kind == Loss::poisson);
+            formulas::with_loss(loss.kind, [&](auto tag) {
+                constexpr Loss kind = decltype(tag)::value;
+                const double e = formulas::output_loss<kind>(point, y, p);
+                plain += e;
+                weighted += c * e;
+                if (!out.delta.empty()) out.delta(r, j) = Real(c * scale * formulas::output_slope<kind>(point, y, p));
+            });
         });
-        report_example(out, r, loss);
+        report_example(out, r, plain);
     });
     report_block(out, weighted);
 }
 
-// ---- cross entropy behind softmax ----------------------------------------------------------------------------
+// ---- behind softmax ------------------------------------------------------------------------------------------
 
 // ln x_j = (s_j - s_m) - ln(1 + sum of the others' x / x_m), m the largest: nothing is lost however far the answer is
-// right or wrong.
+// right or wrong. The same of 1 - x_j and x_j - y_j.
 template <class Real>
 struct SoftmaxRow {
-    Matrix<const Real> s;
+    Matrix<const Real> s, x;
     Index r, largest;
     double others, log_ratio;
 
+    __device__ double output(Index j) const { return double(x(r, j)); }
     __device__ double minus_log(Index j) const { return (double(s(r, largest)) - double(s(r, j))) + log_ratio; }
-};
-
-// The first of the largest numbers, for all lanes.
-template <class Real>
-__device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
-    Index at = lane() < m.cols ? lane() : 0;
-    each_column(m.cols, [&](Index j) { at = m(r, j) > m(r, at) ? j : at; });
-    for (int distance = warp_size / 2; distance > 0; distance /= 2) {
-        const Index other = __shfl_xor_sync(whole_warp, at, distance);
-        if (m(r, other) > m(r, at) || (m(r, other) == m(r, at) && other < at)) at = other;
+    __device__ double complement(Index j) const { return j == largest ? others : 1 - output(j); }
+    __device__ double residual(Index j, double y) const {
+        return j == largest && output(j) > 0.5 ? (1 - y) - others : output(j) - y;
     }
-    return __shfl_sync(whole_warp, at, 0);  // with a nan in the row, lanes need not agree
-}
+};
 
 template <class Real>
 __device__ inline SoftmaxRow<Real> softmax_row(Matrix<const Real> s, Matrix<const Real> x, Index r) {
@@ -100,7 +97,7 @@ __device__ inline SoftmaxRow<Real> softmax_row(Matrix<const Real> s, Matrix<cons
     double others = 0;
     each_column(x.cols, [&](Index j) { others += j == largest ? 0.0 : double(x(r, j)); });
     others = warp_sum(others);
-    return {s, r, largest, others, formulas::log_one_plus_any(others / double(x(r, largest)))};
+    return {s, x, r, largest, others, formulas::log_one_plus_any(others / double(x(r, largest)))};
 }
 
 // delta = c scale (x - y), for the class itself without cancellation: x_k - 1 = -(sum of the others).
@@ -126,29 +123,98 @@ __global__ void softmax_class_rows(OutputLayer<Real> out) {
     report_block(out, weighted);
 }
 
-// delta = scale (x sum(t) - t) with t = c y.
+// What a loss gives to each output of a row: e_j; a_j = c x_j de/dx_j; and a_dot_j, its derivative along x_dot_j =
+// x_j slope, in full or its Gauss-Newton part, x_j c (d2e/dx2) x_dot_j.
 template <class Real>
-__global__ void softmax_value_rows(OutputLayer<Real> out) {
+struct SoftmaxLoss {
+    LossFunction<Real> loss;
+    SoftmaxRow<Real> row;
+    Target<Real> y;
+
+    __device__ double value(Index j) const { return double(y.value(row.r, j)); }
+    __device__ double weight(Index j) const { return y.weight(row.r, j); }
+    __device__ double loss_of(Index j) const {
+        if (loss.kind == Loss::cross_entropy) return value(j) == 0 ? 0.0 : value(j) * row.minus_log(j);
+        if (loss.kind == Loss::poisson) return formulas::poisson_loss(value(j), row.output(j), -row.minus_log(j));
+        return of_residual(
+            j, [](auto tag, double r, double p) { return formulas::residual_loss<decltype(tag)::value>(r, p); });
+    }
+    __device__ double term(Index j) const {
+        const double c = weight(j);
+        if (c == 0) return 0;
+        if (loss.kind == Loss::cross_entropy) return -c * value(j);
+        if (loss.kind == Loss::poisson) return c * row.residual(j, value(j));
+        return c * row.output(j) * prime(j);
+    }
+    __device__ double term_dot(Index j, double slope, Curvature which) const {
+        const double c = weight(j), x = row.output(j);
+        if (c == 0 || loss.kind == Loss::cross_entropy) return 0;
+        const bool whole = which == Curvature::hessian;
+        if (loss.kind == Loss::poisson) return c * slope * (whole ? x : value(j));
+        const double second = of_residual(
+            j, [](auto tag, double r, double p) { return formulas::residual_second<decltype(tag)::value>(r, p); });
+        return c * x * slope * (x * second + (whole ? prime(j) : 0.0));
+    }
+
+  private:
+    __device__ double prime(Index j) const {
+        return of_residual(
+            j, [](auto tag, double r, double p) { return formulas::residual_prime<decltype(tag)::value>(r, p); });
+    }
+    template <class Formula>
+    __device__ double of_residual(Index j, Formula formula) const {
+        const double p = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
+        double found = 0;
+        formulas::with_residual_loss(loss.kind, [&](auto tag) { found = formula(tag, row.residual(j, value(j)), p); });
+        return found;
+    }
+};
+
+// The terms of a row's outputs without that of the largest x, summed for all lanes.
+template <class Real, class Term>
+__device__ inline double sum_of_rest(const SoftmaxRow<Real>& row, Term a) {
+    double rest = 0;
+    each_column(row.x.cols, [&](Index j) { rest += j == row.largest ? 0.0 : a(j); });
+    return warp_sum(rest);
+}
+
+// a_j (1 - x_j) - x_j (sum of the other a).
+template <class Real>
+__device__ inline double mixed(const SoftmaxRow<Real>& row, Index j, double a_j, double a_m, double rest) {
+    const double others = j == row.largest ? rest : a_m + (rest - a_j);
+    return a_j * row.complement(j) - row.output(j) * others;
+}
+
+// Whether no output of the row counts, for all lanes.
+template <class Real>
+__device__ inline bool is_masked(const Target<Real>& y, Index r, Index cols) {
+    double counted = 0;
+    each_column(cols, [&](Index j) { counted += y.weight(r, j) != 0 ? 1.0 : 0.0; });
+    return warp_sum(counted) == 0;
+}
+
+template <class Real>
+__global__ void softmax_loss_rows(LossFunction<Real> loss, OutputLayer<Real> out) {
     const double scale = *out.y.scale;
-    const auto target = [&](Index r, Index j) {
-        const double c = out.y.weight(r, j);
-        return c == 0 ? 0.0 : c * double(out.y.value(r, j));
-    };
     double weighted = 0;
     each_row(out.x.rows, [&](Index r) {
-        const SoftmaxRow<Real> row = softmax_row(out.s, out.x, r);
-        double total = 0, loss = 0;
+        const SoftmaxLoss<Real> terms{loss, softmax_row(out.s, out.x, r), out.y};
+        const bool masked = is_masked(out.y, r, out.x.cols);
+        double plain = 0;
         each_column(out.x.cols, [&](Index j) {
-            const double t = target(r, j);
-            total += t;
-            if (t == 0) return;
-            weighted += t * row.minus_log(j);
-            loss += double(out.y.value(r, j)) * row.minus_log(j);
+            const double c = terms.weight(j);
+            if (c == 0) return;
+            const double e = terms.loss_of(j);
+            plain += e;
+            weighted += c * e;
         });
-        report_example(out, r, loss);
+        report_example(out, r, plain);
         if (out.delta.empty()) return;
-        const Real factor = Real(scale * warp_sum(total));
-        each_column(out.x.cols, [&](Index j) { out.delta(r, j) = Real(-scale * target(r, j)) + factor * out.x(r, j); });
+        const double rest = sum_of_rest(terms.row, [&](Index j) { return terms.term(j); });
+        const double a_m = terms.term(terms.row.largest);
+        each_column(out.x.cols, [&](Index j) {
+            out.delta(r, j) = masked ? Real(0) : Real(scale * mixed(terms.row, j, terms.term(j), a_m, rest));
+        });
     });
     report_block(out, weighted);
 }
@@ -159,20 +225,17 @@ template <class Real>
 void output_delta(Queue& queue, const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                   Matrix<const Real> x, const Target<Real>& y, Matrix<Real> delta, LossSlots slots) {
     const Shape rows = over_rows(x.rows);
+    if (!loss_needs_s(loss.kind, g.kind)) s = x;
     const OutputLayer<Real> out{s, x, y, delta, slots.example, queue.scratch};
-    if (loss.kind == Loss::cross_entropy && g.kind == Activation::softmax)
-        queue.launch(y.classes.empty() ? softmax_value_rows<Real> : softmax_class_rows<Real>, rows, out);
-    else if (loss.kind == Loss::cross_entropy)
-        queue.launch(separable_loss_rows<Loss::cross_entropy, true, Real>, rows, loss.parameter, out);
-    else if (loss_needs_s(loss.kind, g.kind))
-        queue.launch(separable_loss_rows<Loss::poisson, true, Real>, rows, loss.parameter, out);
-    else
-        formulas::with_loss(loss.kind, [&](auto tag) {
-            queue.launch(separable_loss_rows<decltype(tag)::value, false, Real>, rows, loss.parameter, out);
+    if (g.kind != Activation::softmax)
+        formulas::with_activation(g.kind, [&](auto tag) {
+            queue.launch(elementwise_loss_rows<decltype(tag)::value, Real>, rows, double(g.a), loss, out);
         });
+    else if (loss.kind == Loss::cross_entropy && !y.classes.empty())
+        queue.launch(softmax_class_rows<Real>, rows, out);
+    else
+        queue.launch(softmax_loss_rows<Real>, rows, loss, out);
     add_scratch(queue, rows.grid.x, y.scale, slots.sum);
-    if (!delta.empty() && !loss_needs_s(loss.kind, g.kind) && g.kind != Activation::identity)
-        times_derivative<Real>(queue, g, s, x, delta, delta);
 }
 
 }  // namespace fastbp::cuda

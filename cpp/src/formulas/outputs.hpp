@@ -1,0 +1,85 @@
+// The last layer's output x = g(s) as a loss sees it: one element at a time, from the summed input s, in float64.
+//
+// A loss and its derivatives need differences that are small where g saturates: 1 - x, x - y, x + a. A rounded x has
+// lost their digits, so they are computed from s. At s = -inf and +inf every quantity has its limit, except sine's,
+// which has none. NaN stays NaN.
+#pragma once
+
+#include "formulas/activations.hpp"
+
+namespace fastbp::formulas {
+
+// x = limit + distance. Where g saturates, `limit` is the value that x approaches; elsewhere it is 0.
+struct Output {
+    double limit, distance;
+};
+
+template <Activation kind>
+FASTBP_FORMULA Output output(double s, [[maybe_unused]] double a) {
+    if constexpr (kind == Activation::logistic) {
+        const double e = exponential(-magnitude(s)), tail = e / (1 + e);
+        return s > 0 ? Output{1, -tail} : Output{0, tail};
+    } else if constexpr (kind == Activation::tanh) {
+        const double x = hyperbolic_tangent(s), e = exponential(-2 * magnitude(s));
+        return magnitude(x) > 0.5 ? Output{with_sign(1.0, s), with_sign(2 * e / (1 + e), -s)} : Output{0, x};
+    } else if constexpr (kind == Activation::elu) {
+        return s < -1 ? Output{-a, a * exponential(s)} : Output{0, g<kind>(s, a)};
+    } else {
+        return {0, g<kind>(s, a)};
+    }
+}
+
+// g'(s), given x.
+template <Activation kind>
+FASTBP_FORMULA double output_prime(double s, double x, double a) {
+    if constexpr (kind == Activation::logistic) {
+        const double e = exponential(-magnitude(s));
+        return e / ((1 + e) * (1 + e));
+    } else if constexpr (kind == Activation::tanh) {
+        const double e = exponential(-2 * magnitude(s));
+        return 4 * e / ((1 + e) * (1 + e));
+    } else {
+        return g_prime<kind>(s, x, a);
+    }
+}
+
+// g''(s), given x and g'(s).
+template <Activation kind>
+FASTBP_FORMULA double output_second(double s, double x, [[maybe_unused]] double prime, double a) {
+    if constexpr (kind == Activation::logistic) {
+        return -prime * hyperbolic_tangent(0.5 * s);  // 1 - 2 x = -tanh(s / 2)
+    } else if constexpr (kind == Activation::tanh) {
+        return -2 * x * prime;
+    } else {
+        return g_second<kind>(s, x, a);
+    }
+}
+
+// ln g(s) and its first two derivatives by s: finite where x itself underflows. For x > 0.
+struct OutputLogarithm {
+    double value, prime, second;
+};
+
+// ln ln(1 + t) for t = exp(s) <= 1/2, with ln(1 + t) = t - t^2 phi(t): no difference of nearly equal numbers is left.
+FASTBP_FORMULA OutputLogarithm softplus_logarithm(double s) {
+    const double t = exponential(s), phi = 0.5 - t * logarithm_tail(t);
+    const double u = -t * phi, ratio = 1 + u;  // ln(1 + t) / t
+    const double slope = 1 / ((1 + t) * ratio);
+    return {s + (u + (u * u) * (u * logarithm_tail(u) - 0.5)), slope, -slope * slope * (t * phi)};
+}
+
+template <Activation kind>
+FASTBP_FORMULA OutputLogarithm output_logarithm(double s, double x, double prime, double second) {
+    if constexpr (kind == Activation::exp) {
+        return {s, 1, 0};
+    } else if constexpr (kind == Activation::logistic) {
+        return {-softplus(-s), logistic(-s), -prime};
+    } else {
+        const double ratio = prime / x;
+        const OutputLogarithm direct{::log(x), ratio, second / x - ratio * ratio};
+        if constexpr (kind == Activation::softplus) return s < -0.75 ? softplus_logarithm(s) : direct;
+        return direct;
+    }
+}
+
+}  // namespace fastbp::formulas
