@@ -41,7 +41,7 @@ FASTBP_FORMULA double residual_second([[maybe_unused]] double r, [[maybe_unused]
 // a right and certain answer costs exactly what the last term says.
 FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
     const double linear = s > 0 ? (1 - y) * s : (y == 0 ? 0.0 : -y * s);
-    return linear + log_one_plus(exponential(s > 0 ? -s : s));
+    return linear + log_one_plus(exponential(-magnitude(s)));
 }
 
 // ---- poisson --------------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
         return o.residual;
     } else if constexpr (kind == Loss::poisson) {
-        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime;
+        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime_numerator / o.log.prime_denominator;
         return o.x < 0 ? __builtin_nan("") : slope;
     } else {
         return residual_prime<kind>(o.residual, p) * o.prime;
@@ -109,7 +109,8 @@ FASTBP_FORMULA double output_gauss_newton(const OutputPoint& o, double y, double
     if constexpr (kind == Loss::cross_entropy) {
         return o.prime;
     } else if constexpr (kind == Loss::poisson) {
-        const double curvature = y == 0 ? 0.0 : y * o.log.prime * o.log.prime;
+        const double scaled = y * o.log.prime_numerator / o.log.prime_denominator;
+        const double curvature = y == 0 ? 0.0 : scaled * (o.log.prime_numerator / o.log.prime_denominator);
         return o.x < 0 ? __builtin_nan("") : curvature;
     } else {
         return residual_second<kind>(o.residual, p) * o.prime * o.prime;

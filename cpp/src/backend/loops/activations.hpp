@@ -27,26 +27,36 @@ inline Real lane_sum(Index n, Term term) {
     return lane[0];
 }
 
-// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. Loops of their own, so that the
-// exponentials of narrow rows fill the vectors too. The rounding error of the shift, which the exponential would
-// magnify, is computed (Knuth's TwoSum) and put into the result.
+// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. The rounding error of the shift,
+// which the exponential would magnify, is computed (Knuth's TwoSum) and put into the result. The exponentials run over
+// several rows where these are narrow, to fill the vectors.
 template <bool unit, class Real>
 inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
     Real largest[rows_at_a_time], sum[rows_at_a_time];
     row_maxima<unit>(s, 0, x.rows, largest);
-    for (Index r = 0; r < x.rows; ++r) {
-        const Real* s_row = row_of(s, r);
-        Real* x_row = row_of(x, r);
-        const Real m = largest[r];
-        FASTBP_INDEPENDENT
-        for (Index j = 0; j < n; ++j) {
-            const Real s_j = s_row[j * s_step], shifted = s_j - m, minus_m = shifted - s_j;
-            const Real error = (s_j - (shifted - minus_m)) - (m + minus_m);
-            const Real e = formulas::exponential(shifted);
-            x_row[j * x_step] = e + e * error;
+    each_block(x.rows, n, [&](const BlockPlace& place) {
+        Real shift[outputs_at_a_time], error[outputs_at_a_time];
+        Index k = 0;
+        for (Index r = place.row; r < place.row + place.rows; ++r) {
+            const Real* s_row = row_of(s, r) + place.column * s_step;
+            const Real m = largest[r];
+            for (Index j = 0; j < place.columns; ++j, ++k) {
+                const Real s_j = s_row[j * s_step], shifted = s_j - m, minus_m = shifted - s_j;
+                shift[k] = shifted;
+                error[k] = (s_j - (shifted - minus_m)) - (m + minus_m);
+            }
         }
-    }
+        for (Index i = 0; i < k; ++i) {
+            const Real e = formulas::exponential(shift[i]);
+            shift[i] = e + e * error[i];
+        }
+        k = 0;
+        for (Index r = place.row; r < place.row + place.rows; ++r) {
+            Real* x_row = row_of(x, r) + place.column * x_step;
+            for (Index j = 0; j < place.columns; ++j, ++k) x_row[j * x_step] = shift[k];
+        }
+    });
     row_sums<unit, Real>(x, 0, x.rows, sum);
     for (Index r = 0; r < x.rows; ++r) {
         Real* x_row = row_of(x, r);

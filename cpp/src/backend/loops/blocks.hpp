@@ -43,5 +43,27 @@ inline Extent extent_of(const Matrix<First>& m, const Matrix<T>&... others) {
     return {m.rows, m.cols};
 }
 
+constexpr Index outputs_at_a_time = 64;
+
+// Which outputs of a tile: whole rows where they are narrow, else a part of one row.
+struct BlockPlace {
+    Index row, rows, column, columns;
+
+    Index size() const { return rows * columns; }
+    template <class T>
+    Matrix<T> of(const Matrix<T>& m) const {
+        return m.row_block(row, row + rows).column_block(column, column + columns);
+    }
+};
+
+template <class Body>
+inline void each_block(Index rows, Index cols, Body body) {
+    const Index together = cols < outputs_at_a_time ? outputs_at_a_time / (cols > 0 ? cols : 1) : 1;
+    for (Index r = 0; r < rows; r += together)
+        for (Index j = 0; j < cols; j += outputs_at_a_time)
+            body(BlockPlace{r, rows - r < together ? rows - r : together, j,
+                            cols - j < outputs_at_a_time ? cols - j : outputs_at_a_time});
+}
+
 }  // namespace
 }  // namespace fastbp::loops

@@ -30,7 +30,7 @@ void elementwise_output_delta(const LossFunction<Real>& loss, ActivationFunction
             example = place.column == 0 ? plain : example + plain;
         }
         if (delta.empty()) return;
-        scatter(place, delta, [&](Index k) { return c[k] == 0 ? 0.0 : c[k] * scale * slope[k]; });
+        scatter(place.of(delta), [&](Index k) { return c[k] == 0 ? 0.0 : c[k] * scale * slope[k]; });
     });
     *slots.sum += scale * sum;
 }
@@ -60,7 +60,7 @@ void elementwise_output_delta_tangent(const LossFunction<Real>& loss, Activation
         gather_block(place, loss, s, y, block);
         curvatures(loss, g, which, block, curvature);
         gather(place.of(s_dot), along);
-        scatter(place, delta_dot, [&](Index k) {
+        scatter(place.of(delta_dot), [&](Index k) {
             return block.weight[k] == 0 ? 0.0 : block.weight[k] * scale * curvature[k] * along[k];
         });
     });

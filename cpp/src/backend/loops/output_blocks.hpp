@@ -7,74 +7,66 @@
 namespace fastbp::loops {
 namespace {
 
-constexpr Index outputs_at_a_time = 64;
 using OutputNumbers = double[outputs_at_a_time];
-
-// Which outputs of a tile: whole rows where they are narrow, else a part of one row.
-struct BlockPlace {
-    Index row, rows, column, columns;
-
-    Index size() const { return rows * columns; }
-    template <class T>
-    Matrix<T> of(const Matrix<T>& m) const {
-        return m.row_block(row, row + rows).column_block(column, column + columns);
-    }
-};
-
-template <class Body>
-inline void each_block(Index rows, Index cols, Body body) {
-    const Index together = cols < outputs_at_a_time ? outputs_at_a_time / (cols > 0 ? cols : 1) : 1;
-    for (Index r = 0; r < rows; r += together)
-        for (Index j = 0; j < cols; j += outputs_at_a_time)
-            body(BlockPlace{r, rows - r < together ? rows - r : together, j,
-                            cols - j < outputs_at_a_time ? cols - j : outputs_at_a_time});
-}
 
 template <class T>
 inline void gather(const Matrix<const T>& m, double* out) {
     const Extent extent = extent_of(m);
     for (Index r = 0; r < extent.rows; ++r, out += extent.cols) {
         const T* row = row_of(m, r);
-        for (Index j = 0; j < extent.cols; ++j) out[j] = double(row[j * m.col_stride]);
+        if (m.col_stride == 1)
+            for (Index j = 0; j < extent.cols; ++j) out[j] = double(row[j]);
+        else
+            for (Index j = 0; j < extent.cols; ++j) out[j] = double(row[j * m.col_stride]);
     }
 }
 
-// out(r, j) = body(k, j) with k the position in the block and j the column in the tile.
+// out = body(k), with k the position in the block.
 template <class T, class Body>
-inline void scatter(const BlockPlace& place, const Matrix<T>& out, Body body) {
-    const Matrix<T> block = place.of(out);
-    Index k = 0;
-    for (Index r = 0; r < block.rows; ++r) {
-        T* row = row_of(block, r);
-        for (Index j = 0; j < block.cols; ++j, ++k) row[j * block.col_stride] = T(body(k));
+inline void scatter(const Matrix<T>& out, Body body) {
+    const Extent extent = extent_of(out);
+    for (Index r = 0; r < extent.rows; ++r) {
+        T* row = row_of(out, r);
+        const Index first = r * extent.cols;
+        if (out.col_stride == 1)
+            for (Index j = 0; j < extent.cols; ++j) row[j] = T(body(first + j));
+        else
+            for (Index j = 0; j < extent.cols; ++j) row[j * out.col_stride] = T(body(first + j));
     }
 }
 
 // One block, and what equations (3) and (9) need of it. `weight` is c.
 struct OutputBlock {
     Index n;
-    OutputNumbers s, y, weight, parameter;
+    OutputNumbers s, y, weight, parameter = {};
     OutputNumbers x, residual, prime, second;
-    OutputNumbers log_x, log_prime, log_second;
+    OutputNumbers log_x, log_prime_numerator, log_prime_denominator, log_second;
 
     formulas::OutputPoint point(Index k) const {
-        return {s[k], x[k], residual[k], prime[k], second[k], {log_x[k], log_prime[k], log_second[k]}};
+        return {s[k],     x[k],      residual[k],
+                prime[k], second[k], {log_x[k], log_prime_numerator[k], log_prime_denominator[k], log_second[k]}};
     }
 };
+
+// c of each output: all 1, one for a row, or one for each output.
+inline void gather_weights(const BlockPlace& place, const Matrix<const double>& c, double* out) {
+    if (!c.empty() && c.cols == place.columns && c.cols > 1) return gather(place.of(c), out);
+    for (Index i = 0, k = 0; i < place.rows; ++i) {
+        const double weight = c.empty() ? 1 : c(place.row + i, 0);
+        for (Index j = 0; j < place.columns; ++j, ++k) out[k] = weight;
+    }
+}
 
 template <class Real>
 inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss, Matrix<const Real> s,
                          const Target<Real>& y, OutputBlock& block) {
     block.n = place.size();
     gather(place.of(s), block.s);
-    if (y.classes.empty()) gather(place.of(y.values), block.y);
-    Index k = 0;
-    for (Index r = place.row; r < place.row + place.rows; ++r)
-        for (Index j = place.column; j < place.column + place.columns; ++j, ++k) {
-            if (!y.classes.empty()) block.y[k] = double(y.value(r, j));
-            block.weight[k] = y.weight(r, j);
-            block.parameter[k] = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
-        }
+    gather(place.of(y.values), block.y);
+    gather_weights(place, y.c, block.weight);
+    if (loss.parameter.empty()) return;
+    for (Index i = 0, k = 0; i < place.rows; ++i)
+        for (Index j = 0; j < place.columns; ++j, ++k) block.parameter[k] = double(loss.parameter[place.column + j]);
 }
 
 // x, x - y and g'(s). The residual keeps the digits of x's distance from the value at which g saturates.
@@ -113,16 +105,28 @@ inline void logarithms(ActivationFunction<Real> g, OutputBlock& block) {
         for (Index k = 0; k < block.n; ++k) {
             const auto log = formulas::output_logarithm<kind>(block.s[k], block.x[k], block.prime[k], block.second[k]);
             block.log_x[k] = log.value;
-            block.log_prime[k] = log.prime;
+            block.log_prime_numerator[k] = log.prime_numerator;
+            block.log_prime_denominator[k] = log.prime_denominator;
             block.log_second[k] = log.second;
         }
     });
+}
+
+// Cross entropy behind logistic: one loop, because e and x are made of the same exp(-|s|).
+inline void cross_entropies(const OutputBlock& block, double* e, double* slope) {
+    FASTBP_INDEPENDENT
+    for (Index k = 0; k < block.n; ++k) {
+        const formulas::Output out = formulas::output<Activation::logistic>(block.s[k], 0);
+        e[k] = formulas::logistic_cross_entropy(block.y[k], block.s[k]);
+        slope[k] = out.distance - (block.y[k] - out.limit);
+    }
 }
 
 // e and de/ds of every output of the block.
 template <class Real>
 inline void losses_and_slopes(const LossFunction<Real>& loss, ActivationFunction<Real> g, OutputBlock& block, double* e,
                               double* slope) {
+    if (loss.kind == Loss::cross_entropy) return cross_entropies(block, e, slope);
     outputs_and_slopes(g, block);
     if (loss.kind == Loss::poisson) {
         second_derivatives(g, block);
