@@ -23,13 +23,17 @@ Specs: TypeAlias = Sequence[Spec]
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
+def _decay(s: Array) -> Any:
+    return np.exp(np.minimum(s, -s))  # exp(-|s|), without overflow
+
+
 def _logistic(s: Array) -> Any:
-    with np.errstate(over="ignore"):  # exp(-s) = inf gives the right limit, 0
-        return 1.0 / (1.0 + np.exp(-s))
+    e = _decay(s)
+    return np.where(s.real < 0, e, 1.0) / (1.0 + e)
 
 
 def _log1p_exp(s: Array) -> Any:
-    return np.log1p(np.exp(np.minimum(s, -s)))  # ln(1 + exp(-|s|)), without overflow
+    return np.log1p(_decay(s))  # ln(1 + exp(-|s|))
 
 
 def _normal_cdf(s: Array) -> Any:
@@ -45,10 +49,10 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array, float], Any], Callable[[Array, Arr
     "leaky_relu": (lambda s, a: np.where(s.real < 0, a * s, s),
                    lambda s, x, a: np.where(x.real > 0, x.dtype.type(1), a)),
     "elu": (lambda s, a: np.where(s.real < 0, a * np.expm1(np.minimum(s, 0)), s),
-            lambda s, x, a: np.where(x.real > 0, 1.0, x + a)),
+            lambda s, x, a: np.where(s.real > 0, 1.0, a * np.exp(np.minimum(s, 0)))),
     "gelu": (lambda s, a: s * _normal_cdf(s),
              lambda s, x, a: _normal_cdf(s) + s * np.exp(-0.5 * s * s) / math.sqrt(2.0 * math.pi)),
-    "silu": (lambda s, a: s * _logistic(s), lambda s, x, a: _logistic(s) * (1.0 + (s - x))),
+    "silu": (lambda s, a: s * _logistic(s), lambda s, x, a: _logistic(s) * (1.0 + s * _logistic(-s))),
     "softplus": (lambda s, a: np.maximum(s, 0) + _log1p_exp(s), lambda s, x, a: -np.expm1(-x)),
     "sine": (lambda s, a: np.sin(s), lambda s, x, a: np.cos(s)),
     "exp": (lambda s, a: np.exp(s), lambda s, x, a: x),
@@ -90,6 +94,10 @@ def activate(spec: Spec, s: Array) -> Array:
     return softmax(s) if name == "softmax" else ACTIVATIONS[name][0](s, a)
 
 
+def _largest(x: Array) -> Array:
+    return x.real.argmax(axis=1)[:, None]  # column of the largest output of each row
+
+
 def multiply_by_derivative(name: str, a: float, s: Array, x: Array, delta: Array) -> Array:
     """delta * g'(s), and for softmax each row of delta times the Jacobian; all are (N, d), x = g(s).
 
@@ -100,41 +108,106 @@ def multiply_by_derivative(name: str, a: float, s: Array, x: Array, delta: Array
     array([[-0.75,  0.75]])
     """
     if name == "softmax":
+        delta = delta - np.take_along_axis(delta, _largest(x), axis=1)  # a difference that keeps its digits
         delta = x * (delta - (delta * x).sum(axis=1, keepdims=True))
     elif name != "identity":
         delta = delta * ACTIVATIONS[name][1](s, x, a)
     return delta
 
 
+# How the last layer's loss sees x = g(s). Differences such as 1 - x, x - y and x + a have lost their digits where g
+# saturates and x is rounded, so they are computed from s.
+
+
+def _residual(name: str, a: float, s: Array, x: Array, y: Array) -> Any:
+    """x - y as (x - limit) - (y - limit), with the limit that x approaches; 0 elsewhere."""
+    limit: Any = 0.0
+    if name == "logistic":
+        limit, x = (s.real > 0).astype(y.dtype), np.where(s.real > 0, -_logistic(-s), x)
+    elif name == "tanh":
+        limit = np.sign(s.real) * (np.abs(x.real) > 0.5)
+        x = np.where(limit == 0, x, -2.0 * limit * _logistic(-2.0 * s * np.sign(s.real)))
+    elif name == "elu":
+        limit, x = -a * (s.real < -1).astype(y.dtype), np.where(s.real < -1, a * np.exp(np.minimum(s, 0)), x)
+    return x - (y - limit)
+
+
+def _output_prime(name: str, a: float, s: Array, x: Array) -> Any:
+    """g'(s)."""
+    if name == "logistic":
+        return _logistic(s) * _logistic(-s)
+    if name == "tanh":
+        return 4.0 * _logistic(2.0 * s) * _logistic(-2.0 * s)
+    return ACTIVATIONS[name][1](s, x, a)
+
+
+def _output_logarithm(name: str, s: Array, x: Array, prime: Array) -> tuple[Any, Any, Any]:
+    """ln g(s), and its derivative as a numerator and a denominator: finite where x underflows."""
+    if name == "exp":
+        return s, 1.0, 1.0
+    if name == "logistic":
+        return np.minimum(s, 0) - _log1p_exp(s), _logistic(-s), 1.0
+    if name != "softplus":
+        return np.log(x), prime, x
+    t = np.exp(np.minimum(s, 0))
+    ratio = np.where(t == 0, 1.0, np.log1p(t) / np.where(t == 0, 1.0, t))  # ln(1 + t) / t
+    below = s.real < 0
+    return (np.where(below, s + np.log(ratio), np.log(x)), np.where(below, _logistic(-s), prime),
+            np.where(below, ratio, x))  # fmt: skip
+
+
+# loss: its term of e_n for one output and the derivative by x, functions of the residual r = x - y and the parameter p.
+LOSSES: dict[str, tuple[Callable[[Array, Any], Any], Callable[[Array, Any], Any]]] = {
+    "squared_error": (lambda r, p: 0.5 * r * r, lambda r, p: r),
+    "huber": (lambda r, p: np.clip(r, -p, p) * (r - 0.5 * np.clip(r, -p, p)), lambda r, p: np.clip(r.real, -p, p)),
+    "absolute_error": (lambda r, p: np.maximum(r, -r), lambda r, p: np.sign(r.real)),
+    "pinball": (lambda r, p: np.maximum(-p * r, (1.0 - p) * r),
+                lambda r, p: np.sign(r.real) * np.where(r.real > 0, 1.0 - p, p)),
+}  # fmt: skip
+
+
 def _poisson(x: Array, y: Array, log_x: Array) -> Any:
-    return x - y + y * (np.log(np.where(y > 0, y, 1)) - log_x)  # y ln y is 0 at y = 0
+    """x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y); inf for a negative rate."""
+    counted = np.where(y > 0, y, 1)
+    t = np.where(y > 0, log_x - np.log(counted), 0)
+    near = np.maximum(y * (np.expm1(np.minimum(t, 1)) - t), 0)
+    e = np.where(y > 0, np.where(np.abs(t.real) < 1, near, (x - y) - y * t), x)
+    return np.where(x.real < 0, np.inf, e)
 
 
-def _huber(x: Array, y: Array, p: Any) -> Any:
-    r, bounded = x - y, np.clip(x - y, -p, p)
-    return bounded * (r - 0.5 * bounded)
+def _elementwise_loss(loss: str, p: Any, name: str, a: float, s: Array, x: Array, y: Array) -> tuple[Any, Any]:
+    """e and de/ds of each output behind an elementwise g."""
+    r = _residual(name, a, s, x, y)
+    if loss == "cross_entropy":
+        return np.where(s.real > 0, (1.0 - y) * s, np.where(y == 0, 0, -y * s)) + _log1p_exp(s), r
+    prime = _output_prime(name, a, s, x)
+    if loss != "poisson":
+        return LOSSES[loss][0](r, p), LOSSES[loss][1](r, p) * prime
+    log_x, numerator, denominator = _output_logarithm(name, s, x, prime)
+    counts = np.where(y > 0, y * numerator / denominator, 0)
+    return _poisson(x, y, log_x), np.where(x.real < 0, np.nan, prime - counts)
 
 
-# loss: the terms of e_n, one per output (N, d), and de_n/dx: functions of x, y (N, d) and the parameter p.
-LOSSES: dict[str, tuple[Callable[[Array, Array, Any], Any], Callable[[Array, Array, Any], Any]]] = {
-    "squared_error": (lambda x, y, p: 0.5 * (x - y) ** 2, lambda x, y, p: x - y),
-    "poisson": (lambda x, y, p: _poisson(x, y, np.log(np.where(y > 0, x, 1))),
-                lambda x, y, p: 1.0 - y / np.where(y > 0, x, 1)),
-    "huber": (_huber, lambda x, y, p: np.clip((x - y).real, -p, p)),
-    "absolute_error": (lambda x, y, p: np.maximum(x - y, y - x), lambda x, y, p: np.sign((x - y).real)),
-    "pinball": (lambda x, y, p: np.maximum(p * (y - x), (1.0 - p) * (x - y)),
-                lambda x, y, p: np.sign((x - y).real) * np.where(x.real > y, 1.0 - p, p)),
-}  # fmt: skip
-# (loss, output activation): the terms of e_n from s, x, y, and c de_n/ds from x, y and c, where g' cancels.
-LOSSES_OF_S: dict[tuple[str, str], tuple[Callable[..., Any], Callable[..., Any]]] = {
-    # ln x_j = s_j - max s - ln sum_i exp(s_i - max s), and that sum is 1 / max x
-    ("cross_entropy", "softmax"): (
-        lambda s, x, y: y * (s.max(axis=1, keepdims=True) - s - np.log(x.max(axis=1, keepdims=True))),
-        lambda x, y, c: x * (c * y).sum(axis=1, keepdims=True) - c * y),
-    ("cross_entropy", "logistic"): (lambda s, x, y: np.maximum(s, 0) - y * s + _log1p_exp(s),
-                                    lambda x, y, c: c * (x - y)),
-    ("poisson", "exp"): (lambda s, x, y: _poisson(x, y, s), lambda x, y, c: c * (x - y)),
-}  # fmt: skip
+def _softmax_loss(loss: str, p: Any, s: Array, x: Array, y: Array, c: Any) -> tuple[Any, Any]:
+    """e of each output, and c de/ds = a (1 - x) - x (sum of the others' a), with a = c x de/dx."""
+    largest = np.arange(x.shape[1]) == _largest(x)
+    others = np.where(largest, 0, x).sum(axis=1, keepdims=True)
+    r = np.where(largest & (x.real > 0.5), (1.0 - y) - others, x - y)
+    s_max, x_max = (np.take_along_axis(m, _largest(x), axis=1) for m in (s, x))
+    minus_log_x = s_max - s + np.log1p(others / x_max)
+    if loss == "cross_entropy":
+        e, terms = np.where(y == 0, 0, y * minus_log_x), -c * y
+    elif loss == "poisson":
+        e, terms = _poisson(x, y, -minus_log_x), c * r
+    else:
+        e, terms = LOSSES[loss][0](r, p), c * x * LOSSES[loss][1](r, p)
+    rest = np.where(largest, 0, terms).sum(axis=1, keepdims=True)
+    term_of_largest = np.where(largest, terms, 0).sum(axis=1, keepdims=True)
+    mixed = np.where(largest, rest, term_of_largest + (rest - terms))
+    return e, terms * np.where(largest, others, 1.0 - x) - x * mixed
+
+
+_CLASSIFIERS = {"softmax", "logistic"}
 _LOSS_PARAMETERS = {"huber": 1.0, "pinball": 0.5}
 _name_and_parameter = activation  # for output_delta, where `activation` is the argument
 
@@ -179,16 +252,16 @@ def output_delta(
         c, y = c[:, None] if c.ndim == 1 else c, np.asarray(y)
         y = np.where((c == 0).all(axis=1) if y.ndim == 1 else c == 0, 0, y)  # a masked target may be anything
     y = _targets(y, g, x)
-    seed = float(scale) * (1.0 if c is None else c)
-    if (name, g) in LOSSES_OF_S:
-        example_loss, derivative = LOSSES_OF_S[name, g]
-        e, delta = example_loss(s, x, y), derivative(x, y, seed)
-    elif name in LOSSES:
-        p = np.asarray(_LOSS_PARAMETERS.get(name, 0.0) if p is None else p, dtype=y.dtype)
-        e = LOSSES[name][0](x, y, p)
-        delta = multiply_by_derivative(g, a, s, x, seed * LOSSES[name][1](x, y, p))
-    else:
+    if name not in {*LOSSES, "poisson", "cross_entropy"} or (name == "cross_entropy" and g not in _CLASSIFIERS):
         raise ValueError(f"no loss {name!r} behind {g!r}")
+    p = np.asarray(_LOSS_PARAMETERS.get(name, 0.0) if p is None else p, dtype=y.dtype)
+    seed = float(scale) * (1.0 if c is None else c)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # inf and nan are results here
+        if g == "softmax":
+            e, delta = _softmax_loss(name, p, s, x, y, seed)
+        else:
+            e, slope = _elementwise_loss(name, p, g, a, s, x, y)
+            delta = seed * slope
     if c is not None:  # softmax couples the outputs of a row
         e = c * np.where(c == 0, 0, e)
         delta = np.where((c == 0).all(axis=1, keepdims=True) if g == "softmax" else c == 0, 0, delta)

@@ -72,8 +72,7 @@ FASTBP_FORMULA Real g_prime([[maybe_unused]] Real s, [[maybe_unused]] Real x, [[
         return normal_cdf(t) + t * normal_density(t);
     } else if constexpr (kind == Activation::silu) {
         const Real t = within_reach(s);
-        const Real p = logistic(t);
-        return p * (1 + t * (1 - p));
+        return logistic(t) * (1 + t * logistic(-t));
     } else if constexpr (kind == Activation::softplus) {
         return -exponential_minus_one(-x);
     } else if constexpr (kind == Activation::sine) {

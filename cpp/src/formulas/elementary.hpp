@@ -46,6 +46,7 @@ struct Format<float> {
     static constexpr float ln2_high = 0.693359375f;  // 9 bits: n * ln2_high is exact
     static constexpr float ln2_low = -2.12194440e-4f;
 
+    static constexpr float largest = 3.402823466e+38f;
     static constexpr float exp_zero = -105.0f;         // below: exp rounds to 0
     static constexpr float exp_infinity = 89.0f;       // above: exp overflows
     static constexpr float expm1_minus_one = -20.0f;   // below: expm1 rounds to -1
@@ -66,6 +67,7 @@ struct Format<double> {
     static constexpr double ln2_high = 6.93147180369123816490e-01;  // 33 bits
     static constexpr double ln2_low = 1.90821492927058770002e-10;
 
+    static constexpr double largest = 1.7976931348623157e+308;
     static constexpr double exp_zero = -746.0;
     static constexpr double exp_infinity = 710.0;
     static constexpr double expm1_minus_one = -40.0;

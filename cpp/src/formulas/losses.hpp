@@ -64,6 +64,12 @@ struct OutputPoint {
     OutputLogarithm log;
 };
 
+// Whether x is infinite in the network's type: e is then infinite too, as the forward pass is.
+template <class Real>
+FASTBP_FORMULA bool overflows(double x) {
+    return magnitude(x) > static_cast<double>(Format<Real>::largest);
+}
+
 // e, and below its derivatives by s. A rate x < 0 has none under poisson: NaN.
 template <Loss kind>
 FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
@@ -82,7 +88,7 @@ FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
         return o.residual;
     } else if constexpr (kind == Loss::poisson) {
-        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime_numerator / o.log.prime_denominator;
+        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime / o.log.denominator;
         return o.x < 0 ? __builtin_nan("") : slope;
     } else {
         return residual_prime<kind>(o.residual, p) * o.prime;
@@ -95,7 +101,7 @@ FASTBP_FORMULA double output_curvature(const OutputPoint& o, double y, double p)
     if constexpr (kind == Loss::cross_entropy) {
         return o.prime;
     } else if constexpr (kind == Loss::poisson) {
-        const double curvature = y == 0 ? o.second : o.second - y * o.log.second;
+        const double curvature = y == 0 ? o.second : o.second - y * o.log.second / o.log.denominator;
         return o.x < 0 ? __builtin_nan("") : curvature;
     } else {
         const double linear = residual_second<kind>(o.residual, p) * o.prime * o.prime;
@@ -103,14 +109,14 @@ FASTBP_FORMULA double output_curvature(const OutputPoint& o, double y, double p)
     }
 }
 
-// (d2e/dx2) g'^2, its Gauss-Newton part; under poisson y (g' / x)^2.
+// (d2e/dx2) g'^2, its Gauss-Newton part; under poisson y (g' / x)^2 = y (ln g)'^2.
 template <Loss kind>
 FASTBP_FORMULA double output_gauss_newton(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
         return o.prime;
     } else if constexpr (kind == Loss::poisson) {
-        const double scaled = y * o.log.prime_numerator / o.log.prime_denominator;
-        const double curvature = y == 0 ? 0.0 : scaled * (o.log.prime_numerator / o.log.prime_denominator);
+        const double slope = o.log.prime / o.log.denominator;
+        const double curvature = y == 0 ? 0.0 : y * o.log.prime / o.log.denominator * slope;
         return o.x < 0 ? __builtin_nan("") : curvature;
     } else {
         return residual_second<kind>(o.residual, p) * o.prime * o.prime;

@@ -55,10 +55,10 @@ FASTBP_FORMULA double output_second(double s, double x, [[maybe_unused]] double 
     }
 }
 
-// ln g(s) and its first two derivatives by s, for x > 0: finite where x itself underflows. The first one is a quotient,
-// so that y times it does not overflow before it must.
+// ln g(s), and its first two derivatives by s times a common denominator, for x > 0: finite where x itself underflows.
+// As quotients they can be multiplied by y before they are divided by a small x, and do not overflow before they must.
 struct OutputLogarithm {
-    double value, prime_numerator, prime_denominator, second;
+    double value, prime, second, denominator;
 };
 
 // ln ln(1 + t) for t = exp(s) <= 1/2, with ln(1 + t) = t - t^2 phi(t): no difference of nearly equal numbers is left.
@@ -66,18 +66,17 @@ FASTBP_FORMULA OutputLogarithm softplus_logarithm(double s) {
     const double t = exponential(s), phi = 0.5 - t * logarithm_tail(t);
     const double u = -t * phi, ratio = 1 + u;  // ln(1 + t) / t
     const double slope = 1 / ((1 + t) * ratio);
-    return {s + (u + (u * u) * (u * logarithm_tail(u) - 0.5)), slope, 1, -slope * slope * (t * phi)};
+    return {s + (u + (u * u) * (u * logarithm_tail(u) - 0.5)), slope, -slope * slope * (t * phi), 1};
 }
 
 template <Activation kind>
 FASTBP_FORMULA OutputLogarithm output_logarithm(double s, double x, double prime, double second) {
     if constexpr (kind == Activation::exp) {
-        return {s, 1, 1, 0};
+        return {s, 1, 0, 1};
     } else if constexpr (kind == Activation::logistic) {
-        return {-softplus(-s), logistic(-s), 1, -prime};
+        return {-softplus(-s), logistic(-s), -prime, 1};
     } else {
-        const double ratio = prime / x;
-        const OutputLogarithm direct{::log(x), prime, x, second / x - ratio * ratio};
+        const OutputLogarithm direct{::log(x), prime, second - prime * (prime / x), x};
         if constexpr (kind == Activation::softplus) return s < -0.75 ? softplus_logarithm(s) : direct;
         return direct;
     }

@@ -40,11 +40,11 @@ struct OutputBlock {
     Index n;
     OutputNumbers s, y, weight, parameter = {};
     OutputNumbers x, residual, prime, second;
-    OutputNumbers log_x, log_prime_numerator, log_prime_denominator, log_second;
+    OutputNumbers log_x, log_prime, log_second, log_denominator;
 
     formulas::OutputPoint point(Index k) const {
-        return {s[k],     x[k],      residual[k],
-                prime[k], second[k], {log_x[k], log_prime_numerator[k], log_prime_denominator[k], log_second[k]}};
+        const formulas::OutputLogarithm log{log_x[k], log_prime[k], log_second[k], log_denominator[k]};
+        return {s[k], x[k], residual[k], prime[k], second[k], log};
     }
 };
 
@@ -105,9 +105,9 @@ inline void logarithms(ActivationFunction<Real> g, OutputBlock& block) {
         for (Index k = 0; k < block.n; ++k) {
             const auto log = formulas::output_logarithm<kind>(block.s[k], block.x[k], block.prime[k], block.second[k]);
             block.log_x[k] = log.value;
-            block.log_prime_numerator[k] = log.prime_numerator;
-            block.log_prime_denominator[k] = log.prime_denominator;
+            block.log_prime[k] = log.prime;
             block.log_second[k] = log.second;
+            block.log_denominator[k] = log.denominator;
         }
     });
 }
@@ -137,7 +137,8 @@ inline void losses_and_slopes(const LossFunction<Real>& loss, ActivationFunction
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k) {
             const formulas::OutputPoint point = block.point(k);
-            e[k] = formulas::output_loss<kind>(point, block.y[k], block.parameter[k]);
+            const double loss_of_x = formulas::output_loss<kind>(point, block.y[k], block.parameter[k]);
+            e[k] = formulas::overflows<Real>(point.x) ? __builtin_inf() : loss_of_x;
             slope[k] = formulas::output_slope<kind>(point, block.y[k], block.parameter[k]);
         }
     });

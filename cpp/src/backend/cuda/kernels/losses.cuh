@@ -62,7 +62,8 @@ __global__ void elementwise_loss_rows(double a, LossFunction<Real> loss, OutputL
             const auto point = output_point<g>(double(out.s(r, j)), a, y, loss.kind == Loss::poisson);
             formulas::with_loss(loss.kind, [&](auto tag) {
                 constexpr Loss kind = decltype(tag)::value;
-                const double e = formulas::output_loss<kind>(point, y, p);
+                const double of_x = formulas::output_loss<kind>(point, y, p);
+                const double e = formulas::overflows<Real>(point.x) ? __builtin_inf() : of_x;
                 plain += e;
                 weighted += c * e;
                 if (!out.delta.empty()) out.delta(r, j) = Real(c * scale * formulas::output_slope<kind>(point, y, p));
