@@ -76,7 +76,8 @@ def test_bindings_know_only_the_public_headers():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_is_short(path):
-    assert len(path.read_text().splitlines()) < 400
+    limit = 500 if path == PYTHON / "reference.py" else 400  # the whole lecture in NumPy, read from top to bottom
+    assert len(path.read_text().splitlines()) < limit
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".py"], ids=lambda p: str(p.relative_to(ROOT)))

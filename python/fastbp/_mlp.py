@@ -30,7 +30,8 @@ class MLP(Examples):
     layer_sizes : sequence of int
         d(0), d(1), .., d(L): inputs, hidden widths, outputs.
     loss : str, Huber, Pinball, callable or None
-        "squared_error" (1/2 sum r^2), "cross_entropy", "poisson", "huber", "absolute_error", "pinball"; or a function
+        "squared_error" (1/2 sum r^2), "cross_entropy", "poisson" (inf for a negative output), "huber",
+        "absolute_error", "pinball"; or a function
         f(y, x) -> (e, dx): each row's loss (N,) and its derivative by x(L) (N, d(L)), given x = x(L) and the same
         rows of y. It may be called with any part of the rows. None: `forward` and `vjp` only.
     activation : str, (str, float) or sequence of these
