@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import skips
+from operations import TYPES
 from private_build import build_private_extension
 
 import fastbp as fb
@@ -83,6 +84,14 @@ def seed_of_torch():
     """Seed PyTorch's generator, which belongs to the process, before each test if PyTorch is loaded."""
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(params=[(d, t) for d in ("plain", "cpu", "cuda") for t in TYPES], ids="-".join)
+def ops(request, seam):
+    """The operations of a backend in a type, that type, the tolerance of a rounding, and the backend's name."""
+    device, bits = request.param
+    dtype, tolerance = TYPES[bits]
+    return getattr(seam, f"Operations{bits}")(device), dtype, tolerance, device
 
 
 @pytest.fixture(params=["ffi", "callback"])

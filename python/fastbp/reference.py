@@ -95,7 +95,8 @@ def activate(spec: Spec, s: Array) -> Array:
 
 
 def _largest(x: Array) -> Array:
-    return x.real.argmax(axis=1)[:, None]  # column of the largest output of each row
+    columns: Array = x.real.argmax(axis=1)[:, None]  # of the largest output of each row
+    return columns
 
 
 def multiply_by_derivative(name: str, a: float, s: Array, x: Array, delta: Array) -> Array:
