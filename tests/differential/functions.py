@@ -80,7 +80,12 @@ def slope(spec, s):
     if name in LINEAR_PIECES:
         below = a if LINEAR_PIECES[name] is None else LINEAR_PIECES[name]
         return s.choose(np.where(s.value > 0, 1.0, below), s.may_be(0.0), abs(1.0 - below))
-    return s.through(lambda v: SMOOTH[name][1](v, a), floor=1.0 + abs(a))
+    return s.through(lambda v: SMOOTH[name][1](v, a), floor=1.0 + abs(a) + silu_floor(name, s))
+
+
+def silu_floor(name, s):
+    """silu's derivatives multiply s by 1 - logistic(s), which is known to u alone where logistic(s) is nearly 1."""
+    return np.abs(s.value) if name == "silu" else 0.0
 
 
 def curvature(spec, s):
@@ -88,7 +93,7 @@ def curvature(spec, s):
     name, a = spec
     if name in LINEAR_PIECES:
         return s.choose(np.zeros(s.shape), False, 0.0)
-    return s.through(lambda v: SMOOTH[name][2](v, a), floor=2.0 + abs(a))
+    return s.through(lambda v: SMOOTH[name][2](v, a), floor=2.0 + abs(a) + silu_floor(name, s))
 
 
 def times_jacobian(x, delta):
