@@ -111,7 +111,7 @@ def run_steps(
 
     `values` is filled with the value of each mini-batch before its step; where one weighs nothing, with 0.
     """
-    report = np.zeros(4)
+    report = np.zeros(6)
     report[3] = state.step
     X, y, sample_weight = data.at(net.device)
     try:

@@ -58,7 +58,7 @@ void run_team(Backend<Real>& one, const PassArguments<Real>& a, int team, int bl
     const Index rows = a.values.front().x.rows;
     const Plan plan{Schedule::cooperative, rows, rows, blocks};
     const Index products = SharedSums<Real>::products_size(plan, widest);
-    std::vector<double> numbers(2 * std::size_t(blocks));
+    std::vector<double> numbers(4 * std::size_t(blocks));
     std::vector<Real> memory(2 * std::size_t(products));
     Barrier barrier(team);
     std::vector<std::thread> members;

@@ -262,7 +262,7 @@ class PyNet {
         });
     }
 
-    // report (4,): loss_sum, weight_sum, steps_done, step; filled in also where the epoch ends early.
+    // report (6,): loss_sum, weight_sum, steps_done, step, refused, refused_layer; filled in also where the epoch ends early.
     void run_epoch(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
                    const py::object& loss_function,
                    const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,
@@ -300,6 +300,8 @@ class PyNet {
                 out[1] = epoch.weight_sum;
                 out[2] = double(epoch.steps_done);
                 out[3] = double(epoch.step);
+                out[4] = double(epoch.refused);
+                out[5] = double(epoch.refused_layer);
                 return status;
             });
         });

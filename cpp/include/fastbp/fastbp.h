@@ -32,7 +32,7 @@ typedef enum fastbp_status {
     FASTBP_OK = 0,
     FASTBP_VALUE_ERROR = 1,          /* a shape or a value does not fit */
     FASTBP_TYPE_ERROR = 2,           /* not numbers of a kind that can be used */
-    FASTBP_FLOATING_POINT_ERROR = 3, /* training met a loss that is not finite */
+    FASTBP_FLOATING_POINT_ERROR = 3, /* a loss or a gradient is not finite, and no step was made */
     FASTBP_RUNTIME_ERROR = 4,        /* a device or library is missing or broken */
     FASTBP_MEMORY_ERROR = 5,
     FASTBP_INTERRUPTED = 6 /* a callback asked to stop */
@@ -341,7 +341,8 @@ typedef struct fastbp_step_rule {
 FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
 
 /* One step on `count` numbers of the type in the device's memory (NULL: "cpu"): params from grad, with the learning
- * rate lr; step counts from 1. */
+ * rate lr; step counts from 1. Returns FASTBP_FLOATING_POINT_ERROR, and changes nothing, if a number of grad is not
+ * finite or too large, as fastbp_refused says. */
 FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count,
                                        void* params, const void* grad, void* const* moments, double lr, int64_t step);
 
@@ -349,6 +350,15 @@ FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, const char*
  * layer from L-1 down to 0 with its part (w and b, `count` numbers of the net's type), which may be written. Not 0: it
  * failed, the step is not made and the call returns FASTBP_INTERRUPTED. */
 typedef int (*fastbp_grad_hook)(void* context, int32_t layer, void* grad, int64_t count);
+
+/* Why a call of fastbp_run_epoch returned FASTBP_FLOATING_POINT_ERROR. A finite number of a gradient is too large if its
+ * square does not fit into a moment, or its product with a learning rate above 1 does not fit into a parameter. */
+typedef enum fastbp_refused {
+    FASTBP_REFUSED_NOTHING = 0,
+    FASTBP_REFUSED_LOSS = 1,          /* not finite */
+    FASTBP_REFUSED_GRADIENT = 2,      /* not finite, penalties and the grad_hook's changes included */
+    FASTBP_REFUSED_LARGE_GRADIENT = 3 /* finite */
+} fastbp_refused;
 
 typedef struct fastbp_epoch {
     size_t size;
@@ -369,11 +379,13 @@ typedef struct fastbp_epoch {
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
     double* values;              /* of each mini-batch before its step, penalties included; NULL: not wanted */
     int64_t steps_done;          /* mini-batches; moves on during the call, for poll to look at */
+    int32_t refused;             /* fastbp_refused: why mini-batch steps_done (from 0) made no step */
+    int32_t refused_layer;       /* k of the layer (weights[k]) whose gradient was refused, -1 otherwise */
 } fastbp_epoch;
 
 /* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its
- * weights, plus the penalties. Ends early, with parameters and moments as after the last whole step, where a loss is
- * not finite or a callback says stop. */
+ * weights, plus the penalties. Ends early, with parameters and moments as after the last whole step, if a loss or a
+ * gradient is not finite or a callback says stop. */
 FASTBP_API fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data,
                                           fastbp_epoch* epoch);
 

@@ -275,7 +275,7 @@ class Net {
 
     // Trains params (P,) in place over the rows in their order, one step per mini-batch; the epoch says how, counts its
     // steps on, and tells loss_sum and weight_sum. Where it throws, params and moments are as after the last whole
-    // step: for a loss that is not finite, and where a callback says stop.
+    // step: for a loss or a gradient that is not finite, and if a callback says stop.
     void run_epoch(Real* params, const fastbp_data& data, fastbp_epoch& epoch) const {
         require(fastbp_run_epoch(net_, params, &data, &epoch));
     }

@@ -51,14 +51,20 @@ void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink
     on.meet();  // nobody overwrites values of this tile that another thread still reads
 }
 
+// All that comes before (5): (4), single examples, and (7).
 template <class Real>
-void backpropagate(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
-                   Matrix<Real> input_grad = {}, const ExampleNorms& examples = {},
-                   std::span<const LayerStep<Real>> steps = {}) noexcept {
+void all_deltas(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Matrix<Real> input_grad,
+                const ExampleNorms& examples) noexcept {
     delta_recursion(on, net, pass);
     look_at_examples(on, pass, examples);
     if (!input_grad.empty()) on.gemm(1, pass.layer[0].delta, net[0].w.transposed(), 0, input_grad);  // (7)
-    weight_gradients(on, pass, sink, steps);
+}
+
+template <class Real>
+void backpropagate(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
+                   Matrix<Real> input_grad = {}, const ExampleNorms& examples = {}) noexcept {
+    all_deltas(on, net, pass, input_grad, examples);
+    weight_gradients(on, pass, sink);
 }
 
 }  // namespace fastbp

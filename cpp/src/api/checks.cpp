@@ -175,6 +175,12 @@ void check_weights_form(const Model& model, const fastbp_data& data) {
 
 }  // namespace
 
+std::string text_of(double number) {
+    std::ostringstream text;
+    text << number;
+    return text.str();
+}
+
 RowSource row_source(const fastbp_array& array) {
     return {static_cast<const std::byte*>(array.data),
             NumberType(array.type),

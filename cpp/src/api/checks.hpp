@@ -61,6 +61,11 @@ void check_moments(const StepRule& rule, void* const* moments);
 // The caller's rule. Throws Error where it is none.
 StepRule step_rule(const fastbp_step_rule& rule);
 
+// A number as it stands in the text of an error, and the type of a net's numbers.
+std::string text_of(double number);
+template <class Real>
+inline const std::string name_of = sizeof(Real) == 4 ? "float32" : "float64";
+
 // A struct of the caller must be of the size this library knows: both were compiled from the same header.
 template <class Struct>
 void check_size(const Struct* given, const char* name) {

@@ -1,4 +1,5 @@
 // The extern "C" functions for memory that is not the process's, and for an optimiser's step on any memory.
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,23 +41,42 @@ void on_device(const char* device, Body body) {
     call.finish();
 }
 
+// Every number of the gradient is finite and not too large. `place`: in the backend's memory.
+template <class Real>
+void check_usable(Backend<Real>& on, Vector<const Real> gradient, double largest, Index* place) {
+    on.find_larger(gradient, largest, place);
+    Index found = -1;
+    on.download(place, &found, sizeof found);
+    if (found < 0) return;
+    Real number = 0;
+    on.download(gradient.data + found, &number, sizeof number);
+    const std::string what = "grad[" + std::to_string(found) + "] is " + text_of(double(number));
+    if (std::isfinite(number))
+        throw Error(ErrorKind::floating_point, what + ", which is too large for a step of this optimizer in " +
+                                                   name_of<Real> + "; scale the gradient down");
+    throw Error(ErrorKind::floating_point, what + ", expected finite numbers; nothing was changed");
+}
+
 template <class Real>
 void update(const char* device, const StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
             const StepScalars& now) {
     if (count < 0) throw Error(ErrorKind::value, "count is " + std::to_string(count) + ", expected at least 0");
+    if (now.step < 1) throw Error(ErrorKind::value, "step is " + std::to_string(now.step) + ", expected at least 1");
     check_moments(rule, moments);
     on_device<Real>(device, [&](Backend<Real>& on) {
         Vector<Real> state[most_moments];
         const int needed = moment_count(rule);
         for (int k = 0; k < needed; ++k) state[k] = {static_cast<Real*>(moments[k]), count};
         const Vector<const Real> gradient{static_cast<const Real*>(grad), count};
-        const auto update_with = [&](const StepScalars* scalars) {
+        const auto update_with = [&](const StepScalars* scalars, Index* place) {
+            check_usable(on, gradient, largest_usable<Real>(rule, now.lr), place);
             on.update(rule, scalars, {&gradient, 1}, {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
         };
-        if (!on.asynchronous()) return update_with(&now);
-        const Block<Real> scalars(on, sizeof now);
+        Index here = -1;
+        if (!on.asynchronous()) return update_with(&now, &here);
+        const Block<Real> scalars(on, sizeof now), place(on, sizeof here);
         on.upload(&now, scalars.memory(), sizeof now);
-        update_with(static_cast<const StepScalars*>(scalars.memory()));
+        update_with(static_cast<const StepScalars*>(scalars.memory()), static_cast<Index*>(place.memory()));
         on.synchronize();
     });
 }

@@ -41,6 +41,7 @@ inline void throw_if(Stop stopped) {
         case Stop::interrupted: throw Error(ErrorKind::interrupted, "interrupted");
         case Stop::callback_failed: throw Error(ErrorKind::interrupted, "a callback failed");
         case Stop::not_finite: throw Error(ErrorKind::floating_point, "the loss is not finite");
+        case Stop::gradient_refused: throw Error(ErrorKind::floating_point, "the gradient is not finite");
     }
 }
 
@@ -101,8 +102,9 @@ class NetOf final : public fastbp_net {
     template <class After>
     void run(Job<Real> job, After after) const;
     void run_forward_on_all_rows(Job<Real> job, std::span<const LayerValues<Real>> kept, Matrix<Real> output_dot) const;
-    Stop run_enqueued(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
-    Stop run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const;
+    Stop run_enqueued(void* params, const Job<Real>& job, Epoch<Real>& epoch, Refused& refused) const;
+    Stop run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch, Refused& refused) const;
+    void note_refusal(fastbp_epoch& epoch, Stop stopped, const Refused& refused) const;
 
     const std::unique_ptr<Backend<Real>> on_;
     const LentThreads lent_;  // none: the process's own pool

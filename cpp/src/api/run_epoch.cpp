@@ -26,6 +26,8 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     const Weighing weighing = check_targets(*on_, model, data, WeightUse::steps);
     if (epoch.batch_size < 1)
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
+    if (epoch.step < 0)
+        throw Error(ErrorKind::value, "step is " + std::to_string(epoch.step) + ", expected at least 0");
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(nullptr, data, poll);
     job.has_masks = weighing.has_masks;
@@ -53,30 +55,50 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     state.grad_hook = epoch.grad_hook;
     state.hook_context = epoch.hook_context;
     state.plan = plan_for(job, state.batch_size);
-    const Stop stopped = on_->asynchronous() ? run_enqueued(params, job, state) : run_by_team(params, job, state);
+    Refused refused;
+    const Stop stopped =
+        on_->asynchronous() ? run_enqueued(params, job, state, refused) : run_by_team(params, job, state, refused);
     epoch.step = state.step;
     epoch.loss_sum = state.loss_sum;
     epoch.weight_sum = state.weight_sum;
+    note_refusal(epoch, stopped, refused);
     throw_if(stopped);
     call.finish();
 }
 
+// Says where the epoch was refused, in the struct and in the text of the error.
 template <class Real>
-Stop NetOf<Real>::run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch) const {
+void NetOf<Real>::note_refusal(fastbp_epoch& epoch, Stop stopped, const Refused& refused) const {
+    epoch.refused = stopped == Stop::not_finite ? FASTBP_REFUSED_LOSS : FASTBP_REFUSED_NOTHING;
+    epoch.refused_layer = -1;
+    if (stopped != Stop::gradient_refused) return;
+    epoch.refused = std::isfinite(refused.number) ? FASTBP_REFUSED_LARGE_GRADIENT : FASTBP_REFUSED_GRADIENT;
+    std::size_t k = model.layers.size() - 1;
+    while (k > 0 && model.layers[k].first_w > refused.place) --k;
+    epoch.refused_layer = std::int32_t(k);
+    throw Error(ErrorKind::floating_point,
+                "the gradient of layer " + std::to_string(k + 1) + " (weights[" + std::to_string(k) + "]) " +
+                    (std::isfinite(refused.number) ? "has the number " + text_of(refused.number) + ", which is too large " +
+                                                         "for a step of this optimizer in " + name_of<Real>
+                                                   : "is not finite"));
+}
+
+template <class Real>
+Stop NetOf<Real>::run_by_team(void* params, const Job<Real>& job, Epoch<Real>& epoch, Refused& refused) const {
     const int team = team_for(epoch.plan, job);
-    const int extra = epoch.needs_gradient() ? 1 : extra_gradients(epoch.plan);
-    const auto crew = free_.borrow(*on_, model, epoch.plan, {team, extra, false, false, job.kept_per_row});
+    const auto crew = free_.borrow(*on_, model, epoch.plan, {team, 1, false, false, job.kept_per_row});
     (*crew).start();
     const double steps = double(steps_of_epoch(job.rows.count, epoch.batch_size, epoch.drop_last));
     by_team(team, worth_waking(epoch.plan, steps), [&](const Member& member) {
         fastbp::run_epoch(*on_, member, model, *crew, static_cast<Real*>(params), job, epoch);
     });
+    refused = (*crew).refused();
     return (*crew).stopped();
 }
 
 // The rows, their order and the ledger lie in the backend's memory while the epoch lasts.
 template <class Real>
-Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, Epoch<Real>& epoch) const {
+Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, Epoch<Real>& epoch, Refused& refused) const {
     Job<Real> job = given;
     const auto x = Resident<Real>::template copy_of<Real>(*on_, job.x);
     const auto y = job.y_is_classes ? Resident<Real>::template copy_of<std::int32_t>(*on_, job.y)
@@ -105,6 +127,7 @@ Stop NetOf<Real>::run_enqueued(void* params, const Job<Real>& given, Epoch<Real>
     const auto crew = free_.borrow(*on_, model, epoch.plan, {1, 1, false, false, 0});
     (*crew).start();
     run_enqueued_epoch(*on_, model, *crew, static_cast<Real*>(params), job, order_there, batch_weights, epoch);
+    refused = (*crew).refused();
     return (*crew).stopped();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "algorithm/backpropagate.hpp"
 #include "algorithm/forward.hpp"
@@ -19,6 +20,20 @@ Sink<Real> sink_of(Workspace<Real>& workspace, const Job<Real>& job, const Gradi
     const auto& slots = workspace.live();
     if (job.into_parameters) return workspace.sink(grad, &slots.step_w, &slots.step_b);
     return grad.wanted() ? workspace.sink(grad, blend, blend) : Sink<Real>{};
+}
+
+// (4) to (6) of a tile. A training step changes the parameters here only if its gradient is certainly finite, on which
+// members that share the operations agree.
+template <class Real>
+void carry_back(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Workspace<Real>& workspace,
+                const Job<Real>& job, Matrix<Real> input_grad, const ExampleNorms& examples, Sink<Real> sink) {
+    auto& slots = workspace.live();
+    all_deltas(on, net, pass, input_grad, examples);
+    if (job.certain > 0) on.largest_magnitudes(pass, &slots.factors);
+    if (job.steps_in_place() && !job.is_certain(slots.factors))
+        weight_gradients(on, pass, workspace.sink(job.separate_grad, &slots.overwrite, &slots.overwrite));
+    else
+        weight_gradients(on, pass, sink, job.steps);
 }
 
 // The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
@@ -54,6 +69,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
         else if (job.finite_or_stop && !on.asynchronous() && !std::isfinite(loss_sum))
             crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return false;
+        if (fused) slots.factors.delta = std::numeric_limits<double>::infinity();  // they are not known
         if (job.backward() && !fused) {
             const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
             if (job.along == Along::gradient) {
@@ -66,7 +82,7 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
                     tile.seed_gauss_newton(net, pass, dot);
                     tile.clear_masked(net.back().g, pass.last().delta);
                 }
-                backpropagate(on, net, pass, sink, input_grad, tile.examples(), job.steps);
+                carry_back(on, net, pass, workspace, job, input_grad, tile.examples(), sink);
             }
         } else {
             on.meet();

@@ -19,11 +19,14 @@ template <class Real>
 class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     using Blocks = TeamBlocks<Real>;
     using Blocks::alone;
+    using Blocks::barrier_;
     using Blocks::by_columns;
     using Blocks::by_rows;
     using Blocks::each;
+    using Blocks::each_block;
     using Blocks::follow;
     using Blocks::is_narrow;
+    using Blocks::member_;
     using Blocks::plan_;
     using Blocks::read_all;
     using Blocks::summed;
@@ -193,16 +196,41 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
         by_columns(grad.size, [&](Index p, Index q) { one_.add_penalty(l2, l1, w.block(p, q), grad.block(p, q)); });
     }
-    void sum_of_squares(VectorIn w, double* out) noexcept override {
+    void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept override {
         summed(Way::columns, w.size, out,
-               [&](Index p, Index q, double* sum) { one_.sum_of_squares(w.block(p, q), sum); });
+               [&](Index p, Index q, double* sum) { one_.sum_of_squares(w.block(p, q), largest, sum); });
     }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override {
         summed(Way::columns, w.size, out,
                [&](Index p, Index q, double* sum) { one_.sum_of_magnitudes(w.block(p, q), sum); });
     }
-    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
-        one_.clip_factor(squares, limit, factor);
+    void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept override {
+        one_.clip_factor(squares, largest, limit, factor);
+    }
+    void largest_magnitude(In m, double* out) noexcept override {
+        follow({Way::columns, m.cols});
+        each(m.cols, [&](Index p, Index q, int k) {
+            sums_.number(k) = 0;
+            one_.largest_magnitude(m.column_block(p, q), &sums_.number(k));
+        });
+        meet();
+        each_block(m.cols, [&](Index, Index, int k) { *out = std::max(*out, sums_.number(k)); });
+        sums_.turn_numbers();
+    }
+    void find_larger(VectorIn v, double limit, Index* place) noexcept override {
+        follow({Way::columns, v.size});
+        each(v.size, [&](Index p, Index q, int k) {
+            Index found = -1;
+            one_.find_larger(v.block(p, q), limit, &found);
+            sums_.number(k) = found < 0 ? -1 : double(p + found);
+        });
+        meet();
+        *place = -1;
+        each_block(v.size, [&](Index, Index, int k) { *place = std::max(*place, Index(sums_.number(k))); });
+        sums_.turn_numbers();
+    }
+    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
+        one_.note_gradient(gradient, place, ledger, now);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
         one_.note_loss(loss, ledger, now);
@@ -242,6 +270,28 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             one_.propagate_delta({above.w.row_block(p, q), above.b, above.g}, delta, g, below.column_block(p, q));
         });
     }
+    // Each member looks at blocks that it wrote itself or that all can read, so one barrier is enough.
+    void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
+        const bool by_columns = unread_.way == Way::columns;
+        for (int k = member_; k < plan_.parts; k += barrier_.team()) {
+            Magnitudes own;
+            for (std::size_t l = 0; l < pass.layer.size(); ++l) {
+                const Matrix<Real> delta = pass.layer[l].delta;
+                one_.largest_magnitude(block_of(delta, k, by_columns), &own.delta);
+                const Input<Real> in = pass.input(Index(l));
+                if (in.csr == nullptr) one_.largest_magnitude(block_of(in.dense, k, by_columns), &own.x);
+                if (in.csr != nullptr) one_.largest_magnitude(in.csr->kept_numbers(), &own.x);
+            }
+            sums_.pair(k)[0] = own.x;
+            sums_.pair(k)[1] = own.delta;
+        }
+        meet();
+        for (int k = 0; k < plan_.parts; ++k) {
+            out->x = std::max(out->x, sums_.pair(k)[0]);
+            out->delta = std::max(out->delta, sums_.pair(k)[1]);
+        }
+        sums_.turn_numbers();
+    }
     // Cut as (1) reads w in the next step: by rows, or by columns where there are many.
     void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept override {
         if (unread_.way != Way::gradients) read_all();  // which no other layer's gradient reads
@@ -275,6 +325,13 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     }
 
   private:
+    // Block k of all rows or columns, as `each` cuts them.
+    In block_of(In m, int k, bool by_columns) const {
+        const Cut cut{by_columns ? m.cols : m.rows, Plan::grain, plan_.parts};
+        const Index p = cut.edge(k), q = cut.edge(k + 1);
+        return by_columns ? m.column_block(p, q) : m.row_block(p, q);
+    }
+
     static Partials block_of(Partials partials, Index p, Index q, VectorIn* blocks) {
         for (std::size_t k = 0; k < partials.size(); ++k) blocks[k] = partials[k].block(p, q);
         return {blocks, partials.size()};

@@ -72,6 +72,10 @@ struct Job {
     bool accumulate = false;
     bool into_parameters = false;
     std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
+    // Training only. Gradients whose factors bound every sum by `certain` are finite and need no look. Else the gradient
+    // goes to `separate_grad` instead of into the parameters.
+    double certain = 0;
+    Gradient<Real> separate_grad;
     bool leave_partials =
         false;  // grad is crew.gradient(0), and groups leave their sums in the crew for the caller to add
 
@@ -87,6 +91,10 @@ struct Job {
         return grad.wanted() || !input_grad.empty() || wants_deltas() || example_grad_norm != nullptr;
     }
     Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
+    bool steps_in_place() const { return into_parameters || !steps.empty(); }
+    bool is_certain(const Magnitudes& m) const {
+        return std::max(m.x, 1.0) * m.delta * double(rows.count) <= certain;
+    }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     // Rows of weight 0 enter as zeros, so that nothing of theirs reaches a sum over rows. Without a backward pass there
     // is none but the loss, which does not look at them.

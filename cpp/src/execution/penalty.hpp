@@ -12,7 +12,7 @@ double penalty(Backend<Real>& on, double l2, double l1, const Model& model, Slot
     on.upload(&sums[1], &live.magnitudes, sizeof(double));
     for (const LayerShape& layer : model.layers) {
         const Vector<const Real> w{params + layer.first_w, layer.inputs * layer.outputs};
-        if (l2 != 0) on.sum_of_squares(w, &live.squares);
+        if (l2 != 0) on.sum_of_squares(w, nullptr, &live.squares);
         if (l1 != 0) on.sum_of_magnitudes(w, &live.magnitudes);
     }
     on.download(&live.squares, &sums[0], sizeof(double));

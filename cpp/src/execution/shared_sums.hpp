@@ -12,14 +12,16 @@ namespace fastbp {
 template <class Real>
 class SharedSums {
   public:
-    // `numbers`: 2 * plan.parts. `products`: 2 * products_size(plan, ..).
+    // `numbers`: 4 * plan.parts. `products`: 2 * products_size(plan, ..).
     SharedSums(const Plan& plan, double* numbers, Real* products, Index products_size)
         : parts_(plan.parts), numbers_(numbers), products_(products), products_size_(products_size) {}
 
     // Of the products of all blocks but the first, in a layer of so many outputs.
     static Index products_size(const Plan& plan, Index outputs) { return (plan.parts - 1) * plan.tile * outputs; }
 
-    double& number(int block) { return numbers_[(numbers_turn_ ? parts_ : 0) + block]; }
+    // The numbers of a block, of which there are two.
+    double& number(int block) { return pair(block)[0]; }
+    double* pair(int block) { return numbers_ + 2 * ((numbers_turn_ ? parts_ : 0) + block); }
     // The place of block 1, 2, ..'s product.
     Matrix<Real> product(int block, Index rows, Index cols) const {
         return dense(products_ + (products_turn_ ? products_size_ : 0) + (block - 1) * rows * cols, rows, cols);

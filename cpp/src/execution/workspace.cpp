@@ -169,7 +169,7 @@ std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, do
 
 template <class Real>
 Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs)
-    : tile_(plan.tile), shares_tile_(plan.shares_operations()), needs_(needs), numbers_(2 * std::size_t(plan.parts)) {
+    : tile_(plan.tile), shares_tile_(plan.shares_operations()), needs_(needs), numbers_(4 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
     workspaces_.reserve(std::size_t(needs.members));
     for (int m = 0; m < needs.members; ++m) {
@@ -192,7 +192,7 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const 
 template <class Real>
 bool Crew<Real>::fits(const Plan& plan, const Needs& needs) const {
     return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs_.cover(needs) &&
-           plan.parts <= int(loss_sums_.size) && 2 * plan.parts <= int(numbers_.size()) &&
+           plan.parts <= int(loss_sums_.size) && 4 * plan.parts <= int(numbers_.size()) &&
            2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
            plan.partial_gradients() + needs.extra_gradients <= int(gradients_.size());
 }

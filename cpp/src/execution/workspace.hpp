@@ -89,6 +89,9 @@ struct Slots {
     Blend<Real> step_w, step_b;
     StepScalars now;
     double squares = 0, magnitudes = 0;
+    Magnitudes factors;        // of the member's tiles
+    double largest = 0;        // magnitude in a gradient
+    Index refused_place = -1;  // of a number of a gradient that no step can use
     double clip = 1;
     Index step = 0;
     Index first_row = 0;
@@ -139,7 +142,13 @@ class Workspace {
 };
 
 // Why a team stopped before it was done.
-enum class Stop : int { none = 0, interrupted, callback_failed, not_finite };
+enum class Stop : int { none = 0, interrupted, callback_failed, not_finite, gradient_refused };
+
+// The number that made a team refuse a step: its place in the flat gradient.
+struct Refused {
+    Index place = -1;
+    double number = 0;
+};
 
 template <class Real>
 class Crew {
@@ -170,6 +179,11 @@ class Crew {
         Stop none = Stop::none;
         stop_.compare_exchange_strong(none, why, std::memory_order_relaxed);
     }
+    void refuse(Refused number) {
+        refused_ = number;
+        stop(Stop::gradient_refused);
+    }
+    const Refused& refused() const { return refused_; }
     Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
     Pace& pace(Work work) { return paces_[std::size_t(work)]; }
     Baton& baton() { return baton_; }
@@ -190,6 +204,7 @@ class Crew {
     std::vector<double> numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
+    Refused refused_;
     std::array<Pace, kinds_of_work> paces_;
     Baton baton_;
 };

@@ -24,9 +24,12 @@ FASTBP_FORMULA double example_factor(double norm, double limit) {
     return norm <= limit ? 1.0 : norm < HUGE_VAL ? limit / norm : 0.0;
 }
 
+// The unit in which a norm is computed, so that no square of a finite number overflows.
+FASTBP_FORMULA double norm_unit(double largest) { return largest > 0x1p480 ? 0x1p540 : 1.0; }
+
 // What clips a whole gradient: as torch's clip_grad_norm_.
-FASTBP_FORMULA double clip_factor(double squares, double limit) {
-    return ::fmin(limit / (square_root(squares) + 1e-6), 1.0);
+FASTBP_FORMULA double clip_factor(double squares, double unit, double limit) {
+    return ::fmin(limit / unit / (square_root(squares) + 1e-6 / unit), 1.0);
 }
 
 }  // namespace fastbp::formulas

@@ -58,4 +58,14 @@ FASTBP_FORMULA void note_loss(double loss, Ledger& ledger, StepScalars& now) {
     }
 }
 
+// A gradient with a number that is refused is noted, and there is no step.
+FASTBP_FORMULA void note_gradient(Index place, double number, Ledger& ledger, StepScalars& now) {
+    if (ledger.stopped != 0) return;
+    ledger.stopped = 1;
+    ledger.refused_place = place;
+    ledger.refused_number = number;
+    --ledger.count;  // its loss was noted before
+    now.step = 0;
+}
+
 }  // namespace fastbp::formulas

@@ -24,6 +24,13 @@ FASTBP_FORMULA Real vanishing_square(Real eps) {
     return eps > 0 ? static_cast<Real>(sizeof(Real) == 4 ? 0x1p-120 : 0x1p-1000) : static_cast<Real>(0);
 }
 
+// A direction over a root of squares. Both are 0 for a parameter without gradients if eps = 0, and a root alone is 0 if
+// the squares underflow: the parameter then rests.
+template <class Real>
+FASTBP_FORMULA Real quotient_or_zero(Real direction, Real root) {
+    return root == 0 ? Real(0) : direction / root;
+}
+
 // SGD: torch.optim.SGD. `buffer` is only touched where momentum is not 0; the first step starts it as the gradient.
 template <class Real>
 struct SgdNumbers {
@@ -52,13 +59,16 @@ struct AdamNumbers {
     Real least_square;
 };
 
-// Number: Real, or as many of them as a register holds.
-template <class Real, class Number>
+// Number: Real, or as many of them as a register holds. may_divide_by_0: eps is 0.
+template <bool may_divide_by_0, class Real, class Number>
 FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Number g, Number& p, Number& m, Number& v) {
     const Number decayed = g + k.weight_decay * p;
     m = without_vanishing(m + k.fresh1 * (decayed - m), vanishing<Real>);
     v = without_vanishing(k.beta2 * v + k.fresh2 * decayed * decayed, k.least_square);
-    p = k.keep * p - k.step_size * m / (square_root(v) + k.eps);
+    if constexpr (may_divide_by_0)
+        p = k.keep * p - quotient_or_zero(k.step_size * m, square_root(v) + k.eps);
+    else
+        p = k.keep * p - k.step_size * m / (square_root(v) + k.eps);
 }
 
 // RMSprop: Hinton 2012, as in torch.optim.RMSprop: a direction, from the running mean of the squared gradient or, where
@@ -73,7 +83,7 @@ template <class Real>
 FASTBP_FORMULA Real rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square) {
     const Real decayed = g + k.weight_decay * p;
     square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
-    return decayed / (square_root(square) + k.eps);
+    return quotient_or_zero(decayed, square_root(square) + k.eps);
 }
 
 template <class Real>
@@ -82,7 +92,9 @@ FASTBP_FORMULA Real centered_rmsprop_direction(const RmspropNumbers<Real>& k, Re
     const Real decayed = g + k.weight_decay * p;
     square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
     mean = without_vanishing(mean + k.fresh * (decayed - mean));
-    return decayed / (square_root(square - mean * mean) + k.eps);
+    const Real difference = square - mean * mean;  // which rounding may bring below 0
+    const Real variance = difference < 0 ? Real(0) : difference;
+    return quotient_or_zero(decayed, square_root(variance) + k.eps);
 }
 
 template <class Real>
@@ -101,7 +113,7 @@ template <class Real>
 FASTBP_FORMULA void adagrad_step(const AdagradNumbers<Real>& k, Real g, Real& p, Real& sum) {
     const Real decayed = g + k.weight_decay * p;
     sum += decayed * decayed;
-    p -= k.step_size * decayed / (square_root(sum) + k.eps);
+    p -= quotient_or_zero(k.step_size * decayed, square_root(sum) + k.eps);
 }
 
 // Rprop: Riedmiller and Braun 1993, as in torch.optim.Rprop: after a change of sign the parameter rests for one step,

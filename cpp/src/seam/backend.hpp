@@ -128,11 +128,19 @@ class Backend {
     virtual void reduce(Partials partials, Real beta, VectorOut out) noexcept = 0;
     // grad += l2 w + l1 sign(w).
     virtual void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept = 0;
-    // *out += sum w^2, and *out += sum |w|.
-    virtual void sum_of_squares(VectorIn w, double* out) noexcept = 0;
+    // *out += sum (w / unit)^2, and *out += sum |w|. `largest` bounds the magnitudes of w, and unit is formulas::norm_unit
+    // of it, which keeps the squares finite. Null: unit is 1.
+    virtual void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept = 0;
     virtual void sum_of_magnitudes(VectorIn w, double* out) noexcept = 0;
-    // *factor = limit / (sqrt(*squares) + 1e-6), at most 1: what clips a gradient, as torch's clip_grad_norm_.
-    virtual void clip_factor(const double* squares, double limit, double* factor) noexcept = 0;
+    // *factor = limit / (unit sqrt(*squares) + 1e-6), at most 1: what clips a gradient, as torch's clip_grad_norm_.
+    virtual void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept = 0;
+    // *out = the largest of *out and the magnitudes of m; inf if a number of m is nan.
+    virtual void largest_magnitude(In m, double* out) noexcept = 0;
+    // *place = the last place in v whose number is nan or larger than limit in magnitude, -1 if there is none.
+    virtual void find_larger(VectorIn v, double limit, Index* place) noexcept = 0;
+    // If *place is not -1, the ledger notes it and the number there as refused, and now->step becomes 0. Only the first
+    // refusal is noted.
+    virtual void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept = 0;
     // Notes *loss as the ledger's next. Where it is not finite, or one before it was not, it is not counted, and
     // now->step becomes 0.
     virtual void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept = 0;
@@ -169,6 +177,17 @@ class Backend {
                 gemm(sink.blend_w->alpha, in.dense.transposed(), delta, sink.blend_w->beta, sink.w);
         }
         if (!sink.b.empty()) column_sums(sink.blend_b->alpha, delta, sink.blend_b->beta, sink.b);
+    }
+
+    // Before (5)(6): bounds on the magnitudes of the factors of all products. Each of *out becomes at least as large as
+    // the largest magnitude, and inf if there is a nan. A backend may give a bound of up to 2 for smaller numbers.
+    virtual void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept {
+        for (std::size_t k = 0; k < pass.layer.size(); ++k) {
+            const Input<Real> in = pass.input(Index(k));
+            if (in.csr == nullptr) largest_magnitude(in.dense, &out->x);
+            if (in.csr != nullptr) largest_magnitude(in.csr->kept_numbers(), &out->x);
+            largest_magnitude(pass.layer[k].delta, &out->delta);
+        }
     }
 
     // (5)(6) and an optimiser's step on w, some rows at a time: their gradient is used while it is in a near cache, and

@@ -75,6 +75,11 @@ struct LayerValues {
     }
 };
 
+// Bounds on the magnitudes of the x(l-1) and of the delta(l) of a pass; inf if one of the numbers is nan.
+struct Magnitudes {
+    double x = 0, delta = 0;
+};
+
 template <class Real>
 struct Pass {
     Input<Real> x0;

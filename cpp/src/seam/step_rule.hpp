@@ -26,7 +26,9 @@ struct StepScalars {
 struct Ledger {
     double* losses = nullptr;
     Index count = 0;
-    Index stopped = 0;  // 1: the loss behind the last that counts was not finite
+    Index stopped = 0;         // 1: the loss or the gradient of the next step was refused
+    Index refused_place = -1;  // of a number of that gradient, -1 if the loss was refused
+    double refused_number = 0;
 };
 
 // How many arrays of the parameters' size a rule keeps between steps, and the most that any rule keeps.
@@ -43,5 +45,22 @@ inline int moment_count(const StepRule& rule) {
     return 2;
 }
 constexpr int most_moments = 3;
+
+// The largest number of a gradient that a step of the rule can use: neither its square in a moment nor its product with
+// the learning rate overflows.
+template <class Real>
+constexpr double largest_usable(const StepRule& rule, double lr) {
+    constexpr bool single = sizeof(Real) == 4;
+    constexpr double largest = single ? 0x1.fffffep127 : 0x1.fffffffffffffp1023;
+    switch (rule.kind) {
+        case Optimizer::sgd: return lr > 1 ? largest / lr : largest;
+        case Optimizer::rprop: return largest;
+        case Optimizer::adam:
+        case Optimizer::rmsprop:
+        case Optimizer::adagrad:
+        case Optimizer::adamw: break;
+    }
+    return single ? 0x1.fp63 : 0x1.fp511;
+}
 
 }  // namespace fastbp

@@ -56,6 +56,11 @@ struct Csr {
     Index rows = 0, cols = 0;
 
     Csr row_block(Index begin, Index end) const { return {starts + begin, columns, values, end - begin, cols}; }
+    // The numbers that are kept, as one row.
+    Matrix<const Real> kept_numbers() const {
+        const Index begin = rows > 0 ? starts[0] : 0, end = rows > 0 ? starts[rows] : 0;
+        return {values + begin, 1, end - begin, end - begin, 1};
+    }
 };
 
 // What a caller's array may hold. The order is that of fastbp.h.

@@ -29,7 +29,7 @@ struct Entry {
 
 // The account of the mini-batches whose losses the ledger has; one without weight made no step and has no loss.
 template <class Real>
-bool settle(Backend<Real>& on, const std::vector<Entry>& entries, Epoch<Real>& epoch) {
+Ledger settle(Backend<Real>& on, const std::vector<Entry>& entries, Epoch<Real>& epoch) {
     Ledger ledger;
     on.download(epoch.ledger, &ledger, sizeof ledger);
     std::vector<double> losses(std::size_t(ledger.count));
@@ -45,7 +45,7 @@ bool settle(Backend<Real>& on, const std::vector<Entry>& entries, Epoch<Real>& e
         epoch.step += has_step ? 1 : 0;
         *epoch.steps_done = Index(k) + 1;
     }
-    return ledger.stopped == 0;
+    return ledger;
 }
 
 }  // namespace
@@ -82,7 +82,12 @@ void run_enqueued_epoch(Backend<Real>& on, const Model& model, Crew<Real>& crew,
         }
         entries.push_back({weight, penalty});
     }
-    if (!settle(on, entries, epoch)) crew.stop(Stop::not_finite);
+    const Ledger ledger = settle(on, entries, epoch);
+    if (ledger.stopped == 0) return;
+    if (ledger.refused_place >= 0)
+        crew.refuse({ledger.refused_place, ledger.refused_number});
+    else
+        crew.stop(Stop::not_finite);
 }
 
 template void run_enqueued_epoch(Backend<float>&, const Model&, Crew<float>&, float*, const Job<float>&, const Index*,

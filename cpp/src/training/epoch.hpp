@@ -1,6 +1,7 @@
 // One epoch over a given row order and given learning rates: gather, forward, delta, gradients, update.
 #pragma once
 
+#include <limits>
 #include <span>
 
 #include "execution/carry_out.hpp"
@@ -32,6 +33,12 @@ struct Epoch {
 
     // Whether a step looks at the one summed gradient before the update.
     bool needs_gradient() const { return max_grad_norm > 0 || grad_hook != nullptr; }
+    // The largest number that it may hold.
+    template <class Number>
+    double largest_usable(double rate) const {
+        const double largest = fastbp::largest_usable<Number>(rule, rate);
+        return 0 < max_grad_norm && max_grad_norm < largest ? std::numeric_limits<Number>::max() : largest;
+    }
     // Whether one step is the same operations as the next: no code of the caller's in between, nothing that the process
     // waits for, and no factor that differs and is not in a slot.
     bool steps_are_alike(const Job<Real>& data) const {

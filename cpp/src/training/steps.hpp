@@ -10,6 +10,10 @@
 
 namespace fastbp {
 
+// Sums of products up to here are far from overflow, and so are their squares.
+template <class Real>
+constexpr double most_certain = sizeof(Real) == 4 ? 0x1p60 : 0x1p480;
+
 // One member's way through an epoch. All members take the same steps; the first keeps the account. A step is begun,
 // which puts its numbers where operations read them, and taken, which is operations alone.
 template <class Real>
@@ -43,6 +47,9 @@ class Steps {
         l1_ = share * model_.l1;
         auto& slots = crew_.workspace(member_.index).slots();
         slots.now = {lr, step};
+        largest_usable_ = epoch_.template largest_usable<Real>(lr);
+        penalties_are_small_ = l2_ <= 0.5 && l1_ <= most_certain<Real>;
+        job_.certain = on_.asynchronous() || epoch_.grad_hook != nullptr ? 0 : most_certain<Real> / std::max(lr, 1.0);
         slots.first_row = host_rows.first;
         slots.step_w = {Real(-lr), Real(1 - lr * (epoch_.rule.weight_decay + l2_))};
         slots.step_b = {Real(-lr), Real(1 - lr * epoch_.rule.weight_decay)};
@@ -81,13 +88,12 @@ class Steps {
     std::optional<double> blended_step(const Plan& plan) {
         job_.grad = {params_};
         job_.into_parameters = true;
-        if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
-        return known_loss(plan);
+        return step_in_place(plan);
     }
 
     // Other rules can step with each layer's gradient as it comes, under the same condition.
     bool steps_layer_by_layer(const Plan& plan) const {
-        return writes_one_gradient(plan) && !job_.x.compressed() && !model_.weights_by_outputs;
+        return writes_one_gradient(plan) && !job_.x.compressed() && !model_.weights_by_outputs && penalties_are_small_;
     }
 
     std::optional<double> layered_step(const Plan& plan) {
@@ -95,10 +101,24 @@ class Steps {
         job_.grad = {crew_.gradient(0).data};
         job_.into_parameters = false;
         job_.steps = workspace.steps(epoch_.rule, l2_, l1_, params_, epoch_.moments);
+        return step_in_place(plan);
+    }
+
+    // The step is made with the gradient, layer by layer; or, if a sum in it may overflow, after a look at all of it.
+    std::optional<double> step_in_place(const Plan& plan) {
+        job_.separate_grad = {crew_.gradient(0).data};
         const bool done = carry_out(on_, member_, plan, crew_, job_);
         job_.steps = {};
         if (!done) return std::nullopt;
-        return known_loss(plan);
+        const double loss = known_loss(plan);
+        if (job_.is_certain(crew_.workspace(member_.index).live().factors)) return loss;
+        job_.grad = job_.separate_grad;
+        return update_by_team(plan) ? std::optional<double>(loss) : std::nullopt;
+    }
+
+    bool update_by_team(const Plan& plan) {
+        return among_team(on_, member_, plan, crew_,
+                          [&](Backend<Real>& shared) { return update_parameters(shared, plan); });
     }
 
     std::optional<double> separate_step(const Plan& plan) {
@@ -106,20 +126,19 @@ class Steps {
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss = known_loss(plan);  // before the last meeting: after it the next step begins to sum
-        const bool made = among_team(on_, member_, plan, crew_,
-                                     [&](Backend<Real>& shared) { return update_parameters(shared, plan); });
-        return made ? std::optional<double>(loss) : std::nullopt;
+        return update_by_team(plan) ? std::optional<double>(loss) : std::nullopt;
     }
 
     bool update_parameters(Backend<Real>& shared, const Plan& plan) {
         const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad.flat);
         auto gradient = crew_.partials(0, partials);
-        if (epoch_.needs_gradient()) {
+        const bool certain = penalties_are_small_ && is_certain(plan);
+        if (epoch_.needs_gradient() || !certain) {
             const int place = plan.partial_gradients();  // behind the groups' own
             const Vector<Real> sum = crew_.gradient(place);
             if (partials > 1) shared.reduce(gradient, 0, sum);
-            if (!finish_gradient(shared, sum)) return false;
+            if (!finish_gradient(shared, sum, certain)) return false;
             gradient = crew_.partials(place, 1);
         }
         const StepScalars* now = &crew_.workspace(member_.index).live().now;
@@ -128,22 +147,54 @@ class Steps {
         return true;
     }
 
-    // The user's hook, then clipping by the norm: grad *= min(1, max / (norm + 1e-6)), torch's clip_grad_norm_.
-    bool finish_gradient(Backend<Real>& shared, Vector<Real> grad) {
+    // Whether no sum in the gradient can have overflowed, by what all members have seen of its factors.
+    bool is_certain(const Plan& plan) const {
+        if (job_.certain <= 0) return false;
+        Magnitudes largest = crew_.workspace(member_.index).live().factors;
+        for (int m = 0; m < (plan.shares_operations() ? 0 : member_.team()); ++m) {
+            const Magnitudes& seen = crew_.workspace(m).live().factors;
+            largest = {std::max(largest.x, seen.x), std::max(largest.delta, seen.delta)};
+        }
+        return job_.is_certain(largest);
+    }
+
+    // The user's hook, then a look at the numbers unless they are certainly finite, then clipping by the norm: grad *=
+    // min(1, max / (norm + 1e-6)), torch's clip_grad_norm_. False: there is no step.
+    bool finish_gradient(Backend<Real>& shared, Vector<Real> grad, bool certain) {
         if (epoch_.grad_hook != nullptr) {
             shared.meet();
             if (member_.first() && !call_hook(grad)) crew_.stop(Stop::callback_failed);
             member_.meet();
             if (crew_.stopped() != Stop::none) return false;
         }
+        if (!certain && !is_usable(shared, grad)) return false;
         if (epoch_.max_grad_norm <= 0) return true;
         auto& live = crew_.workspace(member_.index).live();
+        const double* largest = nullptr;  // squares of float32 numbers are finite in float64
+        if (sizeof(Real) == 8 && !certain) {
+            shared.largest_magnitude(dense(grad.data, 1, grad.size), &live.largest);
+            largest = &live.largest;
+        }
         static constexpr double zero = 0;
         shared.upload(&zero, &live.squares, sizeof zero);
-        shared.sum_of_squares(grad, &live.squares);
-        shared.clip_factor(&live.squares, epoch_.max_grad_norm, &live.clip);
+        shared.sum_of_squares(grad, largest, &live.squares);
+        shared.clip_factor(&live.squares, largest, epoch_.max_grad_norm, &live.clip);
         if (on_.asynchronous() || live.clip < 1) shared.scale_rows({&live.clip, 1}, dense(grad.data, 1, grad.size));
         return true;
+    }
+
+    // Whether every number of the gradient is finite and not too large. Where nobody waits for the answer, the ledger
+    // has it and operations that follow make no step.
+    bool is_usable(Backend<Real>& shared, Vector<Real> grad) {
+        auto& live = crew_.workspace(member_.index).live();
+        shared.find_larger(grad, largest_usable_, &live.refused_place);
+        if (job_.ledger != nullptr) {
+            shared.note_gradient(grad, &live.refused_place, job_.ledger, &live.now);
+            return true;
+        }
+        if (live.refused_place < 0) return true;
+        if (member_.first()) crew_.refuse({live.refused_place, double(grad[live.refused_place])});
+        return false;
     }
 
     // 0 where nobody waits for it, and the ledger has it.
@@ -171,6 +222,8 @@ class Steps {
     Job<Real> job_;
     const Epoch<Real>& epoch_;
     double l2_ = 0, l1_ = 0;  // of the step
+    double largest_usable_ = 0;
+    bool penalties_are_small_ = true;  // added to a gradient far below the largest number they leave it finite
 };
 
 }  // namespace fastbp

@@ -8,6 +8,7 @@
 #include "backend/cuda/kernels/bytes.cuh"
 #include "backend/cuda/kernels/dropout.cuh"
 #include "backend/cuda/kernels/examples.cuh"
+#include "backend/cuda/kernels/magnitudes.cuh"
 #include "backend/cuda/kernels/masks.cuh"
 #include "backend/cuda/kernels/rows.cuh"
 #include "backend/cuda/kernels/sparse.cuh"
@@ -236,10 +237,21 @@ class Cuda final : public Backend<Real> {
     void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
         if (!grad.empty()) queue_.launch(penalty_elements<Real>, over_numbers(grad.size), Real(l2), Real(l1), w, grad);
     }
-    void sum_of_squares(VectorIn w, double* out) noexcept override { sum_of<true>(queue_, w, out); }
-    void sum_of_magnitudes(VectorIn w, double* out) noexcept override { sum_of<false>(queue_, w, out); }
-    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
-        queue_.launch(one_clip_factor, one_thread, squares, limit, factor);
+    void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept override {
+        sum_of<true>(queue_, w, largest, out);
+    }
+    void sum_of_magnitudes(VectorIn w, double* out) noexcept override { sum_of<false>(queue_, w, nullptr, out); }
+    void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept override {
+        queue_.launch(one_clip_factor, one_thread, squares, largest, limit, factor);
+    }
+    void largest_magnitude(In m, double* out) noexcept override {
+        if (!m.empty()) cuda::largest_magnitude(queue_, m, out);
+    }
+    void find_larger(VectorIn v, double limit, Index* place) noexcept override {
+        cuda::find_larger(queue_, v, limit, place);
+    }
+    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
+        queue_.launch(note_one_gradient<Real>, one_thread, gradient, place, ledger, now);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
         queue_.launch(note_one_loss, one_thread, loss, ledger, now);

@@ -124,10 +124,22 @@ class LoopBackend : public Backend<Real> {
     void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept override {
         if (!grad.empty()) loops_.add_penalty(l2, l1, w, grad);
     }
-    void sum_of_squares(VectorIn w, double* out) noexcept override { loops_.sum_of_squares(w, out); }
+    void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept override {
+        loops_.sum_of_squares(w, largest == nullptr ? 1.0 : formulas::norm_unit(*largest), out);
+    }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { loops_.sum_of_magnitudes(w, out); }
-    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
-        *factor = formulas::clip_factor(*squares, limit);
+    void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept override {
+        *factor = formulas::clip_factor(*squares, largest == nullptr ? 1.0 : formulas::norm_unit(*largest), limit);
+    }
+    void largest_magnitude(In m, double* out) noexcept override {
+        if (!m.empty()) loops_.largest_magnitude(m, out);
+    }
+    void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
+        loops_.largest_magnitudes(pass, out);
+    }
+    void find_larger(VectorIn v, double limit, Index* place) noexcept override { loops_.find_larger(v, limit, place); }
+    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
+        if (*place >= 0) formulas::note_gradient(*place, double(gradient[*place]), *ledger, *now);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
         formulas::note_loss(*loss, *ledger, *now);

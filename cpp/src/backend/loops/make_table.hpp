@@ -5,6 +5,7 @@
 #include "backend/loops/dropout.hpp"
 #include "backend/loops/examples.hpp"
 #include "backend/loops/losses.hpp"
+#include "backend/loops/magnitudes.hpp"
 #include "backend/loops/updates.hpp"
 
 namespace fastbp::loops {
@@ -38,6 +39,9 @@ constexpr LoopTable<Real> make_table() {
         .add_penalty = add_penalty<Real>,
         .sum_of_squares = sum_of_squares<Real>,
         .sum_of_magnitudes = sum_of_magnitudes<Real>,
+        .largest_magnitude = largest_magnitude<unit, Real>,
+        .largest_magnitudes = largest_magnitudes<Real>,
+        .find_larger = find_larger<Real>,
         .update = update<Real>,
     };
 }

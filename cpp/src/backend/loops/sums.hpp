@@ -93,9 +93,14 @@ void add_penalty(double l2, double l1, Vector<const Real> w, Vector<Real> grad) 
 }
 
 template <class Real>
-void sum_of_squares(Vector<const Real> w, double* out) {
+void sum_of_squares(Vector<const Real> w, double unit, double* out) {
     const Real* v = w.data;
-    *out += lane_sum<double>(w.size, [=](Index i) { return double(v[i]) * double(v[i]); });
+    if (unit == 1) {
+        *out += lane_sum<double>(w.size, [=](Index i) { return double(v[i]) * double(v[i]); });
+    } else {
+        const double scale = 1 / unit;
+        *out += lane_sum<double>(w.size, [=](Index i) { return scale * double(v[i]) * (scale * double(v[i])); });
+    }
 }
 
 template <class Real>

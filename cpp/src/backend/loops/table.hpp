@@ -47,8 +47,11 @@ struct LoopTable {
     void (*add)(In from, Out to);
     void (*reduce)(Partials<Real> partials, Real beta, Vector<Real> out);
     void (*add_penalty)(double l2, double l1, Vector<const Real> w, Vector<Real> grad);
-    void (*sum_of_squares)(Vector<const Real> w, double* out);
+    void (*sum_of_squares)(Vector<const Real> w, double unit, double* out);
     void (*sum_of_magnitudes)(Vector<const Real> w, double* out);
+    void (*largest_magnitude)(In m, double* out);
+    void (*largest_magnitudes)(const Pass<Real>& pass, Magnitudes* out);
+    void (*find_larger)(Vector<const Real> v, double limit, Index* place);
     void (*update)(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
                    std::span<const Vector<Real>> moments);
 };

@@ -26,11 +26,10 @@ void sgd_update(const StepRule& rule, const StepScalars& now, Partials<Real> gra
     });
 }
 
-template <class Real>
-void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
+template <bool may_divide_by_0, class Real>
+void adam_update(const formulas::AdamNumbers<Real>& k, Partials<Real> gradient, Vector<Real> params,
                  std::span<const Vector<Real>> moments) {
     using S = Vectors<Real>;
-    const auto k = formulas::adam_numbers<Real>(rule, now);
     Real* m_all = moments.data()[0].data;
     Real* v_all = moments.data()[1].data;
     for_each_sum<Real>(gradient, params.size, [=](Index begin, Index n, const Real* g) {
@@ -38,7 +37,7 @@ void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gr
         const auto step = [=](Index i, auto... mask) {
             const Lanes<Real> g_i{S::load(g + i, mask...)};
             Lanes<Real> p_i{S::load(p + i, mask...)}, m_i{S::load(m + i, mask...)}, v_i{S::load(v + i, mask...)};
-            formulas::adam_step(k, g_i, p_i, m_i, v_i);
+            formulas::adam_step<may_divide_by_0>(k, g_i, p_i, m_i, v_i);
             S::store(p + i, p_i.v, mask...);
             S::store(m + i, m_i.v, mask...);
             S::store(v + i, v_i.v, mask...);
@@ -47,6 +46,16 @@ void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gr
         for (; i + S::lanes <= n; i += S::lanes) step(i);
         if (i < n) step(i, S::first(int(n - i)));
     });
+}
+
+template <class Real>
+void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gradient, Vector<Real> params,
+                 std::span<const Vector<Real>> moments) {
+    const auto k = formulas::adam_numbers<Real>(rule, now);
+    if (k.eps > 0)
+        adam_update<false>(k, gradient, params, moments);
+    else
+        adam_update<true>(k, gradient, params, moments);
 }
 
 // p along direction(i), or along its momentum where there is a buffer.

@@ -241,6 +241,9 @@ struct Lanes {
     friend Lanes operator*(Real a, Lanes b) { return {S::all(a) * b.v}; }
     friend Lanes operator+(Lanes a, Real b) { return {a.v + S::all(b)}; }
     friend Lanes square_root(Lanes a) { return {S::square_root(a.v)}; }
+    friend Lanes quotient_or_zero(Lanes direction, Lanes root) {
+        return {S::where_less(S::all(0), root.v, direction.v / root.v)};
+    }
     friend Lanes without_vanishing(Lanes a, Real limit) { return {S::zero_where_small(a.v, S::all(limit))}; }
 };
 

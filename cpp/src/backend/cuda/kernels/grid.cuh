@@ -2,6 +2,8 @@
 // further; a grid depends on sizes alone.
 #pragma once
 
+#include <cmath>
+
 #include "backend/cuda/runtime.hpp"
 #include "seam/network.hpp"
 
@@ -126,6 +128,19 @@ template <class T>
 __device__ inline T warp_sum(T value) {
     for (int distance = warp_size / 2; distance > 0; distance /= 2)
         value += __shfl_xor_sync(whole_warp, value, distance);
+    return value;
+}
+
+// The largest over the threads of a whole block, in its first; no number is nan.
+__device__ inline double block_maximum(double value) {
+    __shared__ double of_warp[warps_per_block];
+    const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+    for (int distance = warp_size / 2; distance > 0; distance /= 2)
+        value = ::fmax(value, __shfl_xor_sync(whole_warp, value, distance));
+    if (thread % warp_size == 0) of_warp[thread / warp_size] = value;
+    __syncthreads();
+    if (thread == 0)
+        for (int w = 1; w < warps_per_block; ++w) value = ::fmax(value, of_warp[w]);
     return value;
 }
 

@@ -82,11 +82,16 @@ inline void add_scratch(Queue& queue, Index blocks, const double* scale, double*
     queue.launch(add_blocks, {dim3(1), dim3(block_size)}, queue.scratch, blocks, scale, sum);
 }
 
+__device__ inline double unit_for(const double* largest) {
+    return largest == nullptr ? 1.0 : formulas::norm_unit(*largest);
+}
+
 template <bool squares, class Real>
-__global__ void block_sums(Vector<const Real> w, double* of_block) {
+__global__ void block_sums(Vector<const Real> w, const double* largest, double* of_block) {
+    const double scale = 1 / unit_for(largest);
     double sum = 0;
     each_number(w.size, [&](Index i) {
-        const double v = double(w[i]);
+        const double v = scale * double(w[i]);
         sum += squares ? v * v : formulas::magnitude(v);
     });
     sum = block_sum(sum);
@@ -94,14 +99,14 @@ __global__ void block_sums(Vector<const Real> w, double* of_block) {
 }
 
 template <bool squares, class Real>
-void sum_of(Queue& queue, Vector<const Real> w, double* out) {
+void sum_of(Queue& queue, Vector<const Real> w, const double* largest, double* out) {
     const Shape shape = over_numbers(w.size);
-    queue.launch(block_sums<squares, Real>, shape, w, queue.scratch);
+    queue.launch(block_sums<squares, Real>, shape, w, largest, queue.scratch);
     add_scratch(queue, shape.grid.x, nullptr, out);
 }
 
-__global__ static void one_clip_factor(const double* squares, double limit, double* factor) {
-    *factor = formulas::clip_factor(*squares, limit);
+__global__ static void one_clip_factor(const double* squares, const double* largest, double limit, double* factor) {
+    *factor = formulas::clip_factor(*squares, unit_for(largest), limit);
 }
 
 // ---- elementwise ---------------------------------------------------------------------------------------------

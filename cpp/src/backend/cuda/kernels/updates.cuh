@@ -37,7 +37,7 @@ struct AdamRule {
         return formulas::adam_numbers<Real>(rule, now);
     }
     static __device__ void step(const Numbers& k, Real g, Real& p, const MomentPointers<Real>& moments, Index i) {
-        formulas::adam_step(k, g, p, moments.of[0][i], moments.of[1][i]);
+        formulas::adam_step<true>(k, g, p, moments.of[0][i], moments.of[1][i]);
     }
 };
 
