@@ -185,8 +185,8 @@ class RMSprop(_Optimizer):
     momentum : float
         The direction is momentum times the last direction plus the scaled gradient.
     centered : bool
-        Scale by the running variance of the gradient instead of its mean square. As in torch.optim the variance is
-        a difference that may round to less than 0, and parameters to NaN, where a gradient hardly changes.
+        Scale by the running variance of the gradient instead of its mean square. The variance is a difference; it is
+        0 if rounding makes it negative.
 
     References
     ----------
@@ -349,6 +349,9 @@ class TrainState:
         ------
         ValueError
             If shapes or dtypes do not fit; nothing has been changed then.
+        FloatingPointError
+            If a number of `grad` is not finite, or too large for the optimiser: its square would overflow in a moment,
+            or its product with an `lr` above 1. Nothing has been changed then.
         """
         rule = self.check("update")
         gradient = numbers(self.device, "update", "grad", grad, self.dtype)

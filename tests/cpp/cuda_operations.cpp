@@ -99,16 +99,21 @@ template <class Real>
 void check_sums(Devices<Real>& devices, Index rows, Index cols) {
     const Numbers<Real, Real> m(devices, random<Real>(rows * cols)), b(devices, nans<Real>(cols));
     const Numbers<Real, Real> turned(devices, nans<Real>(rows));
-    const Numbers<double, Real> sums(devices, {1, 2}), factor(devices, {-1, -1, -1});
+    const Numbers<double, Real> sums(devices, {1, 2}), factor(devices, {-1, -1, -1}), largest(devices, {0.25});
+    const Numbers<Index, Real> place(devices, {-2});
     devices.both([&](Backend<Real>& on, int d) {
         on.column_sums(2, m.matrix(d, rows, cols), 0, b.vector(d));
         on.column_sums(1, m.matrix(d, rows, cols), 1, b.vector(d));
         on.column_sums(1, m.matrix(d, rows, cols).transposed(), 0, turned.vector(d));
-        on.sum_of_squares(m.vector(d), sums[d]);
+        on.sum_of_squares(m.vector(d), nullptr, sums[d]);
         on.sum_of_magnitudes(m.vector(d), sums[d] + 1);
-        on.clip_factor(sums[d], 0.5, factor[d]);
-        on.clip_factor(sums[d], 1e9, factor[d] + 1);
+        on.clip_factor(sums[d], nullptr, 0.5, factor[d]);
+        on.clip_factor(sums[d], nullptr, 1e9, factor[d] + 1);
+        on.largest_magnitude(m.matrix(d, rows, cols), largest[d]);
+        on.find_larger(m.vector(d), 0.5, place[d]);
     });
+    largest.expect_equal(0, "largest magnitude");
+    place.expect_equal(0, "last place of a larger number");
     const double scale = double(rows + cols);
     b.expect_equal(scale * tolerance<Real>, "column sums");
     turned.expect_equal(scale * tolerance<Real>, "column sums of a transposed view");
@@ -122,7 +127,7 @@ void check_ledger(Devices<Real>& devices) {
     const Numbers<Ledger, Real> ledger(devices, {{}});
     const Numbers<StepScalars, Real> now(devices, {{1, 9}});
     devices.both([&](Backend<Real>& on, int d) {
-        const Ledger empty{losses[d], 0, 0};
+        const Ledger empty{losses[d]};
         on.upload(&empty, ledger[d], sizeof empty);
         for (int k = 0; k < 4; ++k) on.note_loss(loss[d] + k, ledger[d], now[d]);
     });

@@ -124,10 +124,22 @@ class Trace final : public B {
     void add_penalty(double l2, double l1, VectorIn w, VectorOut g) noexcept override {
         note('p'), on_.add_penalty(l2, l1, w, g);
     }
-    void sum_of_squares(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_squares(w, out); }
+    void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept override {
+        note('q'), on_.sum_of_squares(w, largest, out);
+    }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { note('q'), on_.sum_of_magnitudes(w, out); }
-    void clip_factor(const double* squares, double limit, double* factor) noexcept override {
-        note('k'), on_.clip_factor(squares, limit, factor);
+    void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept override {
+        note('k'), on_.clip_factor(squares, largest, limit, factor);
+    }
+    void largest_magnitude(In m, double* out) noexcept override { note('m'), on_.largest_magnitude(m, out); }
+    void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
+        note('m'), on_.largest_magnitudes(pass, out);
+    }
+    void find_larger(VectorIn v, double limit, Index* place) noexcept override {
+        note('m'), on_.find_larger(v, limit, place);
+    }
+    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
+        note('n'), on_.note_gradient(gradient, place, ledger, now);
     }
     void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
         note('n'), on_.note_loss(loss, ledger, now);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <tuple>
 
 #include "backend/make_backend.hpp"
 #include "bind.hpp"
@@ -128,10 +129,48 @@ struct Operations {
     std::pair<double, double> sums(const py::array& w) {
         double squares = 0, magnitudes = 0;
         run([&] {
-            on->sum_of_squares(vector<const Real>(w), &squares);
+            on->sum_of_squares(vector<const Real>(w), nullptr, &squares);
             on->sum_of_magnitudes(vector<const Real>(w), &magnitudes);
         });
         return {squares, magnitudes};
+    }
+    // The factor that clips v to the norm 1.
+    double clip_to_1(const py::array& v) {
+        double largest = 0, squares = 0, factor = 0;
+        run([&] {
+            on->largest_magnitude(row_of(v), &largest);
+            on->sum_of_squares(vector<const Real>(v), &largest, &squares);
+            on->clip_factor(&squares, &largest, 1.0, &factor);
+        });
+        return factor;
+    }
+    double largest_magnitude(const py::array& m, double least) {
+        run([&] { on->largest_magnitude(matrix<const Real>(m), &least); });
+        return least;
+    }
+    Index find_larger(const py::array& v, double limit) {
+        Index place = -2;
+        run([&] { on->find_larger(vector<const Real>(v), limit, &place); });
+        return place;
+    }
+    // Bounds for a pass with the input x and two layers of these values.
+    std::pair<double, double> largest_magnitudes(const py::array& x, const py::array& hidden, const py::array& delta) {
+        const LayerValues<Real> layers[] = {{{}, matrix<Real>(hidden), matrix<Real>(delta), {}},
+                                            {{}, matrix<Real>(hidden), matrix<Real>(delta), {}}};
+        Magnitudes found;
+        run([&] { on->largest_magnitudes({{matrix<const Real>(x)}, layers}, &found); });
+        return {found.x, found.delta};
+    }
+    // stopped, refused_place, refused_number, count and now.step after a loss and this gradient.
+    std::tuple<Index, Index, double, Index, Index> note_gradient(const py::array& v, Index place) {
+        double losses[] = {0, 0}, loss = 1;
+        Ledger ledger{losses};
+        StepScalars now;
+        run([&] {
+            on->note_loss(&loss, &ledger, &now);
+            on->note_gradient(vector<const Real>(v), &place, &ledger, &now);
+        });
+        return {ledger.stopped, ledger.refused_place, ledger.refused_number, ledger.count, now.step};
     }
     void load_rows(const py::array& source, const std::optional<Indices>& order, const py::array& tile) {
         static const std::string kinds[] = {"f4", "f8", "f2", "f16", "b1", "i1", "i2",
@@ -148,6 +187,10 @@ struct Operations {
         run([&] { on->load_rows(from, {order ? order->data() : nullptr, 0, tile.shape(0)}, matrix<Real>(tile)); });
     }
 
+    static Matrix<const Real> row_of(const py::array& v) {
+        const Vector<const Real> all = vector<const Real>(v);
+        return {all.data, 1, all.size, all.size, 1};
+    }
     static std::vector<Vector<const Real>> list(const std::vector<py::array>& arrays) {
         std::vector<Vector<const Real>> views;
         for (const py::array& array : arrays) views.push_back(vector<const Real>(array));
@@ -181,6 +224,11 @@ void bind_operations(py::module_& m, const char* name) {
         .def("reduce", &O::reduce)
         .def("add_penalty", &O::add_penalty)
         .def("sums", &O::sums)
+        .def("clip_to_1", &O::clip_to_1)
+        .def("largest_magnitude", &O::largest_magnitude)
+        .def("largest_magnitudes", &O::largest_magnitudes)
+        .def("find_larger", &O::find_larger)
+        .def("note_gradient", &O::note_gradient)
         .def("load_rows", &O::load_rows);
 }
 

@@ -262,7 +262,8 @@ class PyNet {
         });
     }
 
-    // report (6,): loss_sum, weight_sum, steps_done, step, refused, refused_layer; filled in also where the epoch ends early.
+    // report (6,): loss_sum, weight_sum, steps_done, step, refused, refused_layer; filled in also where the epoch ends
+    // early.
     void run_epoch(const char* method, py::handle params, py::handle X, py::handle y, py::handle sample_weight,
                    const py::object& loss_function,
                    const std::optional<py::array_t<std::int64_t, py::array::c_style>>& order,

@@ -351,8 +351,8 @@ FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, const char*
  * failed, the step is not made and the call returns FASTBP_INTERRUPTED. */
 typedef int (*fastbp_grad_hook)(void* context, int32_t layer, void* grad, int64_t count);
 
-/* Why a call of fastbp_run_epoch returned FASTBP_FLOATING_POINT_ERROR. A finite number of a gradient is too large if its
- * square does not fit into a moment, or its product with a learning rate above 1 does not fit into a parameter. */
+/* Why a call of fastbp_run_epoch returned FASTBP_FLOATING_POINT_ERROR. A finite number of a gradient is too large if
+ * its square does not fit into a moment, or its product with a learning rate above 1 does not fit into a parameter. */
 typedef enum fastbp_refused {
     FASTBP_REFUSED_NOTHING = 0,
     FASTBP_REFUSED_LOSS = 1,          /* not finite */

@@ -76,11 +76,12 @@ void NetOf<Real>::note_refusal(fastbp_epoch& epoch, Stop stopped, const Refused&
     std::size_t k = model.layers.size() - 1;
     while (k > 0 && model.layers[k].first_w > refused.place) --k;
     epoch.refused_layer = std::int32_t(k);
-    throw Error(ErrorKind::floating_point,
-                "the gradient of layer " + std::to_string(k + 1) + " (weights[" + std::to_string(k) + "]) " +
-                    (std::isfinite(refused.number) ? "has the number " + text_of(refused.number) + ", which is too large " +
-                                                         "for a step of this optimizer in " + name_of<Real>
-                                                   : "is not finite"));
+    throw Error(
+        ErrorKind::floating_point,
+        "the gradient of layer " + std::to_string(k + 1) + " (weights[" + std::to_string(k) + "]) " +
+            (std::isfinite(refused.number) ? "has the number " + text_of(refused.number) + ", which is too large " +
+                                                 "for a step of this optimizer in " + name_of<Real>
+                                           : "is not finite"));
 }
 
 template <class Real>

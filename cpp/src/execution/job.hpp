@@ -72,8 +72,8 @@ struct Job {
     bool accumulate = false;
     bool into_parameters = false;
     std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
-    // Training only. Gradients whose factors bound every sum by `certain` are finite and need no look. Else the gradient
-    // goes to `separate_grad` instead of into the parameters.
+    // Training only. Gradients whose factors bound every sum by `certain` are finite and need no look. Else the
+    // gradient goes to `separate_grad` instead of into the parameters.
     double certain = 0;
     Gradient<Real> separate_grad;
     bool leave_partials =
@@ -92,9 +92,7 @@ struct Job {
     }
     Work work() const { return !backward() ? Work::forward : forward_done ? Work::backward : Work::gradient; }
     bool steps_in_place() const { return into_parameters || !steps.empty(); }
-    bool is_certain(const Magnitudes& m) const {
-        return std::max(m.x, 1.0) * m.delta * double(rows.count) <= certain;
-    }
+    bool is_certain(const Magnitudes& m) const { return std::max(m.x, 1.0) * m.delta * double(rows.count) <= certain; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
     // Rows of weight 0 enter as zeros, so that nothing of theirs reaches a sum over rows. Without a backward pass there
     // is none but the loss, which does not look at them.

@@ -128,8 +128,8 @@ class Backend {
     virtual void reduce(Partials partials, Real beta, VectorOut out) noexcept = 0;
     // grad += l2 w + l1 sign(w).
     virtual void add_penalty(double l2, double l1, VectorIn w, VectorOut grad) noexcept = 0;
-    // *out += sum (w / unit)^2, and *out += sum |w|. `largest` bounds the magnitudes of w, and unit is formulas::norm_unit
-    // of it, which keeps the squares finite. Null: unit is 1.
+    // *out += sum (w / unit)^2, and *out += sum |w|. `largest` bounds the magnitudes of w, and unit is
+    // formulas::norm_unit of it, which keeps the squares finite. Null: unit is 1.
     virtual void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept = 0;
     virtual void sum_of_magnitudes(VectorIn w, double* out) noexcept = 0;
     // *factor = limit / (unit sqrt(*squares) + 1e-6), at most 1: what clips a gradient, as torch's clip_grad_norm_.

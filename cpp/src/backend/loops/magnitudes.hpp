@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "backend/loops/blocks.hpp"
 #include "backend/loops/vectors.hpp"
@@ -99,7 +100,8 @@ void find_larger(Vector<const Real> v, double limit, Index* place) {
 
 // ---- bounds for a pass -----------------------------------------------------------------------------------------
 
-// Numbers as 32-bit words. The upper word of a number has its sign, its exponent and enough of its fraction for a bound.
+// Numbers as 32-bit words. The upper word of a number has its sign, its exponent and enough of its fraction for a
+// bound.
 typedef std::uint32_t WordVector __attribute__((vector_size(sizeof(Vectors<float>::V))));
 
 template <class Real>
@@ -108,12 +110,19 @@ struct Words {
     static constexpr int lanes = Vectors<Real>::lanes, in_number = sizeof(Real) / 4;
     static constexpr std::uint32_t sign = 0x80000000U, two = 0x40000000U;
 
+    // Of the upper words.
+    template <class Fold, int... lane>
+    static V fold_halves(V v, Fold fold, auto distance, std::integer_sequence<int, lane...> all) {
+        constexpr int d = decltype(distance)::value;
+        v = fold(v, __builtin_shufflevector(v, v, (lane ^ d)...));
+        if constexpr (d > in_number) return fold_halves(v, fold, std::integral_constant<int, d / 2>(), all);
+        return v;
+    }
     template <class Fold>
     static std::uint32_t fold_lanes(V v, Fold fold) {
-        std::uint32_t folded = v[in_number - 1];
-        for (int lane = 2 * in_number - 1; lane < lanes * in_number; lane += in_number)
-            folded = fold(folded, std::uint32_t(v[lane]));
-        return folded;
+        constexpr int words = lanes * in_number;
+        return fold_halves(v, fold, std::integral_constant<int, words / 2>(),
+                           std::make_integer_sequence<int, words>())[in_number - 1];
     }
     // No number with this upper word has a larger magnitude; inf for nan.
     static double bound(std::uint32_t word) {
@@ -153,24 +162,28 @@ inline void fold_words(Matrix<const Real> m, typename Words<Real>::V& seen, Fold
     constexpr Index lanes = Words<Real>::lanes, unrolled = 8;
     if (m.row_stride == 1 && m.col_stride != 1) m = m.transposed();
     const Extent extent = extent_of(m);
-    const auto look = [&](const Real* v, Index count) {
-        V words = {};
-        std::memcpy(&words, v, std::size_t(count) * sizeof(Real));
-        seen = fold(seen, words);
+    using S = Vectors<Real>;
+    const auto look = [&](const Real* v) { seen = fold(seen, std::bit_cast<V>(S::load(v))); };
+    const auto look_at_first = [&](const Real* v, Index count) {
+        seen = fold(seen, std::bit_cast<V>(S::load(v, S::first(int(count)))));
     };
     for (Index r = 0; r < extent.rows; ++r) {
         const Real* row = row_of(m, r);
         const Index n = extent.cols;
-        if (n < lanes || m.col_stride != 1) {
-            for (Index j = 0; j < n; ++j) look(row + j * m.col_stride, 1);
+        if (m.col_stride != 1) {
+            for (Index j = 0; j < n; ++j) look_at_first(row + j * m.col_stride, 1);
+            continue;
+        }
+        if (n < lanes) {
+            look_at_first(row, n);
             continue;
         }
         Index i = 0;
         for (; i + unrolled * lanes <= n; i += unrolled * lanes)
 #pragma GCC unroll 8
-            for (Index k = 0; k < unrolled; ++k) look(row + i + k * lanes, lanes);
-        for (; i + lanes <= n; i += lanes) look(row + i, lanes);
-        look(row + n - lanes, lanes);
+            for (Index k = 0; k < unrolled; ++k) look(row + i + k * lanes);
+        for (; i + lanes <= n; i += lanes) look(row + i);
+        look(row + n - lanes);
     }
 }
 

@@ -18,7 +18,8 @@ __device__ inline double magnitude_or_inf(Real v) {
 template <class Real>
 __global__ void block_maxima(Matrix<const Real> m, double* of_block) {
     double largest = 0;
-    each_number(m.rows * m.cols, [&](Index i) { largest = ::fmax(largest, magnitude_or_inf(m(i / m.cols, i % m.cols))); });
+    each_number(m.rows * m.cols,
+                [&](Index i) { largest = ::fmax(largest, magnitude_or_inf(m(i / m.cols, i % m.cols))); });
     largest = block_maximum(largest);
     if (threadIdx.x == 0) of_block[blockIdx.x] = largest;
 }
