@@ -25,7 +25,6 @@ from .schedules import Schedule
 if TYPE_CHECKING:
     from ._mlp import MLP
 
-_REFUSED_GRADIENT = 2  # from here on fastbp_refused in fastbp.h is about a gradient
 _ALL_ROWS = 2**62  # a batch size beyond any number of rows
 
 Callback = Callable[["MLP", History], None]
@@ -67,7 +66,7 @@ class Epochs:
             if data.weighs:
                 most = max(most, data.rows)
                 order = _order(self.state, data) if shuffle else None
-                sums = self._steps(data, order, size, drop_last, _part(lr, done, steps), done)
+                sums = self._steps(data, order, size, drop_last, _part(lr, done, steps))
                 loss += sums[0]
                 weight += sums[1]
             self.rows += data.rows
@@ -80,18 +79,20 @@ class Epochs:
         return loss / weight if weight else float("nan")
 
     def _steps(
-        self, data: Data, order: Any, batch_size: int, drop_last: bool, lr: NDArray[np.float64], done: int
+        self, data: Data, order: Any, batch_size: int, drop_last: bool, lr: NDArray[np.float64]
     ) -> tuple[float, float]:
         try:
             return run_steps(
                 self.method, self.net, self.state, self.rule, data, order, batch_size, drop_last, lr,
-                self.max_grad_norm, self.max_example_norm, self.grad_hook, self._reporter(len(lr)), steps_before=done,
+                self.max_grad_norm, self.max_example_norm, self.grad_hook, self._reporter(len(lr)),
             )  # fmt: skip
         except FloatingPointError as error:
             self.nonfinite = True
             state = self.state
             when, first = f"epoch {state.epoch + 1}, step {state.step + 1}", state.step == self.first_step
             cure = f"use a smaller lr than {state.optimizer.lr:g}, or max_grad_norm"
+            if self.grad_hook is not None:
+                cure += ", or look for nan in what grad_hook writes"
             raise explained(error, self.net, data, when, first, cure) from None
 
     def _reporter(self, steps: int) -> Callable[[int], None] | None:
@@ -106,12 +107,11 @@ def run_steps(
     method: str, net: "MLP", state: TrainState, rule: StepRule, data: Data, order: Any, batch_size: int,
     drop_last: bool, lr: NDArray[np.float64], max_grad_norm: float = 0.0, max_example_norm: float = 0.0,
     grad_hook: GradHook | None = None, progress: Callable[[int], None] | None = None, *,
-    penalties_by_weight: bool = False, values: NDArray[np.float64] | None = None, steps_before: int | None = None,
+    penalties_by_weight: bool = False, values: NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:  # fmt: skip
     """One call of the core; returns the sums of the weighted losses and of the weights.
 
     `values` is filled with the value of each mini-batch before its step; where one weighs nothing, with 0.
-    `steps_before` counts the steps of this epoch before the call, for error texts; None: there is no epoch.
     """
     report = np.zeros(6)
     report[3] = state.step
@@ -122,21 +122,9 @@ def run_steps(
             batch_size, drop_last, lr, state.step, report, max_grad_norm, max_example_norm, grad_hook,
             state.seed % 2**64, progress, penalties_by_weight, values,
         )  # fmt: skip
-    except FloatingPointError as error:
-        if report[4] < _REFUSED_GRADIENT:
-            raise
-        step = None if steps_before is None else steps_before + int(report[2]) + 1
-        raise FloatingPointError(_refused_gradient(method, str(error), state.epoch + 1, step)) from None
     finally:
         state.step = int(report[3])
     return float(report[0]), float(report[1])
-
-
-def _refused_gradient(method: str, text: str, epoch: int, step: int | None) -> str:
-    """The core's error text about a gradient, with the place in the training and the cure."""
-    place = "" if step is None else f"epoch {epoch}, step {step}: "
-    cure = "nothing was changed by this step; scale X and y to about 1, lower lr, or take dtype='float64'"
-    return f"[{method}] {place}{text.removeprefix(f'[{method}] ')}; {cure}"
 
 
 def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState) -> float:

@@ -352,7 +352,7 @@ class MLP(Examples):
         time_limit : float, optional
             Seconds; fit ends with the epoch in which they pass.
         on_nonfinite : "raise" or "stop"
-            Where a loss is not finite: raise FloatingPointError, or return.
+            If a loss or a gradient is not finite: raise FloatingPointError, or return.
         progress : bool or "auto"
             A progress bar; "auto": where stderr is a terminal.
 
@@ -363,9 +363,9 @@ class MLP(Examples):
         Raises
         ------
         FloatingPointError
-            If a loss is not finite; parameters are as after the last whole step. The message names the first nan or
-            inf of the data, or their scale if they are finite. Like every exception that ends a fit, Ctrl-C too, it
-            carries the history so far as `.history`.
+            If a loss or a gradient is not finite; parameters and moments are as after the last whole step. The message
+            names the layer of the gradient, and the first nan or inf of the data, or their scale. Like every exception
+            that ends a fit, Ctrl-C too, it carries the history so far as `.history`.
 
         Examples
         --------

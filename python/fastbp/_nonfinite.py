@@ -36,7 +36,9 @@ def explained(
     method = data.method.partition(":")[0]
     if prefix != f"[{method}" or not what:
         return error
-    if "step" not in what:
+    if what.startswith("the gradient"):
+        what = f"{when}: {what}"
+    elif "step" not in what:
         what += f" in {when}"
     text = cause_in_data(net, data, with_y=first or data.function is None)
     if text:

@@ -104,8 +104,7 @@ class SGD(_Optimizer):
     _kind: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        _at_least_zero(lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        _at_least_zero(dampening=self.dampening)
+        _at_least_zero(lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, dampening=self.dampening)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError("nesterov needs a momentum > 0 and a dampening of 0")
 
@@ -210,8 +209,7 @@ class RMSprop(_Optimizer):
     _kind: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        _at_least_zero(lr=self.lr, alpha=self.alpha, eps=self.eps)
-        _at_least_zero(weight_decay=self.weight_decay, momentum=self.momentum)
+        _at_least_zero(lr=self.lr, alpha=self.alpha, eps=self.eps, weight_decay=self.weight_decay, momentum=self.momentum)
         if not self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha!r}, expected a number from 0 to below 1")
 
@@ -350,8 +348,7 @@ class TrainState:
         ValueError
             If shapes or dtypes do not fit; nothing has been changed then.
         FloatingPointError
-            If a number of `grad` is not finite, or too large for the optimiser: its square would overflow in a moment,
-            or its product with an `lr` above 1. Nothing has been changed then.
+            If a number of `grad` is not finite, or its square overflows in a moment; nothing has been changed then.
         """
         rule = self.check("update")
         gradient = numbers(self.device, "update", "grad", grad, self.dtype)
