@@ -209,7 +209,7 @@ class RMSprop(_Optimizer):
     _kind: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        _at_least_zero(lr=self.lr, alpha=self.alpha, eps=self.eps, weight_decay=self.weight_decay, momentum=self.momentum)
+        _at_least_zero(**{name: v for name, v in vars(self).items() if name != "centered"})
         if not self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha!r}, expected a number from 0 to below 1")
 
