@@ -45,7 +45,7 @@ def test_bounds_of_a_pass(ops, rng, shape):
         for bound, arrays in zip(bounds, ((x, hidden), (delta,)), strict=True):
             with np.errstate(invalid="ignore"):
                 most = max(np.abs(a).max() if np.isfinite(a).all() else np.inf for a in arrays)
-            assert most <= bound <= max(2.0, most * (1 + 1e-6))
+            assert most <= bound <= max(2.0, most) * (1 + 1e-6)
 
     one = rng.uniform(-1, 1, shape).astype(dtype)
     for x in views(one):

@@ -272,14 +272,14 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     }
     // Each member looks at blocks that it wrote itself or that all can read, so one barrier is enough.
     void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
-        const bool by_columns = unread_.way == Way::columns;
+        const bool cuts_columns = unread_.way == Way::columns;
         for (int k = member_; k < plan_.parts; k += barrier_.team()) {
             Magnitudes own;
             for (std::size_t l = 0; l < pass.layer.size(); ++l) {
                 const Matrix<Real> delta = pass.layer[l].delta;
-                one_.largest_magnitude(block_of(delta, k, by_columns), &own.delta);
+                one_.largest_magnitude(block_of(delta, k, cuts_columns), &own.delta);
                 const Input<Real> in = pass.input(Index(l));
-                if (in.csr == nullptr) one_.largest_magnitude(block_of(in.dense, k, by_columns), &own.x);
+                if (in.csr == nullptr) one_.largest_magnitude(block_of(in.dense, k, cuts_columns), &own.x);
                 if (in.csr != nullptr) one_.largest_magnitude(in.csr->kept_numbers(), &own.x);
             }
             sums_.pair(k)[0] = own.x;
@@ -326,10 +326,10 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
 
   private:
     // Block k of all rows or columns, as `each` cuts them.
-    In block_of(In m, int k, bool by_columns) const {
-        const Cut cut{by_columns ? m.cols : m.rows, Plan::grain, plan_.parts};
+    In block_of(In m, int k, bool cuts_columns) const {
+        const Cut cut{cuts_columns ? m.cols : m.rows, Plan::grain, plan_.parts};
         const Index p = cut.edge(k), q = cut.edge(k + 1);
-        return by_columns ? m.column_block(p, q) : m.row_block(p, q);
+        return cuts_columns ? m.column_block(p, q) : m.row_block(p, q);
     }
 
     static Partials block_of(Partials partials, Index p, Index q, VectorIn* blocks) {

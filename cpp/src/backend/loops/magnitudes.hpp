@@ -68,14 +68,15 @@ inline typename Bits<Real>::Int largest_bits(const Real* v, Index n) {
     return largest;
 }
 
-template <bool unit, class Real>
+template <class Real>
 void largest_magnitude(Matrix<const Real> m, double* out) {
+    if (m.row_stride == 1 && m.col_stride != 1) m = m.transposed();
     typename Bits<Real>::Int largest = 0;
     const auto look = [&](typename Bits<Real>::Int bits) { largest = bits > largest ? bits : largest; };
     const Extent extent = extent_of(m);
     for (Index r = 0; r < extent.rows; ++r) {
         const Real* row = row_of(m, r);
-        if (unit || m.col_stride == 1)
+        if (m.col_stride == 1)
             look(largest_bits(row, extent.cols));
         else
             for (Index j = 0; j < extent.cols; ++j) look(magnitude_bits(row[j * m.col_stride]));

@@ -39,7 +39,7 @@ constexpr LoopTable<Real> make_table() {
         .add_penalty = add_penalty<Real>,
         .sum_of_squares = sum_of_squares<Real>,
         .sum_of_magnitudes = sum_of_magnitudes<Real>,
-        .largest_magnitude = largest_magnitude<unit, Real>,
+        .largest_magnitude = largest_magnitude<Real>,
         .largest_magnitudes = largest_magnitudes<Real>,
         .find_larger = find_larger<Real>,
         .update = update<Real>,
