@@ -25,7 +25,7 @@ REFERENCE = fb.reference.__file__  # computes with the arrays of its caller
 OWN_TESTS = (
     "test_device", "test_device_arrays", "test_mlp", "test_networks", "test_layouts", "test_sparse", "test_tangents",
     "test_examples", "test_dropout", "test_steps", "test_optimizers", "test_training", "test_fit", "test_chunks",
-    "test_checkpoint", "test_models", "test_diagnosis", "test_lecture", "test_masks",
+    "test_checkpoint", "test_models", "test_diagnosis", "test_lecture", "test_masks", "test_refused_gradients",
 )  # fmt: skip
 # that say of what kind the memory of a result is, and bring NumPy arrays to be filled,
 ABOUT_HOST_MEMORY = (
