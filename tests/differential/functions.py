@@ -123,7 +123,7 @@ def loss_terms(loss, s, x, y, logits):
         return s.through(lambda v: logistic_cross_entropy(v, y), floor=np.abs(s.value) + 1)
     if name == "poisson" and logits == "exp":
         floor = np.exp(s.value) + y * (np.abs(s.value) + 4)
-        return s.through(lambda v: np.exp(v) - y + y_log(y, y) - y * v, floor=floor)
+        return s.through(lambda v: np.exp(v) - y + y_log(y, y) - y * np.where(y == 0, 0, v), floor=floor)
     if name == "poisson":
         return x.through(lambda v: v - y + y_log(y, y / v), floor=np.abs(x.value) + 4 * y)
     r = x - y
