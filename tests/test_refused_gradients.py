@@ -235,6 +235,12 @@ def test_0_over_0_is_no_step(optimizer, dtype):
         assert (p[rest] == 1).all()
 
 
+def test_the_reference_makes_no_step_of_0_over_0_either():
+    p = np.ones(2)
+    fb.reference.adam_step([p], [np.array([2.0, 0.0])], {}, lr=0.5, eps=0.0)
+    assert p.tolist() == [0.5, 1.0]
+
+
 def test_a_step_number_that_cannot_be_is_refused():
     p = np.ones(3)
     state = fb.Adam().init(p)

@@ -413,7 +413,8 @@ def adam_step(
         m += (1.0 - betas[0]) * (direction - m)
         v *= betas[1]
         v += (1.0 - betas[1]) * direction * direction
-        p -= lr / (1.0 - betas[0] ** t) * m / (np.sqrt(v) / math.sqrt(1.0 - betas[1] ** t) + eps)
+        root = np.sqrt(v) / math.sqrt(1.0 - betas[1] ** t) + eps
+        p -= lr / (1.0 - betas[0] ** t) * np.divide(m, root, out=np.zeros_like(m), where=root != 0)
 
 
 def flatten(w: Arrays, b: Arrays) -> Array:
