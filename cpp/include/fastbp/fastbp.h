@@ -124,15 +124,15 @@ FASTBP_API fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* 
 
 /* fastbp_get_num_threads returns how many threads a call of the calling thread may use: the limit of that thread, else
  * the number set for the process, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else the processors this process may
- * run on. fastbp_set_num_threads sets the number for the process. n >= 1 is honoured also beyond the processors;
- * 0 restores the default. */
+ * run on. fastbp_set_num_threads sets the number for the process. n may exceed the number of processors; n = 0
+ * restores the default. */
 FASTBP_API int32_t fastbp_get_num_threads(void);
 FASTBP_API fastbp_status fastbp_set_num_threads(int32_t n);
 
 /* The limit of the calling thread: how many threads its calls may use. No other thread is affected. The limit replaces
- * the number of the process, even if the limit is larger. 0: no limit, as in every new thread. To limit a few calls,
- * read the limit, set another one, and restore the former one afterwards. A framework may call fastbp from threads of
- * its own, which have no limit: set the number of the process there. */
+ * the number of the process, even if the limit is larger. 0 means no limit; every new thread starts with 0. To limit a
+ * few calls, read the limit, set another one, and restore the former one afterwards. A framework may call fastbp from
+ * its own threads, which have no limit: use fastbp_set_num_threads then. */
 FASTBP_API int32_t fastbp_get_thread_limit(void);
 FASTBP_API fastbp_status fastbp_set_thread_limit(int32_t n);
 
@@ -230,8 +230,8 @@ typedef int (*fastbp_loss_function)(void* context, const int64_t* order, int64_t
 
 /* The rows to work on. y: (N, d(L)) numbers, or (N,) numbers where d(L) = 1 or class numbers 0..d(L)-1 where the output
  * is softmax. sample_weight: (N,) or (N, d(L)), not given: all 1. A row, or an output, of weight 0 contributes exactly
- * 0 to the loss and to every derivative, also where x, y, a direction or what a loss function returns holds nan there;
- * s, x and output_dot of such a row are shown as they are. A cotangent has no weights. */
+ * 0 to the loss and to every derivative, even if its x, its y, its direction or a loss function's values for it are
+ * nan. The results s, x and output_dot of such a row are not masked. A cotangent has no weights. */
 typedef struct fastbp_data {
     size_t size;
     fastbp_array x;
@@ -260,7 +260,7 @@ typedef struct fastbp_results {
     void* const* s;
     void* const* x;
     void* const* deltas;
-    double* example_loss;      /* (N,): e_n before weights and mean; 0 where the row's weight is 0 */
+    double* example_loss;      /* (N,): e_n before weights and mean; 0 if the row's weight is 0 */
     double* example_grad_norm; /* (N,): the norm of e_n's own gradient by the parameters; 0 where the row's weight is 0.
                                   Weights of single outputs belong to e_n here */
     double max_example_norm;   /* > 0: rows whose norm is larger are scaled down to it before they are added to grad */
