@@ -1,5 +1,6 @@
 """What fastbp.jax asks of the core, what it accepts and what it refuses."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -272,6 +273,7 @@ FORWARD_MODE = {
     "linearize": lambda f, x: jax.linearize(f, x)[1](x),
     "vmap": lambda f, x: jax.vmap(lambda u: jax.jvp(f, (x,), (u,)))(x[None]),
     "grad of jvp": lambda f, x: jax.grad(lambda x: jax.jvp(f, (x,), (x,))[1])(x),
+    "jet": lambda f, x: importlib.import_module("jax.experimental.jet").jet(f, (x,), ((x,),)),
     "scan": lambda f, x: jax.jvp(lambda x: jax.lax.scan(lambda c, _: (c + f(c), 0.0), x, None, 2)[0], (x,), (x,)),
 }
 

@@ -154,6 +154,25 @@ def test_divergence_is_told_from_data_that_are_wrong():
     assert "max_grad_norm" not in str(caught.value)
 
 
+def half_squares(y, x):
+    r = x[:, 0] - y
+    return 0.5 * r**2, r[:, None]
+
+
+def test_nan_in_the_targets_of_a_loss_function_after_the_first_step():
+    """The data are not finite, but the loss function may have a use for nan: both causes are named."""
+    spoilt = Y.copy()
+    spoilt[-1] = NAN
+    net = make(loss=half_squares)
+    with pytest.raises(FloatingPointError) as caught:
+        net.fit(X, spoilt, batch_size=2, epochs=1, shuffle=False)
+    text = str(caught.value)
+    assert f"The training diverged, or the loss function has no use for a target: y[{len(Y) - 1}] is nan" in text
+    assert f"X is finite: X reaches {np.abs(X).max():.4g}. To fix it, " in text
+    assert "or let the loss function skip such targets" in text
+    assert "data are finite" not in text
+
+
 def test_what_a_loss_function_returns():
     net = make(loss=lambda y, x: (np.full(len(x), NAN), x))
     with pytest.raises(FloatingPointError, match="or look for nan in what the loss function returns"):
@@ -211,3 +230,18 @@ def test_estimators_name_the_step_and_their_own_options():
         with pytest.raises(ValueError, match="Solver produced non-finite") as caught:
             model.fit(x, targets)
         assert pytest.raises(FloatingPointError, match=text).matches(caught.value.__cause__), caught.value.__cause__
+
+
+def test_check_gradient_names_the_place():
+    cases = [
+        (HOLED, Y, None, r"^the value is nan, so it has no gradient: X\[7, 2\] is nan$"),
+        (scipy.sparse.csr_matrix(HOLED), Y, None, r": X\[7, 2\] is nan$"),
+        (HOLED, Y, weights(7), r": X\[31, 0\] is inf$"),
+        (X, changed(Y, (3, -INF)), None, r"^the value is inf, so it has no gradient: y\[3\] is -inf$"),
+    ]
+    for x, y, weight, text in cases:
+        with pytest.raises(AssertionError, match=text):
+            fb.testing.check_gradient(make(), x, y, weight)
+    with pytest.raises(AssertionError, match=r": X\[7, 2\] is nan$"):
+        fb.testing.check_gradient(make(), HOLED, Y, -weights(31), reduction="sum")
+    assert fb.testing.check_gradient(make(), HOLED, Y, weights(7, 31)) < 1e-4

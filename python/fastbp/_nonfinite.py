@@ -45,7 +45,8 @@ def explained(
         return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
     if first and (where := place_of_nonfinite(net, data)):
         return FloatingPointError(f"[{data.method}] {where}: {what}. Set finite parameters, or make the net again")
-    scales = [(name, search(net, data, name).peak) for name in ("X", "y")]
+    searched = {name: search(net, data, name) for name in ("X", "y")}
+    scales = [(name, found.peak) for name, found in searched.items()]
     reach = " and ".join(f"{name} reaches {peak:.4g}" for name, peak in scales if peak)
     scaled = ", ".join(f"divide {name} by {peak:.4g} or standardise it" for name, peak in scales if peak > 10)
     advice = f"scale the data: {scaled}" if scaled else "scale the data to magnitudes of about 1"
@@ -59,7 +60,11 @@ def explained(
         advice = f"{advice}, {others}"
     else:
         cause, advice = "The training diverged", f"{smaller_steps}, or {advice}"
-    return FloatingPointError(f"[{data.method}] {what}. {cause}, and the data are finite: {reach}. To fix it, {advice}")
+    finite = "the data are finite"
+    if searched["y"].place:  # of a loss function, which may have a use for nan in y
+        cause += f", or the loss function has no use for a target: {searched['y'].place}"
+        finite, advice = "X is finite", f"{advice}, or let the loss function skip such targets"
+    return FloatingPointError(f"[{data.method}] {what}. {cause}, and {finite}: {reach}. To fix it, {advice}")
 
 
 def cause_in_data(net: "Network", data: "Data", with_y: bool = True) -> tuple[str, str] | None:

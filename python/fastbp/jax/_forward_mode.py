@@ -2,17 +2,19 @@
 
 A net's arguments pass a primitive that returns its operand. Its derivative is a second primitive, which reverse mode
 transposes and never evaluates. Forward mode evaluates it, batches it or lowers it, and each of these raises the error.
+Taylor mode (`jax.experimental.jet`) looks up a rule of the first primitive, which raises the error too.
 """
 
 from typing import Any, NoReturn
 
 import jax
+from jax.experimental import jet
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 TEXT = (
-    "[apply] forward mode, which jax.jvp, jacfwd, hessian and linearize use, is not available for a net of fastbp.jax: "
-    "take fastbp.jax.jvp or fastbp.jax.hvp along a direction, or jax.jacrev(jax.grad(f)) for a Hessian"
+    "[apply] forward mode, which jax.jvp, jacfwd, hessian, linearize and jet use, is not available for a net of "
+    "fastbp.jax: take fastbp.jax.jvp or fastbp.jax.hvp along a direction, or jax.jacrev(jax.grad(f)) for a Hessian"
 )
 
 _operand = Primitive("fastbp_operand")
@@ -39,6 +41,7 @@ _operand.def_abstract_eval(lambda array: array)
 batching.primitive_batchers[_operand] = lambda arrays, axes: (_operand.bind(*arrays), axes[0])
 mlir.register_lowering(_operand, lambda context, array: [array])
 ad.primitive_jvps[_operand] = _differentiate
+jet.jet_rules[_operand] = _refuse
 
 _tangent.def_impl(_refuse)
 _tangent.def_abstract_eval(lambda tangent: tangent)

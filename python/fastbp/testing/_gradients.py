@@ -7,8 +7,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._chunks import Data
 from .._device import host
 from .._mlp import MLP
+from .._nonfinite import place_of_nonfinite
 from .._parameters import entry_name
 from ._slopes import Comparison, ComplexSteps, Differences, Slopes
 
@@ -100,7 +102,17 @@ def _of_net(
         return shadow.value(X, y, sample_weight, reduction=reduction)
 
     tolerance = 1e-4 if net.dtype == np.float32 else 1e-7
+    at_start = shadow.value(X, y, sample_weight, reduction=reduction)
+    if not np.isfinite(at_start):
+        place = _place_of_nonfinite(net, X, y, sample_weight)
+        raise AssertionError(f"the value is {at_start}, so it has no gradient{place and f': {place}'}")
     return _compare(Differences(value, shadow.params.copy()), given, tolerance, partial(entry_name, net), seed)
+
+
+def _place_of_nonfinite(net: MLP, X: Any, y: Any, sample_weight: Any) -> str:
+    X, y, sample_weight = net._on_host("check_gradient", X, y, sample_weight)
+    function = net._row_loss("check_gradient", X, y)
+    return place_of_nonfinite(net, Data(X, y, sample_weight, function, X.shape[0], method="check_gradient"))
 
 
 def _of_function(fun: Callable[[Array], Any], x: Any, jac: Any, seed: int) -> float:
