@@ -68,7 +68,7 @@ Refusal not_numbers(const std::string& who, const std::string& dtype, const std:
                                    (is_narrow_float(dtype) ? ": convert it to float32" : cure)};
 }
 
-// The package's reading of frames and of arrays of objects.
+// A function of the Python module that converts frames and arrays of objects.
 py::object frames(const char* function) { return py::module_::import("fastbp._frames").attr(function); }
 
 bool holds_objects(const py::array& array) {

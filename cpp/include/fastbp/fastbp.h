@@ -384,8 +384,8 @@ typedef struct fastbp_epoch {
 } fastbp_epoch;
 
 /* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its
- * weights, plus the penalties. Ends early, with parameters and moments as after the last whole step, if a loss or a
- * gradient is not finite or a callback says stop. */
+ * weights, plus the penalties. Ends early if a loss or a gradient is not finite, or if a callback asks to stop.
+ * Parameters and moments are then those after the last complete step. */
 FASTBP_API fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data,
                                           fastbp_epoch* epoch);
 

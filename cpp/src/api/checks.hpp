@@ -32,11 +32,11 @@ void check_target_forms(const Model& model, const fastbp_data& data);
 // What the loss asks of y's numbers, where any will not do; and of weights, which may be negative in a sum.
 std::optional<NumberRule> rule_of_y(const Model& model, const fastbp_data& data);
 NumberRule rule_of_weights(bool sum);
-// Of weights above 0. Subnormal ones are not: where the processor takes those for 0, no 0 may pass for one of them.
+// The rule for weights above 0. Subnormal weights do not fit it, because a processor may treat them as 0.
 NumberRule rule_of_positive_weights();
 
-// What the weights are for: a mean over the batch, a sum, where they may be negative, or the steps of a training, whose
-// means no argument changes.
+// The use of the weights: a mean over the batch, a sum, for which they may be negative, or the steps of a training,
+// which always use means.
 enum class WeightUse { mean, sum, steps };
 
 // The same for y and weights in the process's memory, with the words for the first number that does not fit. Of y those
@@ -61,7 +61,7 @@ void check_moments(const StepRule& rule, void* const* moments);
 // The caller's rule. Throws Error where it is none.
 StepRule step_rule(const fastbp_step_rule& rule);
 
-// A number as it stands in the text of an error, and the type of a net's numbers.
+// A number and the type of a net's numbers, as error texts show them.
 std::string text_of(double number);
 template <class Real>
 inline const std::string name_of = sizeof(Real) == 4 ? "float32" : "float64";

@@ -41,7 +41,7 @@ void on_device(const char* device, Body body) {
     call.finish();
 }
 
-// Every number of the gradient is finite and not too large. `place`: in the backend's memory.
+// Throws if a number of the gradient is not finite or too large. `place` is in the backend's memory.
 template <class Real>
 void check_usable(Backend<Real>& on, Vector<const Real> gradient, double largest, Index* place) {
     on.find_larger(gradient, largest, place);

@@ -278,7 +278,7 @@ void NetOf<Real>::run(Job<Real> job, After after) const {
     after(plan, *crew);
 }
 
-// What a caller wants to see of a forward pass, where the job's own is to leave out rows of weight 0.
+// Runs a forward pass for the results that a caller asks for, because the job's own pass clears rows of weight 0.
 template <class Real>
 void NetOf<Real>::run_forward_on_all_rows(Job<Real> job, std::span<const LayerValues<Real>> kept,
                                           Matrix<Real> output_dot) const {

@@ -24,14 +24,14 @@ void look_closer(Backend<Real>& on, const Model& model, const fastbp_data& data,
     check_weights(host, use);
 }
 
-// What the weights of a call are: all rows' together, for a mean, and whether some weight is not above 0.
+// The sum of a call's weights, for a mean, and whether some weight is not above 0.
 struct Weighing {
     double total;
     bool has_masks;
 };
 
-// Throws where y or the weights do not fit the net. They are looked at in every call, since others may write them in
-// between. For a sum they may be negative, and all of them 0.
+// Throws if y or the weights do not fit the net. Every call checks them, since others may write them between calls. For
+// a sum, weights may be negative, and all of them may be 0.
 template <class Real>
 Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data& data, WeightUse use) {
     check_target_forms(model, data);

@@ -22,8 +22,8 @@ Sink<Real> sink_of(Workspace<Real>& workspace, const Job<Real>& job, const Gradi
     return grad.wanted() ? workspace.sink(grad, blend, blend) : Sink<Real>{};
 }
 
-// (4) to (6) of a tile. A training step changes the parameters here only if its gradient is certainly finite, on which
-// members that share the operations agree.
+// (4) to (6) of a tile. A training step changes the parameters here only if its gradient is certainly finite. Members
+// that share the operations agree on this.
 template <class Real>
 void carry_back(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Workspace<Real>& workspace,
                 const Job<Real>& job, Matrix<Real> input_grad, const ExampleNorms& examples, Sink<Real> sink) {

@@ -77,7 +77,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     void load_classes(const RowSource& source, RowRange rows, Vector<std::int32_t> tile) noexcept override {
         by_rows(tile.size, [&](Index p, Index q) { one_.load_classes(source, rows.block(p, q), tile.block(p, q)); });
     }
-    // Cut as load_rows cuts.
+    // Cut in the same way as load_rows.
     void clear_masked_rows(Matrix<const double> c, Out m) noexcept override {
         if (is_narrow(m.cols))
             return by_rows(m.rows,
@@ -270,7 +270,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             one_.propagate_delta({above.w.row_block(p, q), above.b, above.g}, delta, g, below.column_block(p, q));
         });
     }
-    // Each member looks at blocks that it wrote itself or that all can read, so one barrier is enough.
+    // Each member reads only blocks that it wrote itself or that all can read, so one barrier is enough.
     void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
         const bool cuts_columns = unread_.way == Way::columns;
         for (int k = member_; k < plan_.parts; k += barrier_.team()) {

@@ -72,8 +72,8 @@ struct Job {
     bool accumulate = false;
     bool into_parameters = false;
     std::span<const LayerStep<Real>> steps;  // and the parameters' step with it; takes one tile and dense rows
-    // Training only. Gradients whose factors bound every sum by `certain` are finite and need no look. Else the
-    // gradient goes to `separate_grad` instead of into the parameters.
+    // Training only. A gradient is certainly finite if its factors bound every sum by `certain`. Otherwise it goes to
+    // `separate_grad` and is checked before it changes the parameters.
     double certain = 0;
     Gradient<Real> separate_grad;
     bool leave_partials =
@@ -94,8 +94,8 @@ struct Job {
     bool steps_in_place() const { return into_parameters || !steps.empty(); }
     bool is_certain(const Magnitudes& m) const { return std::max(m.x, 1.0) * m.delta * double(rows.count) <= certain; }
     bool looks_at_examples() const { return example_grad_norm != nullptr || max_example_norm > 0; }
-    // Rows of weight 0 enter as zeros, so that nothing of theirs reaches a sum over rows. Without a backward pass there
-    // is none but the loss, which does not look at them.
+    // Rows of weight 0 are set to 0, so that their numbers reach no sum over rows. Without a backward pass the only
+    // such sum is the loss, which skips these rows.
     bool clears_masked() const { return has_masks && backward(); }
     bool wants_deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
     // The gradient of the model's loss by the parameters, into memory that is not theirs.

@@ -1,4 +1,4 @@
-// How the members of a team share an operation: which blocks of its output are whose, and when they must meet.
+// Split an operation over the members of a team: the blocks of its output, and the barriers between operations.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace fastbp {
 
-// Block k of `blocks` over n rows or columns: edges are multiples of `grain`, so that tail kernels meet the same
-// columns whatever the team.
+// Block k of `blocks` over n rows or columns. Edges are multiples of `grain`, so that tail kernels run on the same
+// columns for every team size.
 struct Cut {
     Index n, grain;
     int blocks;
@@ -36,8 +36,8 @@ class TeamBlocks {
     // Too few columns to give each block a full one.
     bool is_narrow(Index cols) const { return cols < Plan::grain * plan_.parts; }
 
-    // How that was cut which others have not been able to read yet: by the rows or columns of n, or each layer's
-    // gradients in their own way.
+    // The cut of the blocks that other members cannot read before a barrier: the rows or columns of n, or each layer's
+    // gradients with their own cut.
     enum class Way { none, rows, columns, gradients };
     struct Unread {
         Way way = Way::none;
@@ -58,7 +58,7 @@ class TeamBlocks {
         for (int k = 0; k < plan_.parts; ++k)
             if (cut.edge(k) < cut.edge(k + 1)) body(cut.edge(k), cut.edge(k + 1), k);
     }
-    // My blocks.
+    // Calls body for each block of this member.
     template <class Body>
     void each(Index n, Body body) {
         each_block(n, [&](Index p, Index q, int k) {

@@ -1,4 +1,4 @@
-// How many threads a call may use: a number for the process, and one for each thread that calls.
+// The number of threads that a call may use: one number for the process, and a limit for each calling thread.
 #pragma once
 
 namespace fastbp {
@@ -7,10 +7,10 @@ namespace fastbp {
 // number set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS (joblib's workers set it), else available_threads().
 int num_threads();
 
-// Set the number of the process: n >= 1, also beyond the machine's processors; 0 restores the default.
+// Set the number of the process. n >= 1 may exceed the number of processors; 0 restores the default.
 void set_num_threads(int n);
 
-// The limit of the calling thread, which replaces the number of the process even if it is larger; 0: none.
+// The limit of the calling thread. It replaces the number of the process, even if it is larger; 0 means no limit.
 int thread_limit();
 void set_thread_limit(int n);
 

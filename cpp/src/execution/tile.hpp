@@ -99,16 +99,16 @@ class Tile {
         on_.derivative_tangent(g, last.s, last.x, tangent.s, last.u, tangent.delta);
     }
 
-    // The Gauss-Newton product's seed, in the place of delta(L): the Gauss-Newton curvature by s(L) times s_dot(L),
-    // never indefinite for a convex loss.
+    // The seed of the Gauss-Newton product, in the place of delta(L): the Gauss-Newton curvature with respect to s(L)
+    // times s_dot(L). The curvature is positive semidefinite for a convex loss.
     void seed_gauss_newton(Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot) {
         const LayerValues<Real>& last = pass.last();
         on_.output_delta_tangent(workspace_.loss(), net.back().g, last.s, last.x, target_, dot.layer.back().s,
                                  last.delta, Curvature::gauss_newton);
     }
 
-    // Sets delta(L), or its tangent, to 0 where the weight is 0: g' may be inf there. softmax couples the outputs of a
-    // row, so only whole rows are masked behind it.
+    // Sets delta(L), or its tangent, to 0 for outputs of weight 0, because g' may be inf there. softmax couples the
+    // outputs of a row, so only whole rows are masked behind it.
     void clear_masked(ActivationFunction<Real> g, Matrix<Real> delta) {
         if (!job_.clears_masked()) return;
         if (g.kind == Activation::softmax)
@@ -180,7 +180,7 @@ class Tile {
         clear_masked(net.back().g, pass.last().delta);
     }
 
-    // e and dx come from the caller; those of a row of weight 0 are not looked at.
+    // e and dx come from the caller. Those of a row of weight 0 are not read.
     bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         if (on_.asynchronous()) return seed_by_distant_function(net, pass, loss_sum);
         double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;

@@ -1,9 +1,9 @@
 // The activations of NOTATION.md, (2), and their first two derivatives, one element at a time.
 //
 // g keeps a NaN. g' and g'' take the argument NOTATION.md names: x = g(s) for most, s where derivative_needs_s(kind);
-// the other one is ignored, so that s and x may share their memory. Those of logistic and tanh lose digits where a
-// rounded x is near 1: their error is that of x. At s = -inf and +inf every derivative is its limit, except that sine
-// has none and that the second derivative of exp at +inf is inf.
+// the other one is ignored, so that s and x may share their memory. g' and g'' of logistic and tanh lose digits if the
+// rounded x is near 1: their absolute error is that of x. At s = -inf and +inf every derivative is its limit, except
+// that sine has none and that the second derivative of exp at +inf is inf.
 #pragma once
 
 #include "formulas/elementary.hpp"

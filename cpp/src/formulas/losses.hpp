@@ -1,5 +1,5 @@
 // The losses of one output and their first two derivatives; definitions in NOTATION.md. All of them are computed in
-// float64: e is reported so, and derivatives are rounded once, when they become a delta.
+// float64. e is reported in float64, and derivatives are rounded once, when they are stored as delta.
 #pragma once
 
 #include <cmath>
@@ -37,8 +37,8 @@ FASTBP_FORMULA double residual_second([[maybe_unused]] double r, [[maybe_unused]
 
 // ---- cross entropy behind logistic ----------------------------------------------------------------------------------
 
-// From s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)), with the first two terms joined so that
-// a right and certain answer costs exactly what the last term says.
+// From s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)). The first two terms are combined, so
+// that a confident right prediction has exactly the loss of the last term.
 FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
     const double linear = s > 0 ? (1 - y) * s : (y == 0 ? 0.0 : -y * s);
     return linear + log_one_plus(exponential(-magnitude(s)));
@@ -46,8 +46,8 @@ FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
 
 // ---- poisson --------------------------------------------------------------------------------------------------------
 
-// x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y), which is not negative however it is rounded; inf for a
-// rate x < 0, and for x = 0 where y > 0.
+// x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y). Rounding does not make it negative. It is inf for a rate
+// x < 0, and for x = 0 if y > 0.
 FASTBP_FORMULA double poisson_loss(double y, double x, double log_x) {
     const double t = log_x - ::log(y);
     const double near = at_least(y * (exponential_minus_one(t) - t), 0.0);
@@ -58,19 +58,20 @@ FASTBP_FORMULA double poisson_loss(double y, double x, double log_x) {
 
 // ---- one output behind an elementwise g -----------------------------------------------------------------------------
 
-// What a loss reads of it. `log` belongs to poisson; `second` and log.second to the curvature.
+// The quantities of one output that a loss reads. Only poisson reads `log`. Only curvatures read `second` and
+// log.second.
 struct OutputPoint {
     double s, x, residual, prime, second;
     OutputLogarithm log;
 };
 
-// Whether x is infinite in the network's type: e is then infinite too, as the forward pass is.
+// True if x is infinite in the network's type. e is then infinite too, as in the forward pass.
 template <class Real>
 FASTBP_FORMULA bool overflows(double x) {
     return magnitude(x) > static_cast<double>(Format<Real>::largest);
 }
 
-// e, and below its derivatives by s. A rate x < 0 has none under poisson: NaN.
+// e. Its derivatives with respect to s follow; those of poisson are NaN for a rate x < 0.
 template <Loss kind>
 FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
@@ -82,7 +83,7 @@ FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
     }
 }
 
-// de/ds. Cross entropy: g' cancels. Poisson: e = x - y ln x and what does not depend on s.
+// de/ds. Cross entropy: g' cancels. Poisson: e = x - y ln x + a constant.
 template <Loss kind>
 FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
@@ -109,7 +110,7 @@ FASTBP_FORMULA double output_curvature(const OutputPoint& o, double y, double p)
     }
 }
 
-// (d2e/dx2) g'^2, its Gauss-Newton part; under poisson y (g' / x)^2 = y (ln g)'^2.
+// The Gauss-Newton part of d2e/ds2, (d2e/dx2) g'^2; for poisson y (g' / x)^2 = y (ln g)'^2.
 template <Loss kind>
 FASTBP_FORMULA double output_gauss_newton(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {

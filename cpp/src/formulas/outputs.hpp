@@ -1,4 +1,5 @@
-// The last layer's output x = g(s) as a loss sees it: one element at a time, from the summed input s, in float64.
+// The output layer's x = g(s) and its derivatives, as losses need them: one element at a time, from the summed input s,
+// in float64.
 //
 // A loss and its derivatives need differences that are small where g saturates: 1 - x, x - y, x + a. A rounded x has
 // lost their digits, so they are computed from s. At s = -inf and +inf every quantity has its limit, except sine's,
@@ -55,13 +56,14 @@ FASTBP_FORMULA double output_second(double s, double x, [[maybe_unused]] double 
     }
 }
 
-// ln g(s), and its first two derivatives by s times a common denominator, for x > 0: finite where x itself underflows.
-// As quotients they can be multiplied by y before they are divided by a small x, and do not overflow before they must.
+// ln g(s) and the numerators of its first two derivatives with respect to s, for x > 0, with a common denominator. They
+// are finite even if x underflows. A loss multiplies a numerator by y before it divides by a small x, which avoids
+// needless overflow.
 struct OutputLogarithm {
     double value, prime, second, denominator;
 };
 
-// ln ln(1 + t) for t = exp(s) <= 1/2, with ln(1 + t) = t - t^2 phi(t): no difference of nearly equal numbers is left.
+// ln ln(1 + t) for t = exp(s) <= 1/2, using ln(1 + t) = t - t^2 phi(t) to avoid cancellation.
 FASTBP_FORMULA OutputLogarithm softplus_logarithm(double s) {
     const double t = exponential(s), phi = 0.5 - t * logarithm_tail(t);
     const double u = -t * phi, ratio = 1 + u;  // ln(1 + t) / t

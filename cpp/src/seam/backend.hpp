@@ -71,10 +71,10 @@ class Backend {
     virtual void load_csr(const RowSource&, RowRange rows, CsrTile<Real> tile) noexcept = 0;
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
-    // Row n of m, or of the tile, = 0 where all weights in row n of c are 0; c has one column or more.
+    // Row n of m, or of the tile, = 0 if all weights in row n of c are 0. c has one column or more.
     virtual void clear_masked_rows(Matrix<const double> c, Out m) noexcept = 0;
     virtual void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept = 0;
-    // m(n, j) = 0 where c(n, j) is 0; a c of one column holds for all columns of m.
+    // m(n, j) = 0 if c(n, j) is 0. A c of one column applies to all columns of m.
     virtual void clear_masked_outputs(Matrix<const double> c, Out m) noexcept = 0;
     // Looks at targets and weights, before a pass: the results are in the process's memory when these return.
     // *misfits = how many numbers, and sums of rows, do not fit.
@@ -119,7 +119,7 @@ class Backend {
     // where the norm is too large to be told. c may be empty: all 1. Either result may be empty, and be squares itself.
     virtual void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
                                Vector<double> norm, Vector<double> factor) noexcept = 0;
-    // row n of m *= factor[n]; exactly 0 where factor[n] is 0, also where m holds inf or nan.
+    // row n of m *= factor[n]; exactly 0 if factor[n] is 0, even if m holds inf or nan.
     virtual void scale_rows(Vector<const double> factor, Out m) noexcept = 0;
     virtual void copy(In from, Out to) noexcept = 0;
     // to += from.

@@ -39,19 +39,20 @@ static constexpr bool derivative_needs_s(Activation g) {
     return g == Activation::elu || g == Activation::gelu || g == Activation::silu || g == Activation::sine;
 }
 
-// True where the loss and its derivatives by s(L) need s(L) itself. Behind identity and relu x does as well: g(x) = x.
+// True if the loss and its derivatives with respect to s(L) need s(L) itself. Behind identity and relu x replaces it,
+// because g(x) = x.
 static constexpr bool loss_needs_s(Loss loss, Activation g) {
     return loss != Loss::none && g != Activation::identity && g != Activation::relu;
 }
 
-// True where g is the canonical link of the loss (McCullagh and Nelder, Generalized Linear Models, 1989): de/ds = x -
+// True if g is the canonical link of the loss (McCullagh and Nelder, Generalized Linear Models, 1989). Then de/ds = x -
 // y, and the loss is convex in s.
 static constexpr bool is_canonical(Loss loss, Activation g) {
     return loss == Loss::cross_entropy || (loss == Loss::poisson && g == Activation::exp);
 }
 
-// Which second derivative of the loss by s(L): all of it, or the Gauss-Newton matrix, which leaves out the curvature of
-// g where g is not the canonical link.
+// The second derivative of the loss with respect to s(L): the Hessian, or the Gauss-Newton matrix, which leaves out the
+// curvature of g if g is not the canonical link.
 enum class Curvature : std::int32_t { hessian = 0, gauss_newton = 1 };
 
 }  // namespace fastbp

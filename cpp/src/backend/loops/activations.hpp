@@ -27,9 +27,9 @@ inline Real lane_sum(Index n, Term term) {
     return lane[0];
 }
 
-// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. The rounding error of the shift,
-// which the exponential would magnify, is computed (Knuth's TwoSum) and put into the result. The exponentials run over
-// several rows where these are narrow, to fill the vectors.
+// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. The exponential would magnify the
+// rounding error of the shift, so this error is computed (Knuth's TwoSum) and corrected in the result. If rows are
+// narrow, one loop computes the exponentials of several rows, to fill the vectors.
 template <bool unit, class Real>
 inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
@@ -111,8 +111,8 @@ inline Index column_of_largest(const Real* x, Index step, Index n) {
     return at;
 }
 
-// v = x (v - sum_j v_j x_j): the product of softmax's symmetric Jacobian with v, in place. v is taken relative to that
-// of the largest x, so that the difference keeps its digits where x is near 1.
+// v = x (v - sum_j v_j x_j): the product of softmax's symmetric Jacobian with v, in place. The v of the largest x is
+// subtracted first, so that the difference keeps its digits if that x is near 1.
 template <bool unit, class Real>
 inline void softmax_jacobian_row(const Real* x, Index x_step, Real* v, Index v_step, Index n) {
     const Index x_by = unit ? 1 : x_step, v_by = unit ? 1 : v_step;
@@ -182,8 +182,9 @@ void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const 
     });
 }
 
-// The same where softmax mixes a row: delta = x (u - mean) with mean = sum_j u_j x_j, so delta_dot = x_dot (u - mean) +
-// x (u_dot - mean_dot), and x_dot is softmax's Jacobian times s_dot. All three are taken relative to the largest x.
+// The same for softmax, which mixes a row: delta = x (u - mean) with mean = sum_j u_j x_j. So delta_dot = x_dot (u -
+// mean) + x (u_dot - mean_dot), and x_dot is softmax's Jacobian times s_dot. The s_dot, u and u_dot of the largest x
+// are subtracted first.
 template <class Real>
 void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
                                     Matrix<Real> delta_dot, Index r) {

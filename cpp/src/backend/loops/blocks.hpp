@@ -45,7 +45,7 @@ inline Extent extent_of(const Matrix<First>& m, const Matrix<T>&... others) {
 
 constexpr Index outputs_at_a_time = 64;
 
-// Which outputs of a tile: whole rows where they are narrow, else a part of one row.
+// The place of a block of outputs in a tile: whole rows if they are narrow, else a part of one row.
 struct BlockPlace {
     Index row, rows, column, columns;
 

@@ -150,7 +150,7 @@ class LoopBackend : public Backend<Real> {
     }
 
   private:
-    // Whether all weights of the row are 0.
+    // True if all weights of the row are 0.
     static bool is_masked(Matrix<const double> c, Index row) {
         for (Index j = 0; j < c.cols; ++j)
             if (c(row, j) != 0) return false;

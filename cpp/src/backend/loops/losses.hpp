@@ -7,7 +7,7 @@
 namespace fastbp::loops {
 namespace {
 
-// Behind an elementwise g. An output of weight 0 gives nothing, whatever its numbers are.
+// (3) behind an elementwise g. An output of weight 0 contributes 0, even if its numbers are NaN.
 template <class Real>
 void elementwise_output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                               const Target<Real>& y, Matrix<Real> delta, LossSlots slots) {

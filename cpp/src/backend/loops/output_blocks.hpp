@@ -1,5 +1,5 @@
-// The last layer's outputs behind an elementwise g, a block at a time: gathered from the tile as float64, then each
-// quantity of a loss in a loop of its own, which vectorises also where a row has one output only.
+// The losses behind an elementwise g, for one block of outputs at a time. A block is gathered from the tile as float64.
+// Then one loop computes each quantity of the loss, which vectorises even if a row has only one output.
 #pragma once
 
 #include "backend/loops/blocks.hpp"
@@ -112,7 +112,7 @@ inline void logarithms(ActivationFunction<Real> g, OutputBlock& block) {
     });
 }
 
-// Cross entropy behind logistic: one loop, because e and x are made of the same exp(-|s|).
+// Cross entropy behind logistic: one loop, because e and x need the same exp(-|s|).
 inline void cross_entropies(const OutputBlock& block, double* e, double* slope) {
     FASTBP_INDEPENDENT
     for (Index k = 0; k < block.n; ++k) {

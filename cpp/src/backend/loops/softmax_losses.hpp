@@ -1,7 +1,8 @@
 // Equations (3) and (9) behind softmax, which mixes the outputs of a row.
 //
-// With a_j = c x_j de/dx_j, which is finite also where x_j underflows, delta_j = a_j (1 - x_j) - x_j (sum of the other
-// a). For the largest x_j both 1 - x_j and the sum of the other a are taken without it: nothing cancels.
+// With a_j = c x_j de/dx_j, which is finite even if x_j underflows, delta_j = a_j (1 - x_j) - x_j (sum of the other a).
+// For the largest x_j, 1 - x_j is computed as the sum of the other x, and the sum of the other a never contains a_j.
+// So nothing cancels.
 #pragma once
 
 #include "backend/loops/activations.hpp"
@@ -9,7 +10,7 @@
 namespace fastbp::loops {
 namespace {
 
-// One row of the target: y_j and c_j wherever they come from.
+// One row of the target: y_j and c_j, from values or class numbers.
 template <class Real>
 struct TargetRow {
     const Target<Real>& y;
@@ -17,7 +18,7 @@ struct TargetRow {
 
     double value(Index j) const { return double(y.value(row, j)); }
     double weight(Index j) const { return y.weight(row, j); }
-    // Whether nothing of the row counts. Its x may then be NaN.
+    // True if all weights of the row are 0. Its x may then be NaN.
     bool is_masked(Index n) const {
         for (Index j = 0; j < n; ++j)
             if (weight(j) != 0) return false;
@@ -29,8 +30,8 @@ struct RowLoss {
     double weighted = 0, plain = 0;
 };
 
-// ln x_j = (s_j - s_m) - ln(1 + sum of the others' x / x_m), m the largest: it loses nothing however far the answer is
-// right or wrong.
+// ln x_j = (s_j - s_m) - ln(1 + sum of the others' x / x_m), m the largest: accurate for confident right and wrong
+// predictions.
 template <class Real>
 struct SoftmaxRow {
     const Real *s, *x;
@@ -51,7 +52,7 @@ struct SoftmaxRow {
     }
 };
 
-// Of rows `first`, ..: the sum of all x but one of those that are as large as the largest.
+// The sums of the x in each row from `first` on, without the largest x (one of them, if there are several).
 template <bool unit, class Real>
 inline void sums_of_others(Matrix<const Real> x, Index first, Index rows, const Real* largest, double* others) {
     using S = Vectors<Real>;
@@ -70,7 +71,7 @@ inline void sums_of_others(Matrix<const Real> x, Index first, Index rows, const 
     for (Index i = 0; i < rows; ++i) others[i] += double(Real(x.cols - 1) - count[i]) * double(largest[i]);
 }
 
-// body(r, row) for each row; the logarithms of several rows fill a vector.
+// Calls body(r, row) for each row. The logarithms of several rows fill a vector.
 template <bool unit, class Real, class Body>
 inline void each_softmax_row(Matrix<const Real> s, Matrix<const Real> x, Body body) {
     for (Index begin = 0; begin < x.rows; begin += rows_at_a_time) {
@@ -110,8 +111,8 @@ inline RowLoss class_cross_entropy_row(const SoftmaxRow<Real>& row, const Target
     return loss;
 }
 
-// What a loss gives to each output of a row: e_j; a_j; and a_dot_j, the derivative of a_j along x_dot_j = x_j slope, in
-// full or its Gauss-Newton part, x_j c (d2e/dx2) x_dot_j.
+// The terms of a loss for each output of a row: e_j, a_j, and a_dot_j, the derivative of a_j along x_dot_j = x_j slope.
+// a_dot_j is complete or only its Gauss-Newton part, x_j c (d2e/dx2) x_dot_j.
 template <class Real>
 struct SoftmaxLoss {
     const LossFunction<Real>& loss;
@@ -157,7 +158,7 @@ struct SoftmaxLoss {
     }
 };
 
-// write(j, a_j (1 - x_j) - x_j (sum of the other a)) for every j; returns the sum of all a.
+// Calls write(j, a_j (1 - x_j) - x_j (sum of the other a)) for every j; returns the sum of all a.
 template <class Real, class Term, class Write>
 inline double mix_row(const SoftmaxRow<Real>& row, Term a, Write write) {
     const Index m = row.largest;
@@ -194,7 +195,7 @@ inline RowLoss softmax_loss_row(const SoftmaxLoss<Real>& loss, double scale, Rea
     return sum;
 }
 
-// report(r, loss) takes each row's loss.
+// Calls report(r, loss) with each row's loss.
 template <bool unit, class Real, class Report>
 void softmax_output_delta(const LossFunction<Real>& loss, Matrix<const Real> s, Matrix<const Real> x,
                           const Target<Real>& y, Matrix<Real> delta, Report report) {
@@ -210,9 +211,9 @@ void softmax_output_delta(const LossFunction<Real>& loss, Matrix<const Real> s, 
     });
 }
 
-// (9): delta_dot = (the mix of a_dot) - x_dot (sum of a), with x_dot = x slope and slope_j = s_dot_j - sum x s_dot; for
-// Gauss-Newton without the second term, except behind the canonical link. Differences from s_dot of the largest x keep
-// their digits.
+// (9): delta_dot = (mix_row of a_dot) - x_dot (sum of a), with x_dot = x slope and slope_j = s_dot_j - sum x s_dot.
+// Gauss-Newton leaves out the second term, except behind the canonical link. The s_dot of the largest x is subtracted
+// first, so that differences keep their digits.
 template <bool unit, class Real>
 void softmax_output_delta_tangent(const LossFunction<Real>& loss, Matrix<const Real> s, Matrix<const Real> x,
                                   const Target<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,

@@ -31,7 +31,7 @@ __global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> 
         }
         Real sum = 0;
         each_column(x.cols, [&](Index j) {
-            // The rounding error of the shift, which the exponential would magnify (Knuth's TwoSum).
+            // The exponential would magnify the rounding error of the shift, so it is computed (Knuth's TwoSum).
             const Real s_j = s(r, j), shifted = s_j - largest, minus_largest = shifted - s_j;
             const Real error = (s_j - (shifted - minus_largest)) - (largest + minus_largest);
             const Real e = formulas::exponential(shifted);
@@ -64,7 +64,7 @@ __global__ void derivative_elements(Real a, Matrix<const Real> s, Matrix<const R
         [=](Index r, Index j, Loaded at) { to(r, j) = at.from * formulas::g_prime<kind>(at.s, at.x, a); });
 }
 
-// The first of the largest numbers, for all lanes.
+// The first column of the largest number, the same in all lanes.
 template <class Real>
 __device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
     Index at = lane() < m.cols ? lane() : 0;
@@ -76,8 +76,8 @@ __device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
     return __shfl_sync(whole_warp, at, 0);  // with a nan in the row, lanes need not agree
 }
 
-// The same where softmax mixes a row: to = x (from - sum_j from_j x_j), with `from` taken relative to that of the
-// largest x. A lane reads in the last pass what it wrote itself, so that `to` may be `from`.
+// The same for softmax, which mixes a row: to = x (from - sum_j from_j x_j). The `from` of the largest x is subtracted
+// first. In the last pass a lane reads only numbers that it wrote itself, so `to` may be `from`.
 template <class Real>
 __global__ void softmax_derivative_rows(Matrix<const Real> x, Matrix<const Real> from, Matrix<Real> to) {
     each_row(to.rows, [=](Index r) {

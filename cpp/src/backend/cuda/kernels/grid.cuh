@@ -131,7 +131,7 @@ __device__ inline T warp_sum(T value) {
     return value;
 }
 
-// The largest over the threads of a whole block, in its first; no number is nan.
+// The largest value of all threads of a block, returned in its first thread. No value may be nan.
 __device__ inline double block_maximum(double value) {
     __shared__ double of_warp[warps_per_block];
     const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;

@@ -32,7 +32,7 @@ __device__ inline void report_block(const OutputLayer<Real>& out, double weighte
 
 // ---- behind an elementwise g ---------------------------------------------------------------------------------
 
-// One output, with everything that a loss may read of it.
+// One output, with all quantities that a loss may read.
 template <Activation kind>
 __device__ inline formulas::OutputPoint output_point(double s, double a, double y, bool with_logarithm) {
     const formulas::Output out = formulas::output<kind>(s, a);
@@ -124,8 +124,8 @@ __global__ void softmax_class_rows(OutputLayer<Real> out) {
     report_block(out, weighted);
 }
 
-// What a loss gives to each output of a row: e_j; a_j = c x_j de/dx_j; and a_dot_j, its derivative along x_dot_j =
-// x_j slope, in full or its Gauss-Newton part, x_j c (d2e/dx2) x_dot_j.
+// The terms of a loss for each output of a row: e_j, a_j = c x_j de/dx_j, and a_dot_j, the derivative of a_j along
+// x_dot_j = x_j slope. a_dot_j is complete or only its Gauss-Newton part, x_j c (d2e/dx2) x_dot_j.
 template <class Real>
 struct SoftmaxLoss {
     LossFunction<Real> loss;
@@ -171,7 +171,7 @@ struct SoftmaxLoss {
     }
 };
 
-// The terms of a row's outputs without that of the largest x, summed for all lanes.
+// The sum of a row's terms without that of the largest x, the same in all lanes.
 template <class Real, class Term>
 __device__ inline double sum_of_rest(const SoftmaxRow<Real>& row, Term a) {
     double rest = 0;
@@ -186,7 +186,7 @@ __device__ inline double mixed(const SoftmaxRow<Real>& row, Index j, double a_j,
     return a_j * row.complement(j) - row.output(j) * others;
 }
 
-// Whether no output of the row counts, for all lanes.
+// True if all weights of the row are 0, the same in all lanes.
 template <class Real>
 __device__ inline bool is_masked(const Target<Real>& y, Index r, Index cols) {
     double counted = 0;

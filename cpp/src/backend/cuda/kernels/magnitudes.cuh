@@ -1,5 +1,5 @@
-// Looks for numbers that are not finite, or too large: blocks put their maxima into the scratch, and a small kernel
-// joins these.
+// Find numbers that are not finite or too large: each block writes its maximum to the scratch memory, and a small
+// kernel combines the maxima.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"
@@ -34,7 +34,7 @@ __global__ void last_places(Vector<const Real> v, double limit, double* of_block
     if (threadIdx.x == 0) of_block[blockIdx.x] = last;
 }
 
-// In the first thread of the one block.
+// The result is valid in the first thread of the only block.
 __device__ inline double joined_maxima(const double* of_block, Index blocks) {
     double largest = -1;
     each_number(blocks, [&](Index i) { largest = ::fmax(largest, of_block[i]); });

@@ -1,4 +1,4 @@
-// Rows and outputs of weight 0, which are set to 0.
+// Set rows and outputs of weight 0 to 0.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"
@@ -6,7 +6,7 @@
 
 namespace fastbp::cuda {
 
-// Whether all weights of the row are 0, the same in all lanes.
+// True if all weights of the row are 0, the same in all lanes.
 __device__ inline bool is_masked(const Matrix<const double>& c, Index row) {
     double weights = 0;  // how many are not 0
     each_column(c.cols, [&](Index j) { weights += c(row, j) != 0 ? 1 : 0; });

@@ -18,7 +18,7 @@ __global__ void derivative_tangent_elements(Real a, Matrix<const Real> s, Matrix
 }
 
 // Softmax in a row: delta = x (u - mean) with mean = sum_j u_j x_j, so delta_dot = x_dot (u - mean) + x (u_dot -
-// mean_dot), and x_dot = x (s_dot - sum_j x_j s_dot_j). s_dot, u and u_dot are taken relative to the largest x.
+// mean_dot), and x_dot = x (s_dot - sum_j x_j s_dot_j). The s_dot, u and u_dot of the largest x are subtracted first.
 template <class Real>
 __global__ void softmax_derivative_tangent_rows(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
                                                 Matrix<Real> delta_dot) {
@@ -79,8 +79,8 @@ __global__ void output_tangent_elements(double a, LossFunction<Real> loss, Matri
     });
 }
 
-// Behind softmax: (the mix of a_dot) - x_dot (sum of a), with x_dot = x slope and slope_j = s_dot_j - sum x s_dot; for
-// Gauss-Newton without the second term, except behind the canonical link.
+// Behind softmax: (the mix of a_dot) - x_dot (sum of a), with x_dot = x slope and slope_j = s_dot_j - sum x s_dot.
+// Gauss-Newton leaves out the second term, except behind the canonical link.
 template <class Real>
 __global__ void softmax_output_tangent_rows(LossFunction<Real> loss, Matrix<const Real> s, Matrix<const Real> x,
                                             Target<Real> y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
