@@ -164,13 +164,13 @@ def test_a_kink_is_told_from_a_wrong_loss_function():
     moved = fb.diagnose(net, X, X[:, 0])
     assert finding(d, "the value has a kink near the parameters")
     assert not finding(d, "dx is wrong")
-    assert not finding(moved, "the slope measured")
+    assert not finding(moved, "the measured slope")
 
 
 def test_a_flat_place_is_not_called_a_minimum():
     net = fb.MLP((4, 3, 1), loss="squared_error", activation="relu", output_activation="relu", seed=0)
     net.biases[1][:] = -1e3  # the output is off in every row
-    assert finding(fb.diagnose(net, X, X[:, 0]), "a minimum or a flat place")
+    assert finding(fb.diagnose(net, X, X[:, 0]), "a minimum or a flat region")
     linear = fb.MLP((4, 1), loss="squared_error", seed=0, dtype="float64")
     y = X @ [1.0, -2.0, 0.5, 0.0]
     for unit in (1e-9, 1.0, 1e9):

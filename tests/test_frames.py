@@ -118,7 +118,7 @@ def test_missing_values_become_nan():
 def refused():
     pd, pl = require("pandas"), require("polars")
     frame = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": ["1", "x"]})
-    text = r".*X\[0, 2\] is '1' \(str\)\. Encode categories as numbers; convert text that holds numbers by X\."
+    text = r".*X\[0, 2\] is '1' \(str\)\. Encode categories as numbers; convert text that holds numbers with X\."
     return [
         (frame, text + r"astype\(float\)$"),
         (frame.astype({"c": "string"}), text + r"astype\(float\)$"),
@@ -126,7 +126,7 @@ def refused():
         (pl.from_dict({name: frame[name].tolist() for name in frame}), text + r"(cast|astype)\(float\)$"),
         (np.array([["a"] * 3]), r"X holds <U1, .*Encode categories as numbers; .*X\.astype\(float\)"),
         (np.array([[b"a"] * 3]), r"X holds \|S1, .*X\.astype\(float\)"),
-        (np.array([[1, None, 2.0]], dtype=object), r"X\[0, 1\] is None \(NoneType\)\. For a missing value write nan"),
+        (np.array([[1, None, 2.0]], dtype=object), r"X\[0, 1\] is None \(NoneType\)\. Replace a missing value by nan"),
         ([[1, Decimal("0.1"), 2]], r"changes a value: pass X\.astype\(float\) to round"),
         ([[1, 2**2000, 2]], "changes a value"),
         (VALUES * 1j, r"X holds complex128, .*pass X\.real"),
@@ -153,7 +153,7 @@ def test_what_holds_other_things_is_refused_with_the_cure():
                 call(X)
             assert pytest.raises(TypeError, match=text).matches(caught.value), str(caught.value)
     with pytest.raises(
-        TypeError, match=r"^\[value\] y .*numpy\.unique\(y, return_inverse=True\); fastbp\.sklearn takes"
+        TypeError, match=r"^\[value\] y .*numpy\.unique\(y, return_inverse=True\); fastbp\.sklearn accepts"
     ):
         net.value(VALUES, ["a", "b", "a"])
     with pytest.raises(TypeError, match=r"^\[value\] sample_weight holds <U1"):

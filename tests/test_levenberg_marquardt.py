@@ -170,7 +170,7 @@ def test_targets_that_are_constant_zero_or_too_small():
     assert found.success
     assert found.fun < 1e-13
     assert levenberg_marquardt(small_net(), LINE, np.zeros((60, 1)), maxiter=1000).success
-    with pytest.raises(ValueError, match=r"\[levenberg_marquardt\] y is at most 1e-160, .*: scale y"):
+    with pytest.raises(ValueError, match=r"\[levenberg_marquardt\] the largest magnitude in y is 1e-160, .*: scale y"):
         levenberg_marquardt(small_net(), LINE, np.full((60, 1), 1e-160))
 
 

@@ -175,7 +175,7 @@ def test_nan_in_the_targets_of_a_loss_function_after_the_first_step():
 
 def test_what_a_loss_function_returns():
     net = make(loss=lambda y, x: (np.full(len(x), NAN), x))
-    with pytest.raises(FloatingPointError, match="or look for nan in what the loss function returns"):
+    with pytest.raises(FloatingPointError, match="or check the loss function's results for nan"):
         net.fit(X, Y)
     names = np.array(["a", "b"] * (N // 2))
     net = make(loss=lambda y, x: (np.where(y == "a", x[:, 0], NAN), x))

@@ -146,7 +146,7 @@ def bench(file: Path | None, rounds: int | None, problems: int | None) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """Return the conditions of the times; called with the threads that these use."""
+    """Return the conditions of a measurement: processor, versions and the number of threads in force."""
     facts = config()
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {

@@ -37,8 +37,8 @@ class Checkpoint:
     Parameters
     ----------
     folder : str or path-like
-        Of one training; made if it is missing. A fit is refused before its first epoch if the folder cannot be
-        written, or if it holds checkpoints of that epoch or later ones: they would be taken for its own.
+        Folder of one training, created if missing. `fit` raises an exception before its first epoch if the folder is
+        not writable, or if it holds checkpoints of that epoch or later ones.
     every : int, optional
         Save after every so many epochs. Without `every` and `minutes`: after each.
     minutes : float, optional
@@ -53,8 +53,8 @@ class Checkpoint:
     ValueError, TypeError
         If an argument is out of range; in fit, if it measures no such thing as monitor, or as said for `folder`.
     OSError
-        In fit, before its first epoch if the folder cannot be made or written; later if a file cannot be written,
-        and the files before it are as they were.
+        In fit: before its first epoch if the folder cannot be created or written, later if a file cannot be written.
+        Earlier files then stay unchanged.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class Checkpoint:
 
     def __call__(self, net: "MLP", history: History) -> None:
         """Save, if it is time to: what fit calls after each epoch."""
-        if len(history.loss) == 1:  # called by another callback, it learns of a fit only now
+        if len(history.loss) == 1:  # another callback makes this call, so nothing is checked yet
             self._check(history, bool(history.val_loss), history.state.epoch)
         epoch, now = history.state.epoch, time.monotonic()
         due = self._every is not None and epoch % self._every == 0
@@ -130,7 +130,7 @@ class Checkpoint:
             with tempfile.TemporaryFile(prefix=".fastbp-", dir=self.folder):
                 pass
         except OSError as error:
-            text = f"[fit] Checkpoint cannot write into the folder: {error.strerror}. Give it a folder that is writable"
+            text = f"[fit] Checkpoint cannot write into the folder: {error.strerror}. Use a writable folder"
             raise type(error)(error.errno, text, str(self.folder)) from None
 
     def _check(self, history: History, has_validation: bool, epoch: int) -> None:
@@ -141,7 +141,7 @@ class Checkpoint:
         if saved and saved[-1].epoch >= epoch:
             raise ValueError(
                 f"[fit] Checkpoint finds '{saved[-1].path}' at epoch {epoch}, expected none of that epoch "
-                "or later: resume from that file by fit(state=..), or give a folder to each training"
+                "or later: resume from that file with fit(state=..), or use a new folder for each training"
             )
 
     def _saved(self) -> list[_Saved]:

@@ -29,9 +29,9 @@ class Data:
     rows: int
     number: int = 0
     weighs: bool = True
-    method: str = ""  # and the chunk, as errors name it
+    method: str = ""  # and the chunk, as error texts name them
     columns: Any = None  # names of the columns of a frame
-    float64: str = "make the net with dtype='float64'"  # how the caller computes in float64
+    float64: str = "make the net with dtype='float64'"  # the cure that an error text names: how to compute in float64
     there: tuple[Any, Any, Any] | None = None  # on the device of the net
 
     def at(self, device: str) -> tuple[Any, Any, Any]:
@@ -49,7 +49,7 @@ class Data:
 
 
     def can_step(self, batch_size: int | None, shuffle: bool, drop_last: bool) -> bool:
-        """Whether an epoch may have a mini-batch in which a row counts."""
+        """Return whether an epoch may have a mini-batch with a weight above 0."""
         size, steps = self.batches(batch_size, drop_last)
         if not self.weighs or steps == 0:
             return False
@@ -60,12 +60,12 @@ class Data:
 
 
 def weightless() -> ValueError:
-    """Return the refusal of chunks in which no row counts."""
+    """Return the error for chunks whose weights are all 0."""
     return ValueError("[fit] sample_weight is 0 in every chunk, expected at least one row that counts")
 
 
 def without_steps(rows: int, batch_size: int | None) -> ValueError:
-    """Return the refusal of a fit with drop_last in which no mini-batch with a row that counts is whole."""
+    """Return the error for a fit in which drop_last leaves no mini-batch with a weight above 0."""
     if batch_size is None or rows >= batch_size:
         text = "sample_weight is 0 in every row of the mini-batches that drop_last=True leaves: shuffle the rows"
     else:
@@ -147,7 +147,7 @@ class Streamed:
             )
 
     def check_steps(self, batch_size: int | None, shuffle: bool, drop_last: bool) -> None:
-        """Nothing is known of the chunks to come; the first pass finds out."""
+        """Do nothing: the rows of the chunks are known only after the first pass."""
 
     def steps(self, batch_size: int | None, drop_last: bool) -> int:
         """Mini-batches of one pass, by making one."""

@@ -62,8 +62,8 @@ class Diagnosis:
         d'Hd of that direction d: the value along it is value + slope t + curvature t^2 / 2 at first. nan where the
         loss is a function, which has no second derivative.
     eigenvalues : (float, float)
-        The smallest and the largest of the Hessian. If Lanczos' method does not converge, within 2000 products or 30
-        seconds for each, the findings say so: the true ones reach at least as far. nan if the Hessian is not finite.
+        The smallest and the largest of the Hessian; nan if it is not finite. Lanczos' method stops after 2000 products
+        or 30 seconds for each. If it has not converged, a finding says so, and the true ones lie at these or beyond.
     safe_step : float
         1 / L with L the larger of their magnitudes: a step of gradient descent, as far as the quadratic reaches, that
         does not overshoot. inf where L is 0.
@@ -138,8 +138,8 @@ def diagnose(
 ) -> Diagnosis:  # fmt: skip
     """Look for what keeps a net from learning: at its gradients, its units and the curvature where it stands.
 
-    All is computed in float64 on at most `rows` rows, drawn at random from those whose weight is not 0; the net is not
-    changed. Needs SciPy.
+    Compute in float64 on at most `rows` rows, drawn at random from those with a weight above 0. The net is not changed.
+    Needs SciPy.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def diagnose(
     )  # fmt: skip
     if not extremes.converged:
         found.findings.append(
-            "Lanczos' method did not converge: the Hessian's eigenvalues reach at least as far as shown, "
+            "Lanczos' method did not converge: the Hessian's eigenvalues lie at those shown or beyond, "
             "and a safe step is at most the one shown"
         )
     at_kink = bool(norm) and np.isfinite(r.value) and has_kink(objective.fun, p, h * d)
@@ -254,14 +254,14 @@ def _findings(net: MLP, d: Diagnosis, X: Any, data: Data, lr: float, at_kink: bo
         found.append(f"the gradient vanishes on its way back: {ratio}")
     if place := place_of_nonfinite(net, data):
         found.append(f"{place}, although the value is finite")
-    elif not hasattr(X, "tocsr"):  # whose columns cannot be shifted, and are scaled as they are for a reason
+    elif not hasattr(X, "tocsr"):  # sparse columns cannot be centred, and their scale is deliberate
         found.extend(_of_inputs(np.asarray(X, dtype=np.float64)))
     low, high = d.eigenvalues
     if lr * max(abs(low), abs(high)) > 2:
         found.append(f"lr = {lr:g} is above 2 / L = {2 * d.safe_step:.3g}: plain gradient descent overshoots")
     if d.grad_norm and abs(d.slope - d.measured_slope) > 0.01 * abs(d.slope) + 1e-9 * abs(d.value):
         reason = "the value has a kink near the parameters" if at_kink else "the loss function's dx is wrong"
-        found.append(f"the slope measured is not the gradient's: {reason}")
+        found.append(f"the measured slope differs from the gradient's: {reason}")
     size = float(np.linalg.norm(net.params))
     if d.grad_norm == 0 or d.grad_norm * d.safe_step < 1e-8 * max(1.0, size):  # next to nowhere to go
         found.append(f"the gradient is 0: this is {_kind(low, high)}")
@@ -269,12 +269,12 @@ def _findings(net: MLP, d: Diagnosis, X: Any, data: Data, lr: float, at_kink: bo
 
 
 def _kind(low: float, high: float) -> str:
-    """The kind of a stationary point, by the extreme eigenvalues of its Hessian; nan where there are none."""
+    """Return the kind of a stationary point from the extreme eigenvalues of its Hessian, which may be nan."""
     if low < -1e-6 * max(high, -low):
         return "a saddle or maximum: add noise or start elsewhere"
     if low > 1e-6 * high:
         return "a minimum"
-    return "a minimum or a flat place, which second derivatives do not tell apart"
+    return "a minimum or a flat region, which second derivatives cannot distinguish"
 
 
 def _of_inputs(X: Any) -> list[str]:

@@ -211,7 +211,7 @@ class _Course:
                 history.val_metrics[name].append(value)
 
     def _refuse_validation(self, data: Data) -> None:
-        """Raise FloatingPointError if the data hold what makes every validation loss not finite."""
+        """Raise FloatingPointError if a number in the data makes every validation loss nan or inf."""
         found = cause_in_data(self.run.net, data)
         if found:
             self.run.nonfinite = True
@@ -289,7 +289,7 @@ def fit(
 
 
 def _state_of(net: "MLP", state: TrainState | None, optimizer: _Optimizer | None, seed: int | None) -> TrainState:
-    """Return the given state, or one of the optimizer; refuse both together."""
+    """Return the given state, or a new one of the optimizer; raise ValueError if both are given."""
     if seed is not None:
         seed = count("fit", "seed", seed, 0)
     if state is None:
@@ -301,7 +301,7 @@ def _state_of(net: "MLP", state: TrainState | None, optimizer: _Optimizer | None
         name = "seed" if optimizer is None else "optimizer"
         raise ValueError(
             f"[fit] {name} is given with state, which has one (state.{name}): leave out {name} to resume, or state to "
-            "start afresh"
+            "start a new training"
         )
     return state
 

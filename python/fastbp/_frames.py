@@ -1,4 +1,4 @@
-"""Data frames and object arrays as arrays of numbers; the compiled part calls this for what NumPy reads as objects."""
+"""Convert data frames and object arrays, which NumPy reads as objects, to numbers. The extension calls this module."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ Array = NDArray[Any]
 
 
 def frame_to_array(frame: Any) -> Array:
-    """Return a frame or a column of one as an array, of numbers if its columns hold real numbers or bools.
+    """Return a frame or one of its columns as an array, of numbers if all columns hold real numbers or bools.
 
     Missing values of nullable columns become nan. A frame that NumPy reads as numbers is not copied.
     """
@@ -30,7 +30,7 @@ def frame_to_array(frame: Any) -> Array:
 
 
 def objects_to_numbers(array: Array) -> Array:
-    """Return an object array as numbers if it holds nothing else and no value changes; else the array itself."""
+    """Return an object array as numbers if the conversion changes no value, else the array itself."""
     kinds = {type(value) for value in array.flat}
     if not kinds or not all(map(_is_number, kinds)):
         return array
@@ -49,7 +49,7 @@ def objects_to_numbers(array: Array) -> Array:
 
 
 def cure_for(name: str, array: Array, given: Any) -> str:
-    """Return what an error text adds if an array, read from `given`, is not of real numbers: the place and the cure."""
+    """Return the end of an error text, the place and the cure, for an array from `given` without real numbers."""
     kind = array.dtype.kind
     convert = f"{name}.{'cast' if hasattr(given, 'cast') else 'astype'}(float)"
     if kind == "O":
@@ -59,11 +59,11 @@ def cure_for(name: str, array: Array, given: Any) -> str:
                 where = f"{name}[{', '.join(map(str, place))}]" if place else name
                 cure = _cure_for_value(name, value, convert)
                 return f": {where} is {repr(value)[:40]} ({type(value).__name__}). {cure}"
-        return f", and to convert them changes a value: pass {convert} to round"
+        return f", and converting them changes a value: pass {convert} to round"
     if kind in "UST":
         return f". {_cure_for_value(name, '', convert)}"
     if kind == "c":
-        return f": pass {name}.real, or real and imaginary parts as columns of their own"
+        return f": pass {name}.real, or real and imaginary parts as separate columns"
     if kind in "mM":
         return ": convert times to numbers first, such as seconds"
     return ""
@@ -71,16 +71,16 @@ def cure_for(name: str, array: Array, given: Any) -> str:
 
 def _cure_for_value(name: str, value: object, convert: str) -> str:
     if value is None:
-        return "For a missing value write nan, or leave the row out"
+        return "Replace a missing value by nan, or leave the row out"
     if not isinstance(value, (str, bytes)):
         return f"Convert {name} to numbers first"
     if name == "y":
-        return "Number classes by numpy.unique(y, return_inverse=True); fastbp.sklearn takes any labels"
-    return f"Encode categories as numbers; convert text that holds numbers by {convert}"
+        return "Number classes with numpy.unique(y, return_inverse=True); fastbp.sklearn accepts any labels"
+    return f"Encode categories as numbers; convert text that holds numbers with {convert}"
 
 
 def _is_mixed(frame: Any) -> bool:
-    """Whether NumPy would make objects of a pandas frame, although its columns may hold numbers."""
+    """Return whether NumPy would read this pandas frame as objects, although its columns may hold numbers."""
     if not (hasattr(frame, "iloc") and len(frame.shape) == 2):
         return False
     types = list(frame.dtypes)
@@ -89,7 +89,7 @@ def _is_mixed(frame: Any) -> bool:
 
 
 def _columns(frame: Any) -> Iterator[Any]:
-    """Of a frame of pandas, by position since names may repeat, or of Polars."""
+    """Return the columns of a pandas or Polars frame; those of pandas by position, since names may repeat."""
     if hasattr(frame, "iloc"):
         return (frame.iloc[:, j] for j in range(frame.shape[1]))
     return iter(frame.iter_columns()) if hasattr(frame, "iter_columns") else iter(())
@@ -103,7 +103,7 @@ def _column_to_array(column: Any) -> Array:
         numeric = dtype.is_numeric() or str(dtype) == "Boolean"
         array = np.asarray(column)
         array = column.cast(float).to_numpy() if numeric and array.dtype.kind == "O" else array
-    elif not hasattr(dtype, "subtype") and getattr(dtype, "_is_numeric", False):  # pandas's types, but for sparse ones
+    elif not hasattr(dtype, "subtype") and getattr(dtype, "_is_numeric", False):  # of pandas, but not sparse
         array = column.to_numpy(dtype=_type_of(column), na_value=np.nan)
     else:
         array = np.asarray(column)
@@ -111,7 +111,7 @@ def _column_to_array(column: Any) -> Array:
 
 
 def _type_of(column: Any) -> np.dtype[Any]:
-    """The NumPy type of a numeric extension column: its own, or float64 if values are missing or decimal."""
+    """Return the NumPy type of a numeric extension column, or float64 if values are missing or decimal."""
     kind = column.dtype.kind
     if kind not in "fiub" or (kind != "f" and column.isna().any()):
         return np.dtype(np.float64)
@@ -127,5 +127,5 @@ def _is_number(kind: type) -> bool:
 
 
 def _is_missing(kind: type) -> bool:
-    """Whether it is the type of pandas.NA."""
+    """Return whether this is the type of pandas.NA."""
     return kind.__name__ == "NAType"

@@ -85,7 +85,7 @@ class Pinball:
 
 
 def _own(parameter: Any) -> Any:
-    """Return a copy of what a caller may change later, a list or an array; MLP checks the numbers."""
+    """Return a list or an array as a tuple, because the caller may change it later; MLP checks the numbers."""
     if isinstance(parameter, np.ndarray):
         parameter = parameter.tolist()
     return tuple(parameter) if isinstance(parameter, list) else parameter
@@ -119,7 +119,7 @@ def _activation(argument: str, spec: object, known: dict[str, int]) -> tuple[str
 
 
 def activation_spec(name: str, parameter: float) -> ActivationSpec:
-    """Return a checked activation as a caller may write it, without what belongs to the caller."""
+    """Return the argument that specifies a checked activation: its name, or its name and parameter."""
     return (name, parameter) if name in ACTIVATION_PARAMETERS else name
 
 

@@ -1,4 +1,4 @@
-"""Kinks of a function: points where its slope along a direction jumps, as at the corner of relu."""
+"""Detect kinks: points where the slope of a function along a direction jumps, as that of relu at 0."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ Array = NDArray[Any]
 
 EPS = float(np.finfo(np.float64).eps)
 HALVINGS = 10
-ROUNDING = 64 * EPS  # of a value, relative
+ROUNDING = 64 * EPS  # relative rounding error of a value
 
 
 def has_kink(value: Callable[[Array], float], x: Array, direction: Array) -> bool:
     """Return whether the slope along the direction jumps between x - direction and x + direction.
 
-    The interval is halved again and again, keeping the half in which the slope changes more: the left one, the right
-    one or the middle. The change of slope of a smooth function halves with the interval, while a jump stays. At most
-    2 HALVINGS + 3 calls of `value`.
+    The interval is halved repeatedly. Of its left, middle and right half the one with the largest change of slope
+    remains. The change of slope of a smooth function halves with the interval, while a jump stays. `value` is called at
+    most 2 HALVINGS + 3 times.
     """
 
     def at(t: float) -> float:
@@ -31,7 +31,7 @@ def has_kink(value: Callable[[Array], float], x: Array, direction: Array) -> boo
         for _ in range(HALVINGS):
             radius /= 2
             points = [values[0], at(centre - radius), values[1], at(centre + radius), values[2]]
-            thirds = [points[k : k + 3] for k in (1, 0, 2)]  # the middle first, which wins if all are alike
+            thirds = [points[k : k + 3] for k in (1, 0, 2)]  # the middle first: argmax prefers it in a tie
             found = [_change(third, radius) for third in thirds]
             if not np.isfinite(found).all():
                 return False
@@ -44,5 +44,5 @@ def has_kink(value: Callable[[Array], float], x: Array, direction: Array) -> boo
 
 
 def _change(values: list[float], radius: float) -> float:
-    """The change of slope at the middle of three points, `radius` apart."""
+    """Return the change of slope at the middle of three points, `radius` apart."""
     return abs(values[0] - 2 * values[1] + values[2]) / radius

@@ -1,4 +1,4 @@
-"""Rows and outputs of weight 0, which count nowhere."""
+"""Find the rows and outputs with a weight other than 0."""
 
 from typing import Any
 

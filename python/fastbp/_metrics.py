@@ -21,9 +21,9 @@ Metric: TypeAlias = str | Callable[[Any, Array], float]
 
 
 class Meter(Protocol):
-    """Takes the targets and outputs of one chunk after the other; then says the metric of them all.
+    """Compute a metric from the targets and outputs of one chunk after the other.
 
-    Rows of weight 0 are not among them; `counts` (N, d(L)) says which outputs have a weight, None: all.
+    Rows of weight 0 are left out beforehand. `counts` (N, d(L)) marks the outputs with a weight above 0; None: all.
     """
 
     def add(self, y: Any, x: Array, counts: Mask | None) -> None: ...
@@ -57,7 +57,7 @@ class R2:
     """
 
     def __init__(self) -> None:
-        self._rows: Any = 0  # of each output
+        self._rows: Any = 0  # number of targets of each output
         self._mean: Any = 0.0
         self._spread: Any = 0.0
         self._error: Any = 0.0

@@ -83,8 +83,8 @@ class MLP(Examples):
         ----------
         X : array_like (N, d(0))
             Real numbers of any dtype, layout and library, or a sparse matrix of SciPy's, best in CSR; never copied.
-            Only frames whose columns differ in type, and object arrays of numbers, are converted in a copy, in which
-            missing values are nan. So it is for every array that a method takes.
+            Exceptions: frames whose columns differ in type, and object arrays of numbers, are converted to a copy in
+            which missing values are nan. The same holds for every array argument of a method.
         out : ndarray (N, d(L)), or another exporter of DLPack, optional
             Filled in place and returned.
 
@@ -117,7 +117,7 @@ class MLP(Examples):
             (N, d(L)), or (N,) where d(L) = 1; for softmax class numbers (N,) or rows of probabilities.
         sample_weight : array_like (N,) or (N, d(L)), optional
             c: weights of rows, or of each output (then the mean is over sum c / d(L)). Weight 0 masks a row or target:
-            it adds exactly 0 to values and derivatives, even if X or y is nan there. Negative: reduction="sum" only.
+            it adds exactly 0 to values and derivatives, even if X or y is nan there. Negative: for reduction="sum".
         reduction : "mean" or "sum"
 
         Returns
@@ -316,10 +316,10 @@ class MLP(Examples):
             Mini-batches do not span chunks, rows are shuffled within theirs, and memory is one chunk's. A list is
             checked beforehand; else the first chunk is, with a schedule all are: it needs the number of steps.
         optimizer : one of fb.SGD, RMSprop, Adagrad, Adam, AdamW, Rprop; optional
-            None: Adam(). Starts afresh; not together with `state`.
+            Optimizer of a new training; None: Adam(). Not together with `state`.
         state : TrainState, optional
-            Resume from it, with its optimizer and seed: ``fit(state=history.state)`` after a fit equals one longer
-            fit, bit for bit.
+            Resume from this state, with its optimizer and seed. ``fit(state=history.state)`` after a fit gives the same
+            bits as one longer fit.
         batch_size : int or None
             Rows of a mini-batch; None: all of X or of a chunk.
         epochs : int
@@ -327,15 +327,15 @@ class MLP(Examples):
         shuffle : bool
             A new row order each epoch, drawn from the seed and the numbers of the epoch and the chunk.
         drop_last : bool
-            Leave out a last mini-batch, of each chunk, of fewer rows. ValueError if none is left.
+            Skip the last mini-batch of each chunk if it has fewer rows. Raises ValueError if no mini-batch is left.
         seed : int, optional
-            Of the row orders; not together with `state`, which has one.
+            Seed of the row orders. Not together with `state`, which has a seed.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Its mean loss is taken after each epoch.
         metrics : iterable of str or callable
-            Taken after each epoch on rows and outputs of weight > 0, unweighted: "accuracy" (softmax: the largest
-            output; logistic: outputs above 0.5, all of a row's), "r2" (mean over the outputs), or f(y, x) -> float
-            with x = x(L), (N,) where y is. Chunks are read once more for them.
+            Computed after each epoch, unweighted, on the rows and outputs with a weight above 0. "accuracy": softmax
+            predicts the largest output, logistic each output above 0.5; all outputs of a row must be right. "r2": mean
+            over the outputs. f(y, x) -> float: x = x(L), of shape (N,) if y is. Chunks are read a second time.
         early_stopping : int or EarlyStopping, optional
             Patience in epochs, or more; fit ends with the best epoch's parameters and state.
         schedule : callable, optional
@@ -363,9 +363,9 @@ class MLP(Examples):
         Raises
         ------
         FloatingPointError
-            If a loss or a gradient is not finite; parameters and moments are as after the last whole step. The message
-            names the layer of the gradient, and the first nan or inf of the data, or their scale. Like every exception
-            that ends a fit, Ctrl-C too, it carries the history so far as `.history`.
+            If a loss or a gradient is not finite. Parameters and moments are those after the last complete step. The
+            message names the layer of the gradient, and the first nan or inf of the data, or else the data's scale.
+            Like every exception that ends a fit, KeyboardInterrupt too, it has the history so far as `.history`.
 
         Examples
         --------

@@ -73,7 +73,7 @@ class Network:
             recipe["device"], precision=PRECISIONS.get(recipe["precision"], 0),
         )  # fmt: skip
         specs = [activation_spec(*pair) for pair in functions]
-        self._recipe = recipe | {"activation": specs[:-1], "dropout": rates}  # of its own: a caller may change a list
+        self._recipe = recipe | {"activation": specs[:-1], "dropout": rates}  # copies: a caller may change a list
         if recipe["output_activation"] != "auto":
             self._recipe["output_activation"] = specs[-1]
         self._loss_is_function = callable(loss)

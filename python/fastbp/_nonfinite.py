@@ -1,4 +1,4 @@
-"""The search for the cause of a loss that is not finite: a place in the data, the parameters, or divergence."""
+"""Find the cause of a loss that is not finite: a number in the data or the parameters, or divergence."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ._chunks import Data
     from ._network import Network
 
-BLOCK_NUMBERS = 2**20  # of the data, in memory at a time: X may be a memory map
+BLOCK_NUMBERS = 2**20  # numbers of the data to read at a time: X may be a memory map
 
 
 @dataclass
 class Search:
-    """What one array holds: the first number that is not finite, in words, or else the largest magnitude."""
+    """The result for one array: the first number that is not finite, in words, or else the largest magnitude."""
 
     place: str = ""
     cure: str = ""
@@ -28,9 +28,10 @@ class Search:
 def explained(
     error: FloatingPointError, net: "Network", data: "Data", when: str, first: bool, smaller_steps: str
 ) -> FloatingPointError:
-    """Return the core's error with its cause named; an error of the caller's own code as it is.
+    """Return the core's error with its cause added, and an error of the caller's code unchanged.
 
-    `when`: the epoch and step. `first`: no step has been made before. `smaller_steps`: how the method makes them.
+    `when`: the epoch and step. `first`: whether this is the first step. `smaller_steps`: the cure for steps that are
+    too long.
     """
     prefix, _, what = str(error).partition("] ")
     method = data.method.partition(":")[0]
@@ -56,7 +57,7 @@ def explained(
         if net.dtype == np.float32:
             others += f", or {data.float64}"
         if data.function is not None:
-            others += ", or look for nan in what the loss function returns"
+            others += ", or check the loss function's results for nan"
         advice = f"{advice}, {others}"
     else:
         cause, advice = "The training diverged", f"{smaller_steps}, or {advice}"
@@ -70,7 +71,7 @@ def explained(
 def cause_in_data(net: "Network", data: "Data", with_y: bool = True) -> tuple[str, str] | None:
     """Return the first number of the data that is not finite in the net's dtype, and the cure; None if there is none.
 
-    Rows and outputs of weight 0 do not count.
+    Rows and outputs of weight 0 are ignored.
     """
     for name in ("X", "y", "sample_weight") if with_y else ("X", "sample_weight"):
         found = search(net, data, name)
@@ -90,7 +91,7 @@ def place_of_nonfinite(net: "Network", data: "Data") -> str:
 
 
 def search(net: "Network", data: "Data", name: str) -> Search:
-    """Look at X, y or sample_weight block by block."""
+    """Search X, y or sample_weight block by block."""
     array = getattr(data, name)
     if array is None:
         return Search()
@@ -132,7 +133,7 @@ def _search_compressed(net: "Network", data: "Data", X: Any) -> Search:
 
 
 def _counts(net: "Network", data: "Data", rows: slice) -> Any:
-    """Whether each row, or each of its outputs, has a weight other than 0."""
+    """Return whether each row, or each of its outputs, has a weight other than 0."""
     if data.sample_weight is None:
         begin, end, _ = rows.indices(data.X.shape[0])
         return np.ones(end - begin, bool)
@@ -141,13 +142,13 @@ def _counts(net: "Network", data: "Data", rows: slice) -> Any:
 
 
 def _fits(net: "Network", block: Any) -> Any:
-    """Whether each number is finite in the net's dtype."""
+    """Return whether each number is finite in the net's dtype."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.isfinite(block.astype(net.dtype, copy=False))
 
 
 def _peak(block: Any, counts: Any) -> float:
-    """The largest magnitude of those that count."""
+    """Return the largest magnitude of the numbers with a weight other than 0."""
     if block.size == 0 or block.dtype.kind == "b":
         return float((block & counts).any())
     return max(float(block.max(initial=0, where=counts)), -float(block.min(initial=0, where=counts)))

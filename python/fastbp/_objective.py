@@ -68,7 +68,7 @@ class Objective:
         return self._product("gnvp", p, v, True)
 
     def _place_of_nonfinite(self) -> str:
-        """Return where the data, or the parameters of the last call, are not finite; "" if they are."""
+        """Return the place of a nonfinite number in the data or the last call's parameters; "" if there is none."""
         data = Data(self._X, self._y, self._weight, self._function, self._X.shape[0])
         return place_of_nonfinite(self._net, data)
 

@@ -68,7 +68,7 @@ def initialise(net: "Network", init: str, generator: "np.random.Generator") -> N
 
 
 def entry_name(net: "Network", index: int) -> str:
-    """Return where entry `index` of the flat parameters lies, in words: layer 1 (weights[0])[2, 3]."""
+    """Return the name of entry `index` of the flat parameters, such as "layer 1 (weights[0])[2, 3]"."""
     for k, (w, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         if index < w.size:
             row, col = divmod(index, w.shape[1])

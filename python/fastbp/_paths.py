@@ -11,7 +11,7 @@ _PACKAGE = Path(_core.__file__).parent
 
 
 def get_include() -> str:
-    """Return the folder to give a compiler by -I for ``#include <fastbp/fastbp.h>``.
+    """Return the include folder, for a compiler's -I option and ``#include <fastbp/fastbp.h>``.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def get_include() -> str:
 
 
 def get_cmake_dir() -> str:
-    """Return the folder that CMake finds the package by: ``cmake -Dfastbp_DIR=$(python -m fastbp --cmakedir)``.
+    """Return the folder of the CMake package: ``cmake -Dfastbp_DIR=$(python -m fastbp --cmakedir)``.
 
     Examples
     --------

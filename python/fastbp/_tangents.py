@@ -89,8 +89,8 @@ class Tangents(Network):
     ) -> Array:
         """Gauss-Newton product J'HJ v, with J the Jacobian of the output and H the Hessian of the loss by the output.
 
-        Cross entropy behind logistic or softmax and poisson behind exp are losses of s(L): there J is the Jacobian of
-        s(L) and H the Hessian of the loss with respect to s(L).
+        For cross entropy behind logistic or softmax, and for poisson behind exp, J is the Jacobian of s(L) and H the
+        Hessian of the loss with respect to s(L).
 
         It is `hvp` without the curvature of the net itself (Schraudolph 2002): where the loss is convex in the output
         it is never negative along v, far from a minimum too. The l2 penalty is in it as in `hvp`.

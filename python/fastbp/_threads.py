@@ -16,7 +16,7 @@ class _Block:
 
 
 class _Blocks(threading.local):
-    """The blocks that a thread is in, the innermost last, and its setting that is not yet settled."""
+    """The blocks that a thread is in, the innermost last, and its statement that is still pending."""
 
     def __init__(self) -> None:
         self.entered: list[_Block] = []
@@ -79,7 +79,7 @@ class set_num_threads(thread_limit):  # noqa: N801  # a function to its callers;
     ----------
     n : int
         At least 1. Also beyond the machine's processors. A plan for n threads gives the same bits on every machine
-        and for any team that carries it out; another n may give others, unless the net is deterministic.
+        and for any team that runs it. Another n may give other bits, unless the net is deterministic.
 
     Notes
     -----
@@ -88,7 +88,7 @@ class set_num_threads(thread_limit):  # noqa: N801  # a function to its callers;
     The number of the process changes when the returned object is discarded, which a statement does at once. While a
     program keeps the object, only the calls of the current thread use the number.
 
-    A framework may call fastbp from threads of its own, as JAX does: set the number for the process there.
+    A framework such as JAX calls fastbp from its own threads. Set the number for the process if you use one.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class set_num_threads(thread_limit):  # noqa: N801  # a function to its callers;
     2
     """
 
-    _is_pending = False  # also if __init__ raises
+    _is_pending = False  # __del__ reads it even if __init__ raises
 
     def __init__(self, n: int) -> None:
         number = integer(n)

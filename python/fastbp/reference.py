@@ -109,19 +109,19 @@ def multiply_by_derivative(name: str, a: float, s: Array, x: Array, delta: Array
     array([[-0.75,  0.75]])
     """
     if name == "softmax":
-        delta = delta - np.take_along_axis(delta, _largest(x), axis=1)  # a difference that keeps its digits
+        delta = delta - np.take_along_axis(delta, _largest(x), axis=1)  # keeps the digits of the next difference
         delta = x * (delta - (delta * x).sum(axis=1, keepdims=True))
     elif name != "identity":
         delta = delta * ACTIVATIONS[name][1](s, x, a)
     return delta
 
 
-# How the last layer's loss sees x = g(s). Differences such as 1 - x, x - y and x + a have lost their digits where g
-# saturates and x is rounded, so they are computed from s.
+# The output layer. Near saturation 1 - x, x - y and x + a have no correct digits if they are computed from the rounded
+# x, so they are computed from s.
 
 
 def _residual(name: str, a: float, s: Array, x: Array, y: Array) -> Any:
-    """x - y as (x - limit) - (y - limit), with the limit that x approaches; 0 elsewhere."""
+    """Return x - y as (x - limit) - (y - limit), with the limit that x approaches, or 0 where g does not saturate."""
     limit: Any = 0.0
     if name == "logistic":
         limit, x = (s.real > 0).astype(y.dtype), np.where(s.real > 0, -_logistic(-s), x)

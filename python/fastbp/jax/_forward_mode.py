@@ -1,8 +1,8 @@
-"""The refusal of forward mode: an error that names the alternatives, where JAX's own speaks of custom functions.
+"""Raise an error for forward mode that names the alternatives; JAX's own error speaks of custom functions.
 
-A net's arguments pass a primitive that returns its operand. Its derivative is a second primitive, which reverse mode
-transposes and never evaluates. Forward mode evaluates it, batches it or lowers it, and each of these raises the error.
-Taylor mode (`jax.experimental.jet`) looks up a rule of the first primitive, which raises the error too.
+A net's arguments pass through a primitive that returns its operand. Its derivative is a second primitive. Reverse mode
+only transposes the second one. Forward mode evaluates, batches or lowers it, and each of these raises the error. Taylor
+mode (`jax.experimental.jet`) looks up a rule of the first primitive, which raises the error too.
 """
 
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from jax.interpreters import ad, batching, mlir
 
 TEXT = (
     "[apply] forward mode, which jax.jvp, jacfwd, hessian, linearize and jet use, is not available for a net of "
-    "fastbp.jax: take fastbp.jax.jvp or fastbp.jax.hvp along a direction, or jax.jacrev(jax.grad(f)) for a Hessian"
+    "fastbp.jax: use fastbp.jax.jvp or fastbp.jax.hvp along a direction, or jax.jacrev(jax.grad(f)) for a Hessian"
 )
 
 _operand = Primitive("fastbp_operand")

@@ -46,15 +46,15 @@ def steepest_descent_direction(grad: ArrayLike) -> Vector:
     largest = float(np.abs(g).max(initial=0.0))
     if largest == 0:
         return np.zeros_like(g)
-    scaled = g / largest if np.isfinite(largest) else g  # whose squares neither overflow nor underflow
+    scaled = g / largest if np.isfinite(largest) else g  # its squares neither overflow nor underflow
     direction: Vector = -scaled / np.linalg.norm(scaled)
     return direction
 
 
 def is_descent_direction(v: ArrayLike, grad: ArrayLike) -> tuple[bool, float]:
-    """Return whether f falls along v at first, that is v . grad < 0, and that derivative along v.
+    """Return whether f decreases along v at first, that is v . grad < 0, and the derivative v . grad.
 
-    A derivative that rounding alone may have made negative does not count as a fall.
+    If rounding alone may have made the derivative negative, the first result is False.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def is_descent_direction(v: ArrayLike, grad: ArrayLike) -> tuple[bool, float]:
     direction, g = np.asarray(v, dtype=np.float64), np.asarray(grad, dtype=np.float64)
     if direction.shape != g.shape:
         raise ValueError(f"[is_descent_direction] v has shape {direction.shape}, grad has {g.shape}")
-    # Each factor is scaled to largest entry 1, so that no unit makes the products underflow.
+    # Scale the largest entry of each factor to 1, so that the products do not underflow.
     v_unit, g_unit = (a / (float(np.abs(a).max(initial=0.0)) or 1.0) for a in (direction, g))
     rounding = g.size * EPS * float(np.vdot(np.abs(v_unit), np.abs(g_unit)))
     falls = float(np.vdot(v_unit, g_unit)) < -rounding
@@ -86,7 +86,7 @@ def gradient_descent(
     bounds: Any = None,
     constraints: Any = (),
 ) -> Any:
-    """Minimise by gradient descent x_{k+1} = x_k - t_k grad f(x_k), until the gradient is short against the first one.
+    """Minimise by gradient descent x_{k+1} = x_k - t_k grad f(x_k), until the gradient is much shorter than the first.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ def gradient_descent(
     tol : float
         Relative accuracy of x: the search ends when abs(grad f(x)) <= tol abs(grad f(x0)) / 100, in Euclidean norms.
         The distance to the minimum is then about tol times the distance of x0, if the condition number of the Hessian
-        is at most 100. No unit of f or x matters. The result counts as solved if rounding ends the search earlier, at
-        abs(grad f(x)) <= tol abs(grad f(x0)). Start with values of the problem's own size: a first gradient that is
-        much larger than those near the minimum makes the tolerance loose.
+        is at most 100. The units of f and x do not matter. If rounding ends the search earlier, the result is a success
+        for abs(grad f(x)) <= tol abs(grad f(x0)). Choose x0 of the problem's scale: a first gradient that is much
+        larger than those near the minimum makes the tolerance loose.
     maxiter : int
     callback : callable, optional
         ``callback(x)`` after each step; StopIteration ends the search.
@@ -121,9 +121,8 @@ def gradient_descent(
         x, fun, jac, nit, nfev, njev, success, status, message; path (nit + 1, n): x_0, x_1, .. Only status 0 (solved)
         is a success. The others are 1 (maxiter), 3 (callback), 4 (no step makes the value smaller; the message says
         whether f has a kink there), 5 (the gradient is 0, but x is no minimum) and 6 (a value or gradient is not
-        finite). For 5, smaller values are looked for along the axes, if there are at most 20, and 10 random
-        directions. A saddle point that falls in few other directions may remain unnoticed: use
-        `classify_stationary_point`.
+        finite). To detect 5, the search tries 10 random directions and, for at most 20 variables, the axes. A saddle
+        point that descends in few other directions may remain undetected: use `classify_stationary_point`.
 
     Examples
     --------
@@ -147,18 +146,18 @@ def gradient_descent(
             status, message = NOT_FINITE, "the value or the gradient is not finite"
             break
         if length(grad) <= tol * first / CONDITION:
-            status, message = _judged(problem, path, value, grad, "the gradient is shorter than tol / 100 of the first")
+            status, message = _judged(problem, path, value, grad, "the gradient is below tol / 100 times the first")
             break
         if len(path) > maxiter:
             status, message = STEPS_USED, STEPS_USED_UP + _at_kink(problem, path, grad)
             break
         t = _step_length(problem, step, len(path) - 1, x, value, grad, t)
         if t is None and length(grad) <= tol * first:
-            short = "the gradient is shorter than tol of the first, and rounding hides what is left"
+            short = "the gradient is below tol times the first, and rounding prevents a smaller one"
             status, message = _judged(problem, path, value, grad, short)
             break
         if t is None:
-            hidden = float(grad @ grad) <= 1e3 * EPS * abs(value)  # what the longest step promises is lost in rounding
+            hidden = float(grad @ grad) <= 1e3 * EPS * abs(value)  # rounding hides the decrease by the longest step
             status, message = STALLED, NO_STEP + ("" if hidden else _at_kink(problem, path, grad))
             break
         x = x - t * grad
@@ -177,7 +176,7 @@ def gradient_descent(
 
 
 def _judged(problem: "_Counted", path: list[Vector], value: float, grad: Vector, message: str) -> tuple[int, str]:
-    """The outcome at a point where the gradient is next to 0."""
+    """Return the status and the message at a point where the gradient is near 0."""
     x = path[-1]
     reach = max(length(x - path[0]), 0.1 * length(x)) or 1.0
     lowest, highest = values_nearby(problem.value, x, value, grad, reach)
@@ -190,7 +189,7 @@ def _judged(problem: "_Counted", path: list[Vector], value: float, grad: Vector,
 
 
 def _at_kink(problem: "_Counted", path: list[Vector], grad: Vector) -> str:
-    """What to add to a message: whether the search ended at a kink, within its last step or close by."""
+    """Return an addition to the message if there is a kink within the last step or close to x, else ""."""
     x = path[-1]
     last = length(x - path[-2]) if len(path) > 1 else 0.0
     for reach in (2 * last, 1e-6 * (length(x) or 1.0)):

@@ -13,7 +13,7 @@ MOST_PRODUCTS, MOST_SECONDS = 2000, 30.0  # of the search for one of them
 
 
 class Extremes(NamedTuple):
-    """The extreme eigenvalues of a Hessian; not `converged`: the true ones lie at or beyond them, on either side."""
+    """The extreme eigenvalues of a Hessian. If not `converged`, the true ones lie at these or beyond."""
 
     low: float
     high: float
@@ -68,19 +68,19 @@ def _lanczos(product: Callable[[Vector], Vector], n: int) -> Extremes:
     if not np.isfinite(first).all():
         return Extremes(np.nan, np.nan)
     if not first.any():
-        return Extremes(0.0, 0.0)  # which Lanczos' method cannot start from
+        return Extremes(0.0, 0.0)  # Lanczos' method cannot start here
     (low, low_is_exact), (high, high_is_exact) = (_extreme(product, start, first, end) for end in ("SA", "LA"))
     return Extremes(low, high, low_is_exact and high_is_exact)
 
 
 def _extreme(product: Callable[[Vector], Vector], start: Vector, first: Vector, end: str) -> tuple[float, bool]:
-    """The eigenvalue at one end and True; or the outermost Rayleigh quotient and False."""
+    """Return the eigenvalue at one end and True, or the outermost Rayleigh quotient and False."""
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     products = _Products(product, float(np.vdot(start, first) / np.vdot(start, start)))
     operator = LinearOperator((start.size, start.size), matvec=lambda v: products(v.ravel()), dtype=np.float64)
     try:
         found = eigsh(operator, k=1, which=end, v0=start, tol=1e-8, return_eigenvectors=False)
-    except (_ExhaustedError, ArpackError):  # a search that does not converge raises a kind of the latter
+    except (_ExhaustedError, ArpackError):  # a search that does not converge raises ArpackError
         return (products.low if end == "SA" else products.high), False
     return float(found[0]), True

@@ -29,13 +29,13 @@ Vector = NDArray[np.float64]
 
 BLOCK_NUMBERS = 2_000_000  # of the Jacobian, at a time
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-13, 1e12
-ROUNDING = 100 * EPS  # a relative change of the value that may be rounding's
-OTHER_UNIT = 10  # ratio of the first outputs to y from which their units differ
+ROUNDING = 100 * EPS  # a relative change of the value that rounding may cause
+OTHER_UNIT = 10  # ratio of the first outputs to y above which their units are assumed to differ
 SMALLEST_SIZE = 1e-150  # of y: squares of smaller numbers underflow
 NEGATIVE = 64 * EPS  # a negative eigenvalue, relative to the largest, that rounding does not explain
 REACHED = "the gradient is smaller than tol, relative to y"
 NO_STEP = "no step makes the value smaller"
-DENSE = 200  # up to so many parameters the Hessian is computed as a whole
+DENSE = 200  # largest number of parameters for which the whole Hessian is computed
 
 
 def levenberg_marquardt(
@@ -53,12 +53,12 @@ def levenberg_marquardt(
 
     Each step solves (H + damping D) step = -gradient. H = J'J / N + l2 is the Gauss-Newton matrix, J the Jacobian of
     the outputs with respect to the parameters. D is the largest diagonal of H so far (Marquardt 1963,
-    Moré 1978). The damping falls after a step that does what the quadratic model promised and grows if the value does
-    not fall (Nielsen 1999). J is never stored as a whole, but H is: P x P numbers.
+    Moré 1978). The damping decreases after a step that lowers the value as the quadratic model predicts. It increases
+    if the value does not fall (Nielsen 1999). J is never stored as a whole, but H is: P x P numbers.
 
-    If the first outputs are larger or smaller than y by more than a factor of 10 (root mean squares), y has another
-    unit than the parameters. The first step of a net with identity outputs then solves for the last layer alone, by
-    damped linear least squares from 0. The steps after it do not depend on the unit of y.
+    If the first outputs and y differ in size by more than a factor of 10 (root mean squares), the first step of a net
+    with identity outputs solves for the last layer alone, by damped linear least squares from 0. The later steps then
+    do not depend on the unit of y.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def levenberg_marquardt(
         The first one.
     tol : float
         The search ends when abs(grad_i) / sqrt(H_ii) <= tol * spread of y for every parameter i. The left side is the
-        length of the residuals' projection on column i of the Jacobian (as a root mean square), so that a step along
-        parameter i alone can lower the value by at most half its square. The spread is the standard deviation of y
-        about the mean of each output (the root mean square over the outputs), or the root mean square of y if that is
-        0, or of the first outputs if y is 0. No unit of y, X or a parameter matters.
+        length of the residuals' projection on column i of the Jacobian (as a root mean square). A step along parameter
+        i alone can lower the value by at most half its square. The spread is the standard deviation of y about the mean
+        of each output (the root mean square over the outputs). If that is 0, it is the root mean square of y, and if y
+        is 0, that of the first outputs. The units of y, X and the parameters do not matter.
     maxiter : int
         Number of accepted steps.
     callback : callable, optional
@@ -83,11 +83,11 @@ def levenberg_marquardt(
     Returns
     -------
     scipy.optimize.OptimizeResult
-        x, fun (as `MLP.value`), jac, nit, nfev, njev, success, status, message. Two statuses are a success: 0, the
-        tolerance is reached, and 2, it is not but rounding hides what is left. The others are 1 (maxiter), 3
-        (callback), 4 (no step makes the value smaller; the message says whether there is a kink, as of relu), 5 (the
-        gradient is 0, but the Hessian has a negative eigenvalue: a saddle point) and 6 (the value or a derivative is
-        not finite).
+        x, fun (as `MLP.value`), jac, nit, nfev, njev, success, status, message. Two statuses are a success: 0
+        (the tolerance is reached) and 2 (it is not, but rounding prevents a smaller value). The others are 1 (maxiter),
+        3 (callback), 4 (no step makes the value smaller; the message says whether there is a kink, such as relu's), 5
+        (the gradient is 0, but the Hessian has a negative eigenvalue: a saddle point) and 6 (the value or a derivative
+        is not finite).
 
     Examples
     --------
@@ -145,9 +145,9 @@ def levenberg_marquardt(
 def _last_layer_step(
     problem: "_LeastSquares", x: Vector, value: float, matrix: Any, damping: float
 ) -> tuple[Vector, float, Vector, float] | None:
-    """The damped least squares of a linear last layer, from 0.
+    """Solve for a linear last layer by damped least squares from 0.
 
-    None if the outputs are of about the size of y, or if the value does not fall.
+    Return None if the outputs are of about the size of y, or if the value does not fall.
     """
     count, ratio = problem.linear, problem.output_size(x) / (problem.level or 1.0)
     if count == 0 or problem.level == 0 or 1 / OTHER_UNIT <= ratio <= OTHER_UNIT:
@@ -164,12 +164,12 @@ def _last_layer_step(
 def _accepted_step(
     problem: "_LeastSquares", x: Vector, value: float, grad: Vector, matrix: Any, scale: Vector, damping: float
 ) -> tuple[Vector, float, Vector, float] | None:
-    """The next parameters, their value and gradient, and the next damping; None if no step makes the value smaller."""
+    """Return the next parameters, value, gradient and damping; None if no step makes the value smaller."""
     growth = 2.0
     while True:
         step, promised = _damped_step(matrix, grad, damping * scale)
         there, grad_there = problem.value_and_grad(x + step)
-        if there < value:  # not if it is nan
+        if there < value:  # False if it is nan
             gain = (value - there) / promised
             damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), SMALLEST_DAMPING)
             return x + step, there, grad_there, damping
@@ -179,7 +179,7 @@ def _accepted_step(
 
 
 def _projection(matrix: Any, grad: Vector) -> float:
-    """The largest projection of the residuals on a column of the Jacobian; see `tol`."""
+    """Return the largest projection of the residuals on a column of the Jacobian; see `tol`."""
     diagonal = matrix.diagonal()
     zero = diagonal == 0
     if grad[zero].any():
@@ -188,7 +188,7 @@ def _projection(matrix: Any, grad: Vector) -> float:
 
 
 def _stalled(problem: "_LeastSquares", x: Vector, value: float, grad: Vector, unsolved: float) -> tuple[int, str]:
-    """The outcome if no step makes the value smaller."""
+    """Return the status and the message if no step makes the value smaller."""
     residual = np.sqrt(2 * value)
     if unsolved <= max(np.sqrt(ROUNDING) * residual, ROUNDING * problem.level):
         return problem.judged(x, value, unsolved, AT_ROUNDING, NO_STEP + ", as far as rounding allows")
@@ -245,11 +245,11 @@ class _LeastSquares:
         self.nfev = self.njev = 0
 
     def _sizes_of(self, y: Any) -> tuple[float, float]:
-        """The spread of the targets about their means, and their root mean square, both weighted as the value is."""
+        """Return the spread of the targets about their means and their root mean square, weighted like the value."""
         y = np.where(self._c > 0, y, 0.0)
         size = float(np.abs(y).max())
         if 0 < size < SMALLEST_SIZE:
-            text = f"y is at most {size:.3g}, whose square is not a number of float64: scale y"
+            text = f"the largest magnitude in y is {size:.3g}, whose square underflows in float64: scale y"
             raise ValueError(f"[levenberg_marquardt] {text}")
         if not np.isfinite(size) or size == 0:
             return 0.0, size
@@ -260,23 +260,23 @@ class _LeastSquares:
         return (spread if spread > ROUNDING * level else level) / np.sqrt(y.shape[1]), level
 
     def output_size(self, x: Vector) -> float:
-        """The root mean square of the outputs."""
+        """Return the root mean square of the outputs."""
         self._net.params = x
         out = np.asarray(self._net.forward(self._X), dtype=np.float64).reshape(self._c.shape)
         return float(np.sqrt((self._c * np.where(self._c > 0, out, 0.0) ** 2).sum()))
 
     def floored(self, scale: Vector) -> Vector:
-        """The scale, at least rounding's part of the largest of its layer: units that do nothing have 0."""
+        """Return the scale, at least EPS times the largest of its layer, because dead units have 0."""
         layers = np.split(scale, self._ends)
         floors = [np.full(s.size, EPS * (s.max() or scale.max())) for s in layers]
         floored: Vector = np.maximum(scale, np.concatenate(floors))
         return floored
 
     def judged(self, x: Vector, value: float, unsolved: float, status: int, message: str) -> tuple[int, str]:
-        """The outcome at a point where the gradient is next to 0: a saddle point is none that was looked for.
+        """Return the status and the message given, or those of a saddle point, where the gradient is near 0.
 
-        It counts as one if the Hessian has a negative eigenvalue, and a step along its vector lowers the value by more
-        than what `unsolved`, the tolerance on projections, leaves.
+        A saddle point has a negative eigenvalue of the Hessian, and a step along its eigenvector lowers the value by
+        more than the tolerance on projections, `unsolved`, allows for.
         """
         with np.errstate(all="ignore"):
             direction = self._falling_direction(x)
@@ -285,12 +285,12 @@ class _LeastSquares:
             scale, left = length(x) or 1.0, 50 * unsolved**2 + ROUNDING * value
             steps = scale * 10.0 ** -np.arange(10)
             drops = np.array([[value - self.objective.fun(x + t * s * direction) for t in steps] for s in (1, -1)])
-        # The value falls from x on, by a hundredth for a tenth of the step; it does not only lie lower far away.
+        # The value must fall near x too, not only far away: about a hundredth of the drop for a tenth of the step.
         falls = (drops[:, :-1] > left) & (drops[:, 1:] > 1e-3 * drops[:, :-1])
         return (NOT_A_MINIMUM, SADDLE) if falls.any() else (status, message)
 
     def _falling_direction(self, x: Vector) -> Vector | None:
-        """The eigenvector of the Hessian's smallest eigenvalue if that is negative, and Lanczos' method finds it."""
+        """Return the eigenvector of the Hessian's smallest eigenvalue; None if it is not negative or not found."""
         if x.size <= DENSE:
             hessian = np.array([self.objective.hessp(x, v) for v in np.eye(x.size)])
             eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)

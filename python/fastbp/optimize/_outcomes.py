@@ -16,11 +16,11 @@ STEPS_USED_UP = "the number of steps is used up"
 STOPPED_BY_CALLBACK = "the callback stopped it"
 SADDLE = "the gradient is 0, but x is a saddle point or a maximum: start elsewhere"
 
-AXES, RANDOM = 20, 10  # directions in which a lower value is looked for
+AXES, RANDOM = 20, 10  # largest number of axes, and number of random directions, that are searched for a lower value
 
 
 def length(v: Vector) -> float:
-    """The Euclidean norm, also if the squares overflow or underflow."""
+    """Return the Euclidean norm, even if the squares overflow or underflow."""
     largest = float(np.abs(v).max(initial=0.0))
     if largest == 0 or not np.isfinite(largest):
         return largest
@@ -30,11 +30,11 @@ def length(v: Vector) -> float:
 def values_nearby(
     value: Callable[[Vector], float], x: Vector, at_x: float, grad: Vector, reach: float
 ) -> tuple[float, float]:
-    """Return the lowest and the highest change of the value near x, where the gradient is next to 0.
+    """Return the lowest and the highest change of the value near x, where the gradient is near 0.
 
-    Along each direction the smallest step counts whose change, without that of the gradient, stands clear of rounding.
-    A lowest change below 0 shows that x is no minimum, and the search ends. Coordinate axes and random directions are
-    tried: a saddle that falls in few directions may remain unnoticed.
+    The gradient's part of each change is subtracted. The smallest step with a change above rounding represents its
+    direction. A change below 0 shows that x is not a minimum and ends the search. Only axes and random directions are
+    tried, so a saddle that descends in few directions may remain undetected.
     """
     rng = np.random.default_rng(0)
     axes = np.eye(x.size) if x.size <= AXES else np.eye(x.size)[:0]
@@ -52,7 +52,7 @@ def values_nearby(
 
 
 def _change(value: Callable[[Vector], float], x: Vector, at_x: float, slope: float, step: Vector) -> float:
-    """The change of the value for the smallest step that shows one; 0 if fewer than two steps do."""
+    """Return the change of the value for the smallest step that shows one; 0 if fewer than two steps do."""
     reach, changes = length(step), []
     for t in (1e-1, 1e-2, 1e-3, 1e-4):
         there = float(value(x + t * step))

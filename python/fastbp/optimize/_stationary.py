@@ -10,7 +10,7 @@ from ._descent import Function, Vector
 from ._eigenvalues import LARGE, extreme_eigenvalues
 from ._outcomes import RANDOM, length
 
-ROUNDING = 1e-9  # of values that a violation of Jensen's inequality must exceed, relative
+ROUNDING = 1e-9  # relative size that a violation of Jensen's inequality must exceed
 CLOSER = (1e-5, 1e-7, 1e-9)  # distances at which the two sides of a kink are compared
 
 
@@ -32,18 +32,18 @@ def classify_stationary_point(
     """Return the kind of a stationary point x and the extreme eigenvalues of its Hessian.
 
     The kind is "minimum", "maximum" or "saddle", by the signs of the Hessian's smallest and largest eigenvalue, which
-    come from SciPy's Lanczos method if there are many variables. It is "degenerate" if one of them is 0 as far as can
-    be told: the second derivative decides nothing; so it is if Lanczos' method does not converge, within 2000 products
-    or 30 seconds for each of them, unless both signs have been found. It is "kink" if the gradient jumps at x, as at
-    the corner of relu: there is no second derivative.
+    come from SciPy's Lanczos method if there are many variables. The kind is "degenerate" if one of them is 0 up to
+    rounding, so that the second derivative decides nothing. It is also "degenerate" if Lanczos' method does not
+    converge within 2000 products or 30 seconds for each of them, unless both signs have been found. The kind is "kink"
+    if the gradient jumps at x, as that of relu at 0. There is no second derivative then.
 
     Parameters
     ----------
     x : array_like (n,)
     jac : callable, optional
-        The gradient. A kink is looked for along the gradient, the axes (if there are at most 50) and 10 random
-        directions. Any other x is refused if abs(grad) > sqrt(tol) * abs(eigenvalue) * max(abs(x), 1), with the
-        largest eigenvalue: Newton's step would be long. The unit of the function does not matter.
+        The gradient. Kinks are searched along the gradient, 10 random directions and, for at most 50 variables, the
+        axes. Without a kink, ValueError is raised if abs(grad) > sqrt(tol) * abs(eigenvalue) * max(abs(x), 1), with the
+        eigenvalue of largest magnitude: Newton's step would be long. The unit of the function does not matter.
     hess : callable or array_like (n, n)
         The Hessian at x, or a function that gives it.
     hessp : callable
@@ -69,7 +69,7 @@ def classify_stationary_point(
         most = np.sqrt(tol) * size * max(length(at), 1.0)
         if not length(grad) <= most:
             text = f"the gradient at x has length {length(grad):.3g}, expected 0 (at most {most:.3g})"
-            raise ValueError(f"[classify_stationary_point] {text}: search for a stationary point first")
+            raise ValueError(f"[classify_stationary_point] {text}: find a stationary point first")
     zero = tol * size
     if low < -zero and high > zero:
         return StationaryPoint("saddle", (low, high))
@@ -83,7 +83,7 @@ def classify_stationary_point(
 
 
 def gradient_jumps(jac: Function, x: Vector, grad: Vector) -> bool:
-    """Return whether the gradient differs between the two sides of x, however close, along one of a few directions."""
+    """Return whether the gradient jumps at x along one of a few directions."""
     axes = np.eye(x.size) if x.size <= LARGE else np.eye(x.size)[:0]
     random = np.random.default_rng(0).standard_normal((RANDOM, x.size))
     directions = [*axes, *random / np.linalg.norm(random, axis=1, keepdims=True)]
@@ -93,7 +93,7 @@ def gradient_jumps(jac: Function, x: Vector, grad: Vector) -> bool:
 
 
 def _jumps(jac: Function, x: Vector, step: Vector) -> bool:
-    """Whether the derivative along the step changes as much between close points as between distant ones."""
+    """Return whether the derivative along the step changes as much between close points as between distant ones."""
     changes, size = [], 0.0
     for t in CLOSER:
         behind, ahead = (np.asarray(jac(x + sign * t * step), dtype=np.float64) for sign in (-1.0, 1.0))
@@ -107,8 +107,8 @@ def check_convexity(
 ) -> tuple[Vector, Vector, float] | None:
     """Search for a violation of Jensen's inequality f(a x + (1 - a) y) <= a f(x) + (1 - a) f(y).
 
-    A difference counts if it is larger than 1e-9 of the largest abs(f) so far, which rounding does not explain. The
-    unit of f does not matter.
+    A violation must exceed 1e-9 times the largest abs(f) so far, which is more than rounding causes. The unit of f does
+    not matter.
 
     Parameters
     ----------

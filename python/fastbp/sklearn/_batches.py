@@ -23,9 +23,9 @@ class Batches:
         self._makes_step = np.ones(len(self._begins), bool)
 
     def epoch(self, order: Rows) -> float:
-        """Train on the rows in this order and return the mean loss, each mini-batch's before its step.
+        """Train on the rows in this order; return the mean of the mini-batches' losses, each before its step.
 
-        The mean is over the rows of the mini-batches that make a step: those with a weight above 0.
+        Mini-batches of weight 0 make no step and are left out of the mean.
         Raises FloatingPointError before the step that a loss which is not finite would make.
         """
         if self._weighs is not None:

@@ -1,4 +1,4 @@
-"""Turn class_weight into factors on the sample weights: of each row, or with several labels of each output."""
+"""Turn class_weight into factors on the sample weights: one for each row, or for each output of multilabel targets."""
 
 from numbers import Real
 from typing import Any
@@ -41,7 +41,7 @@ def weights_by_label(method: str, class_weight: Any, labels: Array, weight: Arra
 
 
 def _balanced(numbers: Array, count: int, weight: Array | None) -> Array:
-    """Return factors that give each class of some weight the same weight; a row of weight 0 counts as missing."""
+    """Return factors that give all classes the same total weight; a row of weight 0 has no effect."""
     totals = np.bincount(numbers, weights=weight, minlength=count)
     weighs = totals > 0
     factors = np.ones(count)
@@ -59,7 +59,7 @@ def _label_factors(method: str, table: dict[Any, Any]) -> Array:
 
 
 def _factors(method: str, table: dict[Any, Any], classes: list[Any]) -> Array:
-    """Return each class's factor, 1 where the dict has none; as in scikit-learn it may then have no other keys."""
+    """Return each class's factor, 1 if the dict has none. As in scikit-learn, the dict may then have no other keys."""
     missing = [label for label in classes if label not in table]
     if missing and (unknown := [key for key in table if key not in classes]):
         raise ValueError(
@@ -76,6 +76,6 @@ def _weighing(method: str, weights: Array) -> Array:
     if not (weights > 0).any():
         raise ValueError(
             f"[{method}] every row has weight 0 after class_weight, expected at least one with a weight above 0: give "
-            "a class that y has a weight above 0"
+            "at least one class of y a weight above 0"
         )
     return weights

@@ -44,9 +44,9 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         As in scikit-learn.
     class_weight : dict, list of dict, "balanced" or None
         Factors on the sample weights by class, 1 for a class that the dict does not name. "balanced": inversely
-        proportional to the sum of the class's sample weights. With several labels the factors weigh each output: one
-        dict with the keys 0 and 1 for all labels, or a list of such dicts, one for each label. Not "balanced" in
-        `partial_fit`.
+        proportional to the sum of the class's sample weights. For multilabel targets the factors weight each output:
+        one dict with the keys 0 and 1 for all labels, or a list of such dicts, one for each label. `partial_fit` does
+        not support "balanced".
     dropout : float or sequence of float
         The part of the units that a step drops: for all hidden layers, or for each. Not with "lbfgs".
     time_limit : float, optional
@@ -71,16 +71,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Notes
     -----
-    A call that raises leaves every attribute as it was, and sets a RandomState given as random_state back.
-    Sample weights below 0 are refused, and a mini-batch whose weights are all 0 makes no step and does not count in
-    loss_. If the rows drawn for early stopping do not include two with a weight above 0, or those left to train on
-    include none, they are drawn again from the rows with a weight above 0.
-    A loss that is not finite ends fit at once: with the ValueError that scikit-learn raises at the end, or, if early
-    stopping has scored an epoch before, with a ConvergenceWarning and the best epoch's parameters.
+    A call that raises leaves every attribute unchanged and restores the state of a RandomState given as random_state.
+    Sample weights below 0 raise ValueError. A mini-batch of weight 0 makes no step and does not count in loss_.
+    Early stopping needs two rows to score and one to train on with a weight above 0. If the first draw does not give
+    them, the rows to score are drawn again from the rows with a weight above 0.
+    fit raises scikit-learn's ValueError as soon as the loss is not finite. If early stopping has already scored an
+    epoch, it emits a ConvergenceWarning instead and keeps the best epoch's parameters.
     In loss_curve_ the penalty of an epoch of several mini-batches is that of squares of the weights that went straight
     from their value before to that after it.
     With early stopping and warm_start a fit that finds nothing better ends with what was best before it.
-    A fitted estimator keeps nothing for each row of X, except with warm_start="exact": the order of the rows.
+    A fitted estimator stores no data of single rows, except the order of the rows with warm_start="exact".
     `set_callbacks` takes scikit-learn's callbacks.
 
     Examples
@@ -155,7 +155,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ------
         ValueError, TypeError
             If a parameter or the data do not fit, if weights leave nothing to train on or to validate with, or if the
-            loss or the parameters are not finite. The estimator is then as it was before the call.
+            loss or the parameters are not finite. The estimator is then unchanged.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
@@ -179,8 +179,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Raises
         ------
         ValueError, TypeError
-            As for `fit`; if classes are missing, or others than in the first call, if y changes from one label in each
-            row to several or back, or with early_stopping.
+            As for `fit`; also if classes are missing or differ from the first call, if y changes between one label per
+            row and several, or with early_stopping.
 
         Examples
         --------
@@ -231,7 +231,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of `predict_proba`, finite also if that rounds to 0.
+        """Return the logarithm of `predict_proba`, which is finite even if a probability rounds to 0.
 
         Parameters
         ----------
@@ -240,7 +240,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Returns
         -------
         ndarray (N, n_classes)
-            Below log 1/2 computed from the summed inputs of the output layer, not from rounded probabilities.
+            Values below log 1/2 are computed from the output layer's summed inputs, not from rounded probabilities.
         """
         probabilities = self.predict_proba(X)
         s = self._at(X, _summed_inputs)
@@ -320,7 +320,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         return bool(self._label_binarizer.y_type_.startswith("multilabel"))
 
     def _check_kind(self, method: str, y: Any) -> None:
-        """Refuse one label in each row where the fitted net has several, and the reverse."""
+        """Raise ValueError if y has one label per row and the fitted net several, or the reverse."""
         several = _has_several_labels(y)
         if several != self._several_labels:
             found, expected = ("several labels", "one") if several else ("one label", "several, as columns of 0 and 1")
@@ -363,7 +363,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             right = outputs.argmax(axis=1) == y
         else:
             found = (outputs > 0.5) == (y.reshape(outputs.shape) > 0)
-            if weight is not None and weight.ndim == 2:  # a label of weight 0 may be anything
+            if weight is not None and weight.ndim == 2:  # a label of weight 0 has no effect
                 found, weight = found | (weight == 0), weight.mean(axis=1)
             right = found.all(axis=1)
         return float(np.average(right | (len(self.classes_) == 1), weights=weight))  # one class is always predicted
@@ -378,7 +378,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
 
 def _summed_inputs(net: MLP, X: Any) -> Array:
-    """Return s(L), of which the outputs are the softmax or logistic function."""
+    """Return s(L), the argument of the output's softmax or logistic function."""
     return net._sharing(loss=None, output_activation="identity").forward(X)
 
 

@@ -32,7 +32,7 @@ class Descent:
     order : ndarray of int
         That of the last epoch, which the next one shuffles on.
 
-    Between fits `random` and `order` are kept with warm_start="exact" only, see `close`.
+    Between fits only warm_start="exact" keeps `random` and `order`, see `close`.
     """
 
     def __init__(self, estimator: Any, net: MLP, seed: int) -> None:
@@ -49,7 +49,7 @@ class Descent:
         return self.solver == estimator.solver and self.state.shape == net.params.shape
 
     def copy(self, random_state: Any) -> Self:
-        """Return a copy that draws from a stream of its own, or from random_state where this one does."""
+        """Return a copy with its own random stream, unless that is random_state or NumPy's global stream."""
         twin = copy.copy(self)
         twin.state, twin.order = copy.copy(self.state), self.order.copy()
         twin.state.moments = copy.deepcopy(self.state.moments)
@@ -62,7 +62,7 @@ class Descent:
         self.random, self.order, self._before_split = random, np.empty(0, np.intp), None
 
     def close(self) -> None:
-        """Drop what only a fit that goes on exactly needs: the order has a number for each row."""
+        """Drop the random stream and the row order, which only warm_start="exact" needs."""
         self.open(None)
 
     def split_stream(self) -> Any:

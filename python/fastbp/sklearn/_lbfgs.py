@@ -15,9 +15,9 @@ STOPPED_BY_CALLBACK = 99  # SciPy's status
 
 
 def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None:
-    """Set net.params to SciPy's solution, and n_iter_ and loss_.
+    """Minimise by SciPy's L-BFGS-B; set net.params, n_iter_ and loss_.
 
-    Raises ValueError if the loss there is not finite.
+    Raises ValueError if the final loss is not finite.
     """
     total = problem.X.shape[0] if problem.weight is None else float(problem.weight.sum(dtype=np.float64))
     if problem.weight is not None and problem.weight.ndim == 2:  # a row's weight is the mean over its outputs

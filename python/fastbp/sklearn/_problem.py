@@ -17,7 +17,7 @@ class Validation:
     weight: Any
 
     def check(self, net: MLP) -> None:
-        """Raise ValueError or TypeError if the net cannot be compared with these rows."""
+        """Raise ValueError or TypeError if these rows do not fit the net."""
         checked("fit: validation_data", net, self.X, self.y, self.weight)
 
     def loss(self, net: MLP) -> float:

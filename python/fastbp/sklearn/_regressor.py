@@ -116,7 +116,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         ------
         ValueError, TypeError
             If a parameter or the data do not fit, if weights leave nothing to train on or to validate with, or if the
-            loss or the parameters are not finite. The estimator is then as it was before the call.
+            loss or the parameters are not finite. The estimator is then unchanged.
         """
         return self._fit(X, y, sample_weight, validation_data)
 
@@ -163,7 +163,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R2 of the predictions; rows of weight 0 do not count, however large their numbers are.
+        """Return R2 of the predictions, without the rows of weight 0.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Keep the estimator as it was when a call fails."""
+"""Restore an estimator if a call fails."""
 
 import functools
 from collections.abc import Callable
@@ -12,9 +12,9 @@ CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
 def restores_on_failure(method: Callable[..., Any]) -> Callable[..., Any]:
     """Restore every attribute of the estimator if the decorated method raises.
 
-    The method works on copies of what training changes in place: lists, moments and private random streams. A
-    RandomState that is the parameter random_state is set back too; the process's own stream (None) is not.
-    It must be the outermost decorator but for available_if: scikit-learn ends its callbacks by attributes.
+    The method works on copies of the lists, moments and private random streams that training changes in place. The
+    state of a RandomState given as random_state is restored too, but not NumPy's global stream (None). Only
+    available_if may be outside this decorator, because scikit-learn ends its callbacks through attributes.
     """
 
     @functools.wraps(method)

@@ -16,9 +16,9 @@ WAYS_OUT = "pass validation_data to fit, or set early_stopping=False"
 
 
 def split(estimator: Any, problem: Problem, stream: Any) -> tuple[Rows, Validation]:
-    """Return the rows to train on and the rows to score, drawn as scikit-learn's classes draw them.
+    """Return the rows to train on and the rows to score, drawn as in scikit-learn.
 
-    If too few rows of either side have a weight above 0, the rows to score are drawn again, from those that have one.
+    If too few rows of either part have a weight above 0, the rows to score are drawn again from those that have one.
     """
     rows, weighs = np.arange(problem.X.shape[0]), weighing_rows(problem.weight)
     labels = problem.given["y"] if estimator._stratifies() else None

@@ -50,7 +50,7 @@ class Course:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         if estimator.early_stopping:
             if estimator.validation_scores_ and not np.isfinite(estimator.best_validation_score_):
-                raise ValueError(DIVERGED)  # no epoch has a score
+                raise ValueError(DIVERGED)  # no epoch has a finite score
             self._net.params = estimator._best_params
             best = estimator._best_descent if estimator.warm_start == "exact" else None
             estimator._descent = best or self._descent

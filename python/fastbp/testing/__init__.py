@@ -1,4 +1,4 @@
-"""Checks of derivatives, of nets and of anyone's functions: for use in tests, they raise AssertionError.
+"""Check derivatives of nets and of any function in tests. A failed check raises AssertionError.
 
 Examples
 --------

@@ -64,7 +64,7 @@ def check_adjoint(
             if found.dtype.kind not in "fiub":
                 raise TypeError(f"[check_adjoint] {name} has dtype {found.dtype}, expected real numbers")
         with np.errstate(over="ignore", invalid="ignore"):
-            # In units of the largest entry, so that no square underflows.
+            # Divide by the largest entry, so that no square underflows.
             unit = max(float(np.abs(r).max(initial=0.0)) for r in (forward, backward)) or 1.0
             left, right = float(np.vdot(c, forward / unit)), float(np.vdot(v, backward / unit))
             size = float(

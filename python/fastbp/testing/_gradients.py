@@ -64,9 +64,9 @@ def check_gradient(
     Raises
     ------
     AssertionError
-        If they differ by more than rounding explains: with the entry (layer and index) and both values. At a kink, such
-        as a summed input of 0 in a relu layer, there is no gradient: the message says so and names the slopes of the
-        two sides.
+        If they differ by more than rounding explains. The message names the entry (layer and index) and both values. At
+        a kink, such as a summed input of 0 in a relu layer, there is no gradient. The message then names the slopes on
+        both sides.
 
     Examples
     --------

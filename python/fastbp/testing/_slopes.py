@@ -12,15 +12,15 @@ Array = NDArray[Any]
 Value = Callable[[Array], Any]
 
 STEP = 6e-6  # about the cube root of float64's rounding: where truncation and rounding of a central difference meet
-JUMP = 0.01  # of the slope between two sides that makes a kink, relative
+JUMP = 0.01  # relative change of slope between the two sides of p that makes a kink
 COMPLEX_STEP = 1e-30  # nothing is subtracted, so it may be as small as one likes
 EPS = float(np.finfo(np.float64).eps)
 
 
 class Slopes(Protocol):
-    """The derivative of a function at p along a direction; each is uncertain by noise / h.
+    """The derivative of a function at p along a direction, with an uncertainty of noise / h.
 
-    `bend` is the difference between the slopes of the two sides of p, for the last derivative.
+    `bend` is the difference between the slopes on the two sides of p in the last call of `slope`.
     """
 
     p: Array
@@ -50,12 +50,12 @@ class Differences:
         return (behind + ahead) / 2
 
     def sides(self, direction: Array, h: float) -> tuple[float, float]:
-        """The slopes behind p and ahead of it."""
+        """Return the slopes before p and after it."""
         behind, ahead = self.value(self.p - h * direction), self.value(self.p + h * direction)
         return float(self.at_p - behind) / h, float(ahead - self.at_p) / h
 
     def jump(self, direction: Array) -> tuple[float, float] | None:
-        """The slopes of the two sides of p where they differ, however small the steps; None where they do not."""
+        """Return the slopes on the two sides of p if they differ for arbitrarily small steps, else None."""
         length = float(np.linalg.norm(direction))
         near, far = (self.sides(direction, h / length) for h in (0.01 * STEP, STEP))
         jump, uncertain = abs(near[1] - near[0]), 4 * self.noise * length / (0.01 * STEP)
@@ -74,7 +74,7 @@ class ComplexSteps:
         return float(np.imag(self.value(self.p + 1j * COMPLEX_STEP * direction))) / COMPLEX_STEP
 
     def jump(self, direction: Array) -> None:
-        """None: analytic functions have no kinks."""
+        """Return None, because analytic functions have no kinks."""
 
     @classmethod
     def where_allowed(cls, value: Value, differences: Differences) -> Slopes:
@@ -90,7 +90,7 @@ class ComplexSteps:
                 exact = found.slope(direction, COMPLEX_STEP)
         except Exception:  # whatever a function does that was not made for them
             return differences
-        if differences.jump(direction) is not None:  # a complex step sees one side of a kink
+        if differences.jump(direction) is not None:  # a complex step gives the slope of one side only
             return differences
         h = STEP / float(np.linalg.norm(direction))
         allowed = 1e-6 * abs(exact) + differences.noise / h
@@ -139,11 +139,11 @@ class Comparison:
         return self._relative(along, slope, direction)
 
     def _bends(self, slope: float, direction: Array) -> bool:
-        """Whether the last slopes differ so much between the sides of p that there may be a kink."""
+        """Return whether the last slopes on the two sides of p differ so much that there may be a kink."""
         return self.slopes.bend > 0.1 * (abs(slope) + 0.01 * self.largest * float(np.linalg.norm(direction)))
 
     def _raise_at_kink(self, direction: Array, along: float, place: str, scale: float = 1.0) -> None:
-        """Say so if the function has a kink along the direction and the gradient lies between its two slopes."""
+        """Raise AssertionError if there is a kink along the direction and the gradient lies between its two slopes."""
         sides = self.slopes.jump(direction)
         if sides is None:
             return
@@ -153,7 +153,7 @@ class Comparison:
             behind, ahead = (side / scale for side in sides)
             raise AssertionError(
                 f"the function has a kink {place}: gradient {along / scale:.9g}, slopes {behind:.9g} before and "
-                f"{ahead:.9g} behind it; check the gradient at another point"
+                f"{ahead:.9g} after it; check the gradient at another point"
             )
 
     def direction(self, rng: "np.random.Generator") -> float:

@@ -12,8 +12,8 @@ from .._plots import new_axes
 Vector = NDArray[np.float64]
 STEPS: Vector = np.ldexp(1.0, -np.arange(1, 23))
 KINKS = {
-    "gradient": "the function has a kink at x, or within the steps that count; check it at another point",
-    "hessian": "the slope of the function has a kink at x, or within the steps that count; check it at another point",
+    "gradient": "the function has a kink at x, or within the steps used; check it at another point",
+    "hessian": "the slope of the function has a kink at x, or within the steps used; check it at another point",
 }
 EPS = float(np.finfo(np.float64).eps)
 
@@ -149,11 +149,11 @@ def taylor_test(
 
 
 def _is_kink(name: str, rise: Vector, opposite: Vector, polynomials: dict[str, Vector], noise: float) -> bool:
-    """Whether a derivative fails at a kink, from the rises of the function along the direction and against it.
+    """Return whether a derivative fails at a kink, from the rises along the direction and against it.
 
-    The errors of the derivative's term are compared. A wrong derivative of a smooth function is wrong by the same
-    amount on both sides. At a kink the errors of the sides differ by a lower power of h than for a smooth function, or
-    the derivative given lies between those of the two sides.
+    A wrong derivative of a smooth function has the same error on both sides. At a kink the difference between the
+    errors falls with a lower power of h than for a smooth function, or the given derivative lies between those of the
+    two sides.
     """
     slope = polynomials["gradient"]
     ahead = rise - polynomials[name]

@@ -1,7 +1,7 @@
 """The operators' derivatives, one autograd function per order, in reverse mode, with rules for vmap.
 
-In forward mode they raise an error that names the alternatives. Dynamo compiles no function with a method jvp, so the
-functions that raise it are subclasses, for all that is not compiled.
+In forward mode they raise an error that names the alternatives. Dynamo cannot compile a function with a method jvp, so
+this method belongs to subclasses, which are used outside of compiled code.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from . import _operators
 
 
 def refuse_forward_mode(ctx: Any, *tangents: Any) -> Any:
-    """Raise NotImplementedError: the method jvp of the autograd functions."""
+    """Raise NotImplementedError, as the method jvp of the autograd functions."""
     raise NotImplementedError(
-        "fastbp.torch.MLP has no forward mode, which torch.func.jvp, jacfwd, hessian and linearize use: take "
+        "fastbp.torch.MLP has no forward mode, which torch.func.jvp, jacfwd, hessian and linearize use: use "
         "torch.func.jacrev for a Jacobian and jacrev(jacrev(f)) for a Hessian; for products along a direction, jvp and "
         "hvp of fastbp.MLP"
     )
