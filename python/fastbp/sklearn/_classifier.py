@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.callback import with_callbacks
 from sklearn.preprocessing import LabelBinarizer
@@ -225,10 +225,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Returns
         -------
         ndarray (N, n_classes)
-            Of the dtype that the net was fitted with.
+            Of the dtype that the net was fitted with. Small probabilities keep their relative accuracy.
         """
-        outputs = self._forward(X)
-        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+        check_is_fitted(self, "coefs_")
+        if self.n_outputs_ > 1:
+            return self._forward(X)
+        s = self._at(X, _summed_inputs)
+        probabilities: Array = expit(np.hstack([-s, s]))  # 1 - x is 0 where x rounds to 1
+        return probabilities
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`, which is finite even if a probability rounds to 0.
