@@ -3,6 +3,7 @@
 The first seed is fixed. Later ones are drawn and printed, and FASTBP_DIFFERENTIAL_SEED takes one of them as the first.
 """
 
+import math
 import os
 
 import pytest
@@ -43,6 +44,20 @@ def test_frameworks_agree():
     require("jax")
     account = explored([way for way in all_ways() if way.framework], 0.3 * SECONDS)
     assert {"torch autograd", "fastbp.torch", "jax", "fastbp.jax, callback"} <= {first for first, _ in account.arrays}
+
+
+FOUND = [  # problems that once showed a wrong result
+    Problem(sizes=(1, 65), weights="outputs", reduction="sum"),
+    Problem(sizes=(1, 130), rows=3, output=("logistic", 0.0), loss=("cross_entropy", 0.0), weights="outputs"),
+    Problem(sizes=(1, 65), rows=2, output=("exp", 0.0), loss=("poisson", 0.0), weights="outputs"),
+    Problem(sizes=(1, 2), output=("logistic", 0.0), loss=("cross_entropy", 0.0), reduction="sum", nonfinite=math.inf),
+]
+
+
+@pytest.mark.parametrize("problem", FOUND, ids=repr)
+def test_what_was_found_stays_right(problem):
+    with Workers() as workers:
+        Harness([way for way in all_ways() if way.name in ("cpu", "plain", "reference")], workers).check(problem)
 
 
 @pytest.mark.parametrize("canary", CANARIES, ids=lambda way: way.name)

@@ -23,7 +23,8 @@ def root(v):
 class Optimizer:
     """The formulas of torch.optim; the state starts empty."""
 
-    def __init__(self, name, options, lr):
+    def __init__(self, name, options, lr, rows):
+        self.rows = rows
         self.name, self.k, self.lr, self.t = name, {**DEFAULTS[name], **dict(options)}, lr, 0
         self.m = self.v = self.b = None
 
@@ -42,7 +43,9 @@ class Optimizer:
             kept = 1.0 if self.t == 1 else 1 - k["dampening"]
             self.m = h * kept if self.m is None else self.m * k["momentum"] + h * kept
             h = h + self.m * k["momentum"] if k["nesterov"] else self.m
-        return p - h * self.lr
+        moved = p - h * self.lr
+        # Where the step is part of the product, every partial sum over the rows begins with p.
+        return moved.rounded(moved.value, moved.error, np.abs(p.value) + np.abs(moved.value), moved.grid, self.rows + 2)
 
     def _adam(self, p, h):
         first, second = self.k["betas"]
@@ -90,7 +93,7 @@ class Course:
         self.truth, self.training = truth, training
         self.problem = truth.problem
         self.flat = truth.lift(truth.data.params)
-        self.optimizer = Optimizer(training.optimizer, training.options, lr)
+        self.optimizer = Optimizer(training.optimizer, training.options, lr, self.problem.rows)
 
     def masks(self, rows):
         rate = self.training.dropout

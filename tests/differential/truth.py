@@ -46,8 +46,9 @@ class Net:
         return delta if self.problem.output[0] == "softmax" else delta.zero_where(masked)
 
     def delta_of_all(self, s, x, y, seed):
-        if self.problem.logits == "softmax":
-            return x * (seed * y).sum(axis=1, keepdims=True) - seed * y
+        if self.problem.logits == "softmax":  # the factor of seed y may be 1 - x as the sum of all other x
+            delta = x * (seed * y).sum(axis=1, keepdims=True) - seed * y
+            return delta.rounded(delta.value, delta.error, np.abs((seed * y).value), terms=x.shape[1] + 8)
         if self.problem.logits:
             return (x - y) * seed
         return self.behind_output(s, x, f.loss_slope(self.problem.loss, x, y) * seed)

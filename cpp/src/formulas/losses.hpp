@@ -40,7 +40,8 @@ FASTBP_FORMULA double residual_second([[maybe_unused]] double r, [[maybe_unused]
 // From s: -(y ln x + (1 - y) ln(1 - x)) = max(s, 0) - y s + ln(1 + exp(-|s|)). The first two terms are combined, so
 // that a confident right prediction has exactly the loss of the last term.
 FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
-    const double linear = s > 0 ? (1 - y) * s : (y == 0 ? 0.0 : -y * s);
+    const double factor = s > 0 ? 1 - y : -y;
+    const double linear = factor == 0 ? 0.0 : factor * s;  // 0 also where s is infinite
     return linear + log_one_plus(exponential(-magnitude(s)));
 }
 

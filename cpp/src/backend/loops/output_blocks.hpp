@@ -50,7 +50,7 @@ struct OutputBlock {
 
 // c of each output: all 1, one for a row, or one for each output.
 inline void gather_weights(const BlockPlace& place, const Matrix<const double>& c, double* out) {
-    if (!c.empty() && c.cols == place.columns && c.cols > 1) return gather(place.of(c), out);
+    if (c.cols > 1) return gather(place.of(c), out);
     for (Index i = 0, k = 0; i < place.rows; ++i) {
         const double weight = c.empty() ? 1 : c(place.row + i, 0);
         for (Index j = 0; j < place.columns; ++j, ++k) out[k] = weight;
