@@ -154,6 +154,19 @@ def test_divergence_is_told_from_data_that_are_wrong():
     assert "max_grad_norm" not in str(caught.value)
 
 
+def test_negative_rates_of_poisson():
+    net = make(2, loss="poisson", output_activation="identity", init="zeros")
+    net.biases[-1][:] = 1.0, -3.0
+    counts = np.ones((N, 2))
+    text = r"output 1 of row 0 is -3, and poisson has no negative rates"
+    with pytest.raises(FloatingPointError, match=rf"^\[fit\] {text}: the loss is .*Use output_activation 'exp' or"):
+        net.fit(X, counts)
+    with pytest.raises(FloatingPointError, match=r"^\[train_step\] output 1 of row 1 is -3,"):
+        net.train_step(X, counts, fb.SGD(lr=0.1).init(net.params), sample_weight=weights(0))
+    assert fb.diagnose(net, X, counts).findings[0].endswith(f": {text}")
+    net.fit(X, counts, np.array([[1.0, 0.0]] * N), epochs=1)  # no rate that counts is negative
+
+
 def half_squares(y, x):
     r = x[:, 0] - y
     return 0.5 * r**2, r[:, None]

@@ -10,7 +10,7 @@ from ._chunks import Data
 from ._kinks import has_kink
 from ._masks import counted
 from ._mlp import MLP
-from ._nonfinite import place_of_nonfinite
+from ._nonfinite import negative_rate, place_of_nonfinite
 from ._numbers import count, limit_of
 from ._objective import Objective
 from ._plots import new_axes
@@ -238,7 +238,7 @@ def _layer(net: MLP, k: int, r: Any) -> LayerReport:
 
 def _findings(net: MLP, d: Diagnosis, X: Any, data: Data, lr: float, at_kink: bool) -> list[str]:
     if not np.isfinite(d.value):
-        place = place_of_nonfinite(net, data)
+        place = place_of_nonfinite(net, data) or negative_rate(net, data)
         return [f"the value is not finite: {place or 'it overflows; scale X, y or the parameters down'}"]
     found = []
     for k, r in enumerate(d.layers):

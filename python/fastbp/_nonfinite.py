@@ -46,6 +46,9 @@ def explained(
         return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
     if first and (where := place_of_nonfinite(net, data)):
         return FloatingPointError(f"[{data.method}] {where}: {what}. Set finite parameters, or make the net again")
+    if first and (rate := negative_rate(net, data)):
+        positive = "Use output_activation 'exp' or 'softplus', or larger biases of the last layer"
+        return FloatingPointError(f"[{data.method}] {rate}: {what}. {positive}")
     searched = {name: search(net, data, name) for name in ("X", "y")}
     scales = [(name, found.peak) for name, found in searched.items()]
     reach = " and ".join(f"{name} reaches {peak:.4g}" for name, peak in scales if peak)
@@ -88,6 +91,19 @@ def place_of_nonfinite(net: "Network", data: "Data") -> str:
     params = host(net.params)
     bad = np.flatnonzero(~np.isfinite(params))
     return f"net.params is {params[bad[0]]} in {entry_name(net, int(bad[0]))}" if len(bad) else ""
+
+
+def negative_rate(net: "Network", data: "Data") -> str:
+    """Return the place of an output below 0 if the loss is poisson, which is infinite there; "" if there is none."""
+    if net.loss != "poisson":
+        return ""
+    outputs = host(net._core.forward(net.params, data.X, None))
+    counts = _counts(net, data, slice(None))
+    bad = np.argwhere((outputs < 0) & (counts if counts.ndim == 2 else counts[:, None]))
+    if not len(bad):
+        return ""
+    row, column = map(int, bad[0])
+    return f"output {column} of row {row} is {outputs[row, column]:.4g}, and poisson has no negative rates"
 
 
 def search(net: "Network", data: "Data", name: str) -> Search:
