@@ -187,3 +187,14 @@ def test_eigenvalues_that_do_not_converge(monkeypatch):
     assert exact.eigenvalues[0] <= d.eigenvalues[0] < d.eigenvalues[1] <= exact.eigenvalues[1]
     assert d.safe_step >= exact.safe_step
     assert "Lanczos" in str(d)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_the_measured_slope_does_not_depend_on_the_unit_of_the_targets(unit):
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    net = fb.MLP((3, 4, 1), loss="squared_error", activation="tanh", seed=0)
+    net.weights[-1][...] *= unit
+    for x in (X, 1e-9 * X):
+        found = fb.diagnose(net, x, unit * np.sin(X[:, 0]))
+        assert found.measured_slope == pytest.approx(found.slope, rel=1e-3)
+        assert not any("measured slope" in text for text in found.findings)

@@ -165,6 +165,9 @@ def test_negative_rates_of_poisson():
         net.train_step(X, counts, fb.SGD(lr=0.1).init(net.params), sample_weight=weights(0))
     assert fb.diagnose(net, X, counts).findings[0].endswith(f": {text}")
     net.fit(X, counts, np.array([[1.0, 0.0]] * N), epochs=1)  # no rate that counts is negative
+    net.biases[-1][:] = 1.0  # counts of 0 lower the rates below 0 within some steps
+    with pytest.raises(FloatingPointError, match=r"^\[fit\] output \d of row \d+ is -.* no negative rates"):
+        net.fit(X, 0 * counts, optimizer=fb.SGD(lr=0.1), epochs=100)
 
 
 def half_squares(y, x):

@@ -188,7 +188,7 @@ def diagnose(
     eigenvalues = extremes.low, extremes.high
     largest = float(np.abs(eigenvalues).max())
     safe = 1 / largest if largest else np.inf
-    h = 1e-6 * max(1.0, float(np.linalg.norm(p)))
+    h = _difference_step(p, r.value, norm, safe)
     steps = np.linspace(0, 3 * norm * safe if np.isfinite(safe) and norm else 1.0, 31)
     values = np.array([objective.fun(p + t * d) for t in steps])
     slope = is_descent_direction(d, r.grad)[1]
@@ -204,6 +204,17 @@ def diagnose(
     at_kink = bool(norm) and np.isfinite(r.value) and has_kink(objective.fun, p, h * d)
     found.findings.extend(_findings(shadow, found, X, data, rate, at_kink))
     return found
+
+
+def _difference_step(p: Vector, value: float, norm: float, safe: float) -> float:
+    """Return the step of the measured slope: small beside the parameters and beside a step to the minimum.
+
+    The second matters if y or X has a small unit. Rounding of the value bounds the step from below.
+    """
+    usual = 1e-6 * max(1.0, float(np.linalg.norm(p)))
+    if not (norm and np.isfinite(norm) and np.isfinite(value) and np.isfinite(safe)):
+        return usual
+    return min(usual, max(1e-4 * norm * safe, 1e3 * np.finfo(np.float64).eps * abs(value) / norm))
 
 
 def _is_convex(net: MLP) -> bool:

@@ -46,9 +46,9 @@ def explained(
         return FloatingPointError(f"[{data.method}] {text[0]}: {what}. {text[1]}")
     if first and (where := place_of_nonfinite(net, data)):
         return FloatingPointError(f"[{data.method}] {where}: {what}. Set finite parameters, or make the net again")
-    if first and (rate := negative_rate(net, data)):
-        positive = "Use output_activation 'exp' or 'softplus', or larger biases of the last layer"
-        return FloatingPointError(f"[{data.method}] {rate}: {what}. {positive}")
+    if rate := negative_rate(net, data):
+        cure = "Use output_activation 'exp' or 'softplus', whose outputs are positive"
+        return FloatingPointError(f"[{data.method}] {rate}: {what}. {cure}")
     searched = {name: search(net, data, name) for name in ("X", "y")}
     scales = [(name, found.peak) for name, found in searched.items()]
     reach = " and ".join(f"{name} reaches {peak:.4g}" for name, peak in scales if peak)
