@@ -20,12 +20,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def full(session: nox.Session) -> None:
-    """All tests with all frameworks, in both orders, and the long parts that CI has no time for. About two hours."""
+    """Run all tests with all frameworks, in both orders, and the parts too long for CI (about two hours)."""
     names = ("torch", "jax", "scipy", "scikit-learn", "pandas", "polars", "matplotlib")
     session.install("-c", "constraints-ci.txt", *names)
     session.install(".[test]", env={"FASTBP_JAX": "1"})
     required = {"FASTBP_REQUIRE": "all"}
-    # The first run in one process and in reverse: a test that passes only after another one fails here.
+    # The first run is in one process and in reverse order: a test that depends on an earlier one fails.
     for order, more in (("reverse", {}), ("as written", {"FASTBP_LONG": "1"})):
         session.run("pytest", "-m", "not gpu", *session.posargs, env={**required, "FASTBP_TEST_ORDER": order, **more})
 

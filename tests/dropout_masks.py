@@ -20,7 +20,7 @@ def philox(c0, c1, c2, c3, key0, key1):
 
 
 def factors(seed, step, layer, rows, units, rate):
-    """What the outputs of a layer are multiplied by: 0, or 1 / keep."""
+    """Return the factors of a layer's outputs: 0, or 1 / keep."""
     keep = 1 - rate
     word = philox(np.arange(units)[None, :], np.asarray(rows)[:, None], step, layer, seed & 0xFFFFFFFF, seed >> 32)[0]
     return np.where(word <= int(keep * 4294967295.0), 1 / keep, 0.0)

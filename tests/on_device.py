@@ -2,7 +2,7 @@
 
 Loaded by conftest where FASTBP_TEST_DEVICE names a device. Users copy a DeviceArray with ``numpy()``; here the code of
 the tests need not, so that a test compares its results as it stands. The package sees device arrays as users have
-them: an attribute added here is missing wherever the nearest caller that is no library is a file of the package.
+them: an attribute added here is missing if the nearest caller outside other libraries is a file of the package.
 """
 
 import functools
@@ -21,24 +21,24 @@ NUMPY_METHODS = ("all", "any", "argmax", "astype", "max", "mean", "min", "std", 
 PACKAGE, TESTS = str(Path(fb.__file__).parent), str(Path(__file__).parent)
 REFERENCE = fb.reference.__file__  # computes with the arrays of its caller
 
-# The tests that run on the device, but for functions
+# The files of tests that run on the device. Three groups of their functions are left out:
 OWN_TESTS = (
     "test_device", "test_device_arrays", "test_mlp", "test_networks", "test_layouts", "test_sparse", "test_tangents",
     "test_examples", "test_dropout", "test_steps", "test_optimizers", "test_training", "test_fit", "test_chunks",
     "test_checkpoint", "test_models", "test_diagnosis", "test_lecture", "test_masks", "test_refused_gradients",
 )  # fmt: skip
-# that say of what kind the memory of a result is, and bring NumPy arrays to be filled,
+# tests of the kind of a result's memory, or with NumPy arrays as outputs,
 ABOUT_HOST_MEMORY = (
     "test_copies_are_independent", "test_types_of_results", "test_accumulate_over_chunks", "test_recipes_of_nets",
     "test_values_of_mini_batches_with_penalties_by_their_weights", "test_only_x_may_be_sparse",
     "test_sums_penalties_and_out", "test_bad_input", "test_example_grads_are_those_of_each_row_alone", "test_no_rows",
 )  # fmt: skip
-# that are about teams of threads, or what is computed on the CPU wherever a net lies: long, and the same there,
+# tests of teams of threads, or of results that the CPU computes on every device,
 ABOUT_THE_CPU = (
     "test_teams_of_threads", "test_chunks_functions_and_objectives", "test_figures",
     "test_the_reference_agrees_with_differences",
 )  # fmt: skip
-# or that take differences, or copy x(L) to the host and back, in thousands of calls, of which test_device has one.
+# and tests with thousands of calls, for differences or copies of x(L) to the host; test_device has a short one.
 MANY_CALLS = ("test_check_gradient_passes", "test_loss_functions")
 LEFT_OUT = {*ABOUT_HOST_MEMORY, *ABOUT_THE_CPU, *MANY_CALLS}
 
@@ -62,7 +62,7 @@ def make_nets_there(device):
 
 
 def called_by_the_package():
-    """Whether the nearest caller that is no library is the package, and not a test."""
+    """Return whether the nearest caller outside other libraries is the package, not a test."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -92,7 +92,7 @@ def add(name, get):
 
 
 def add_special(name, method, without):
-    """A method that Python's syntax or NumPy calls; the package gets `without`, which is what users have."""
+    """Add a method that Python's syntax or NumPy calls. The package gets `without`, as users do."""
 
     def special(self, *args, **kwargs):
         return (without if called_by_the_package() else method)(self, *args, **kwargs)
@@ -116,7 +116,7 @@ def reshape(array, *shape):
 
 
 def mix_with_numpy():
-    """In the code of tests, device arrays become NumPy arrays wherever those are expected."""
+    """Let tests use device arrays as NumPy arrays."""
     array = fb.DeviceArray
     get, fill = array.__getitem__, array.__setitem__
     array.__array_priority__ = 100

@@ -1,4 +1,4 @@
-"""What the tests of the seam's operations share: numbers, layouts and tolerances."""
+"""Shared parts of the tests of the seam's operations: numbers, layouts and tolerances."""
 
 import numpy as np
 

@@ -12,7 +12,7 @@ from helpers import SANITIZE
 
 MARKERS = {"frameworks", "gpu"}
 GROUPS = MARKERS | {"unmarked"}
-# Reasons of skips that hide nothing: regular expression, and why.
+# Reasons for which a required test may be skipped: a regular expression, and why.
 ALLOWED = {
     r"runs on the emulated device": "test_device.py runs these tests there, in a process of their own",
     r"is about this very process": "in that process: the tests that start it",

@@ -58,7 +58,7 @@ def imported(name):
 
 
 def lines_of_examples(module):
-    """The ``>>> `` in the docstrings of a file, found without importing it: how many run, how many are skipped."""
+    """Count the ``>>> `` in the docstrings of a file without importing it: those that run and those skipped."""
     tree = ast.parse(Path(module.__file__).read_text())
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     texts = [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
@@ -92,7 +92,7 @@ def test_examples_that_draw(name, tmp_path, monkeypatch):
 
 
 def public(module):
-    """What a module offers, by name: its functions and classes, and their public attributes that have a docstring."""
+    """Return the docstrings of a module's functions, classes and public attributes by name."""
     names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
     for name in names:
         thing = getattr(module, name)
@@ -108,7 +108,7 @@ def public(module):
 
 
 def has_example(name, doc, documents):
-    """An example of its own or, for an attribute of a class, a use in an example of the class."""
+    """Return whether there is an example or, for an attribute, a use in an example of its class."""
     if ">>> " in doc:
         return True
     owner, _, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""What a Python file of the package may import, and when; files with a forbidden import show that it is found."""
+"""Check which modules each Python file of the package imports, and when. The checks find planted violations."""
 
 import ast
 import sys
@@ -11,9 +11,9 @@ from helpers import ROOT
 import fastbp as fb
 
 PYTHON = ROOT / "python" / "fastbp"
-# Adapters, which only their users import: the packages beside NumPy that they import when they are imported.
+# Adapters, which only their users import: the packages other than NumPy that they import at import time.
 ADAPTERS = {"sklearn": {"sklearn", "scipy"}, "torch": {"torch"}, "jax": {"jax", "jaxlib"}}
-# What functions of the rest may import when they are called.
+# Packages that functions of other files may import when they are called.
 IN_FUNCTIONS = {"scipy", "matplotlib", "safetensors", "tqdm", "threadpoolctl"}
 OF_THE_REFERENCE = {"numpy", "numpy.typing", "math", "collections.abc", "itertools", "typing"}
 
@@ -29,7 +29,7 @@ def is_for_type_checkers(node):
 
 
 def with_deferral(node, deferred=False):
-    """Every node of a tree, and whether it runs later than the import of the file, or never."""
+    """Yield every node of a tree, and whether it runs after the import of the file, or never."""
     for child in ast.iter_child_nodes(node):
         function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         if function and not isinstance(child, ast.Lambda):  # decorators and defaults run on import
@@ -78,12 +78,12 @@ def adapter_of(path, root):
 
 
 def forbidden(path, root=PYTHON):
-    """What a file of the package imports and may not, with its line and the rule."""
+    """Yield the forbidden imports of a file of the package, with the line and the rule."""
     adapter = adapter_of(path, root)
     for found in imports(path, root):
         name = found.name
         if path == root / "__init__.py" and name == "<computed>":
-            continue  # names that are imported when they are asked for: see the test of their homes
+            continue  # names that are imported on first access: another test checks their modules
         if top(name) == root.name:
             parts = name.split(".")
             if len(parts) > 1 and parts[1] in ADAPTERS and parts[1] != adapter:
@@ -97,7 +97,7 @@ def forbidden(path, root=PYTHON):
 
 
 def beyond_numpy(path, root=PYTHON):
-    """What the reference imports and may not: it is NumPy's, and knows nothing of the package."""
+    """Yield the forbidden imports of the reference, which may use NumPy but nothing of the package."""
     allowed = {*OF_THE_REFERENCE, "__future__"}
     for found in imports(path, root):
         if found.name not in allowed and found.name.rpartition(".")[0] not in allowed:
@@ -126,7 +126,7 @@ def test_homes_of_names_that_are_imported_later():
 
 
 def tree(folder, name, text):
-    """The package with one file more."""
+    """Return the path of an additional file in a copy of the package folder, and this folder."""
     path = folder / "fastbp" / name
     path.parent.mkdir(parents=True)
     path.write_text(text)

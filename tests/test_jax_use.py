@@ -288,7 +288,7 @@ FORWARD_MODE = {
     ],
 )
 def test_forward_mode_names_the_other_ways(name, within_jit, around_jit):
-    """By x, by params, and through jvp."""
+    """Derivatives with respect to x, with respect to params, and through jvp."""
     apply, _ = nets("callback")
     params, x = data()
     functions = {

@@ -175,7 +175,7 @@ def test_targets_that_are_constant_zero_or_too_small():
 
 
 def test_saddle_points_of_nets_with_many_parameters():
-    """Whose Hessian is looked at by Lanczos' method."""
+    """Lanczos' method finds the negative eigenvalue."""
     wide = small_net(hidden=80)
     assert wide.params.size > module.DENSE
     assert levenberg_marquardt(wide, LINE, np.sin(3 * LINE), tol=1e-3, maxiter=50).success

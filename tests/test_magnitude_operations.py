@@ -1,4 +1,4 @@
-"""The operations that look for numbers that are not finite or too large, on all backends."""
+"""The operations that find numbers that are not finite or too large, on all backends."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_largest_magnitude(ops, rng, shape):
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 16), (33, 17), (64, 70)])
 def test_bounds_of_a_pass(ops, rng, shape):
-    """They are never below a magnitude, never much above it or 2, and inf for nan."""
+    """The bounds are never below a magnitude, never much above it or 2, and inf for nan."""
     on, dtype, _ = ops
 
     def check(x, hidden, delta):

@@ -1,4 +1,4 @@
-"""Rows and outputs of weight 0: whatever they hold, nothing of it reaches a value, a gradient or a norm."""
+"""Rows and outputs of weight 0 have no effect on values, gradients and norms, even if they hold nan or inf."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def quadratic(y, x):
 
 
 def spoiled(array, rows, generator):
-    """The array with garbage in those rows."""
+    """Return a copy of the array with garbage in these rows."""
     found = np.array(array, dtype=np.result_type(array, np.float32))
     found[rows] = generator.choice(GARBAGE, found[rows].shape)
     return found
@@ -172,7 +172,7 @@ def test_a_loss_function_may_return_anything_for_a_masked_row(bad):
 @pytest.mark.parametrize("output", ["exp", "identity", "softplus"])
 @pytest.mark.parametrize("weighs_row", [False, True])
 def test_an_output_of_weight_0_may_overflow(output, weighs_row):
-    """exp of 800 is inf, and so is its slope: a masked output's, or one of a row that is masked as a whole."""
+    """exp(800) and its slope are inf, in a masked output and in a masked row."""
     net = fb.MLP((2, 2), loss="squared_error", output_activation=output, init="zeros", dtype="float64")
     net.weights[0], net.biases[0] = [[0.5, 0.0], [-0.25, 0.0]], [0.1, 800.0]
     X, y = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[0.5, np.nan], [1.0, np.inf]])
@@ -275,7 +275,7 @@ def test_levenberg_marquardt_and_diagnose():
 
 
 def test_the_cure_for_masked_arrays_works():
-    """A masked array is refused; its data, filled with anything, go with weights of 0."""
+    """A masked array raises TypeError. Its data with any fill value and weights of 0 give the expected results."""
     net, X, y, _ = problem("squared_error")
     mask = np.isin(np.arange(N), MASKED)[:, None] | (np.arange(3) == 1) & (np.arange(N) == KEPT[2])[:, None]
     masked = np.ma.array(y, mask=mask)

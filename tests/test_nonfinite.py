@@ -183,7 +183,7 @@ def test_nan_in_the_targets_of_a_loss_function_after_the_first_step():
     with pytest.raises(FloatingPointError) as caught:
         net.fit(X, spoilt, batch_size=2, epochs=1, shuffle=False)
     text = str(caught.value)
-    assert f"The training diverged, or the loss function has no use for a target: y[{len(Y) - 1}] is nan" in text
+    assert f"The training diverged, or the loss function does not handle a target: y[{len(Y) - 1}] is nan" in text
     assert f"X is finite: X reaches {np.abs(X).max():.4g}. To fix it, " in text
     assert "or let the loss function skip such targets" in text
     assert "data are finite" not in text

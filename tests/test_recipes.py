@@ -1,4 +1,4 @@
-"""Nets, losses and optimisers copy the lists and arrays that they are made from: later changes of them do nothing."""
+"""Nets, losses and optimisers copy the lists and arrays of their arguments: later changes to these have no effect."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Calls of fit that can make no step, or that say two things at once, are refused before anything changes."""
+"""Calls of fit that can make no step, or whose arguments contradict each other, raise before anything changes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""fastbp.sklearn: a failed call leaves every attribute as it was, and a fitted estimator keeps nothing for each row."""
+"""fastbp.sklearn: a failed call changes no attribute, and a fitted estimator stores no data of single rows."""
 
 import copy
 import gc
@@ -225,7 +225,7 @@ def test_targets_of_another_kind_are_refused(kind, change):
 
 @pytest.mark.parametrize("warm", [None, True, "exact"])
 def test_another_number_of_outputs_or_features_is_refused(warm):
-    """With the way out that the method has: partial_fit has no warm_start."""
+    """The error names the cure of each method: partial_fit has no warm_start."""
     model = ours.MLPRegressor("squared_error", **OPTIONS, random_state=0, warm_start=warm or False)
     call = model.fit if warm else model.partial_fit
     call(X, X[:, 0])

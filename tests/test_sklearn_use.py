@@ -161,7 +161,7 @@ def test_callbacks_of_scikit_learn():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_log_probabilities_of_saturated_outputs(dtype):
-    """If a probability rounds to 0 or 1, its logarithm is still finite and right."""
+    """The logarithm is finite and right even if the probability rounds to 0 or 1."""
     X = np.array([[-1.0], [1.0]], dtype)
     rows = np.array([[-900.0], [-40.0], [-3.0], [0.0], [3.0], [40.0], [900.0]], dtype)
     labels = np.array([[0, 1], [1, 0]])

@@ -40,7 +40,7 @@ def scored_rows(**options):
 
 
 def test_rows_to_score_are_drawn_from_those_that_have_a_weight():
-    """If scikit-learn's draw has none of them; a fit without the other rows' noise ends at the same scores."""
+    """Rows of weight 0 are replaced in the split, and their noise does not change the scores."""
     first = scored_rows()
     assert len(first) == 4
     for weight in (np.isin(np.arange(ROWS), first) * 1.0, ~np.isin(np.arange(ROWS), first) * 1.0):
@@ -268,7 +268,7 @@ def test_class_weights_that_do_not_fit(class_weight, y, words):
 
 
 def test_class_weights_are_those_of_all_classes_in_each_part_of_the_data():
-    """A part without a class that the dict names, and one that a fold has not."""
+    """The data lack a class that the dict names, or the dict lacks a class."""
     model = ours.MLPClassifier(**OPTIONS, class_weight={0: 1, 2: 3}).partial_fit(X, Y, classes=[0, 1, 2])
     same = ours.MLPClassifier(**OPTIONS).partial_fit(X, Y, np.ones(ROWS), classes=[0, 1, 2])
     np.testing.assert_array_equal(model.coefs_[0], same.coefs_[0])
@@ -281,7 +281,7 @@ def test_class_weights_are_those_of_all_classes_in_each_part_of_the_data():
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "huber", fb.Pinball(0.5)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_lbfgs_does_not_return_a_loss_that_is_not_finite(loss, dtype):
-    """It raises, or returns a finite loss and finite predictions of the rows it was trained on."""
+    """fit raises, or gives a finite loss and finite predictions of the training rows."""
     big = 1e37 if dtype == "float32" else 1e300
     for scaled, y in ((X * [1, 1, big], abs(X[:, 0])), (X, abs(X[:, 0]) * big), (X * 3e3, abs(X[:, 0]))):
         model = ours.MLPRegressor(loss, (), solver="lbfgs", alpha=0, random_state=0)
@@ -302,7 +302,7 @@ def test_lbfgs_raises_if_the_first_loss_is_not_finite():
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_early_stopping_without_any_score_raises(solver):
-    """Nothing was learned: the parameters would be the initial ones."""
+    """fit raises if no epoch has a finite score, because the parameters would be the initial ones."""
     model = ours.MLPRegressor(**STOPPING, solver=solver, activation="identity")
     with pytest.raises(ValueError, match="Solver produced non-finite"):
         model.fit(1e200 * X, X[:, 0])

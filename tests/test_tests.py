@@ -1,4 +1,4 @@
-"""Rules for the tests themselves: data that depend on no other test, and skips. Each is shown to find a violation."""
+"""Rules for the tests themselves: independent data, required tests, assertions. Each rule finds planted violations."""
 
 import ast
 import os
@@ -160,6 +160,6 @@ def test_unknown_groups_are_refused():
 
 
 def test_only_helpers_skip_at_run_time():
-    """A package is asked for by `require`, which tells a missing one from a broken one."""
+    """Tests import optional packages with `require`, which distinguishes a missing package from a broken one."""
     for path in FILES:
         assert "importorskip(" not in path.read_text() or path.name == "test_tests.py", path.name

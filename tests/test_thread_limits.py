@@ -131,7 +131,7 @@ def test_generators_that_overlap_in_one_thread():
 
 
 def test_the_process_number_never_changes_while_threads_enter_blocks():
-    """Also not between the making of the object and the start of its block."""
+    """It does not change between the creation of the object and the start of its block either."""
     stop, seen = threading.Event(), set()
 
     def watch():
@@ -186,7 +186,7 @@ def test_blocks_that_overlap_in_random_order():
 
 
 def test_the_bits_are_those_of_the_limit_in_force():
-    """Threads with different limits compute at the same time, each as a process with that number does."""
+    """Threads with different limits compute at the same time, each with the bits of a process with that number."""
     net = fb.MLP((20, 200, 150, 6), loss="cross_entropy", activation="tanh", seed=1)
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((1500, 20)).astype("f"), rng.integers(0, 6, 1500)
@@ -229,7 +229,7 @@ def test_a_block_around_a_fork():
 
 
 def test_a_statement_of_an_interactive_session():
-    """Such a session keeps the object of the last statement that it showed."""
+    """An interactive session keeps the object of the last statement that it showed."""
     text = "import fastbp, threading\nfastbp.set_num_threads(5)\n"
     text += "t = threading.Thread(target=lambda: print('elsewhere', fastbp.get_num_threads()))\nt.start()\nt.join()\n"
     done = subprocess.run(

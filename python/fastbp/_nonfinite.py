@@ -65,8 +65,8 @@ def explained(
     else:
         cause, advice = "The training diverged", f"{smaller_steps}, or {advice}"
     finite = "the data are finite"
-    if searched["y"].place:  # of a loss function, which may have a use for nan in y
-        cause += f", or the loss function has no use for a target: {searched['y'].place}"
+    if searched["y"].place:  # targets of a loss function, which may handle nan in y
+        cause += f", or the loss function does not handle a target: {searched['y'].place}"
         finite, advice = "X is finite", f"{advice}, or let the loss function skip such targets"
     return FloatingPointError(f"[{data.method}] {what}. {cause}, and {finite}: {reach}. To fix it, {advice}")
 

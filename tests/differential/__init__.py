@@ -1,7 +1,7 @@
-"""Differential tests: one generator of random problems, every way to compute the same thing.
+"""Differential tests: compute random problems in every way and compare the results.
 
-- `problems`: what a problem is, and its arrays; `strategies`: the generator.
-- `bounded`: arrays with a bound on their error; `truth`, `functions`, `training`: the expected results in them.
-- `ways`: one file per way to compute a problem; `workers`: the processes they run in.
-- `compare`: an answer against the expected results; `run`: the driver and the command line.
+- `problems`: the description of a problem and its arrays; `strategies`: the generator.
+- `bounded`: arrays with error bounds; `truth`, `functions`, `training`: the expected results as such arrays.
+- `ways`: one file per kind of way to compute a problem; `workers`: the processes of the ways.
+- `compare`: the comparison with the expected results; `run`: the driver and the command line.
 """

@@ -6,9 +6,9 @@ spacing of the numbers near 1, which is twice the unit roundoff, an operation ad
     a + b, a * b, f(a)    u times the magnitude of the result
     a @ b, sums           (n + 2) u times |a| @ |b|, n products long
 
-so the error of a gradient is u times the gauge of |w| products that a worst-case analysis gives, entry by entry. The
-sums may run in any order. A function brings the change of its value over the interval that its argument may lie in: a
-unit that rounding may take to the other side of a kink has the width of the jump as its error.
+so the error of each entry of a gradient is u times the sum of magnitudes that a worst-case analysis gives. The sums may
+run in any order. The error of f(a) includes the change of f over the interval that a may lie in. If rounding may move a
+unit to the other side of a kink, its error is the width of the jump.
 
 An array whose values are whole multiples of a power of two, its `grid`, is exact as long as no partial sum of
 magnitudes exceeds 2^24 (float64: 2^53) times that grid. The bound is 0 then, and results are compared bit for bit.
@@ -141,7 +141,7 @@ class Bounded:
         return self.rounded(value, error, np.abs(value) + floor, 0.0, roundings)
 
     def may_be(self, threshold):
-        """Whether rounding may take a value to the other side of the threshold, or onto it."""
+        """Return whether rounding may move a value to the other side of the threshold, or onto it."""
         return (self.error > 0) & (np.abs(self.value - threshold) <= self.error)
 
     def zero_where(self, mask):

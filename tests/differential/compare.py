@@ -1,4 +1,4 @@
-"""An answer against the expected results, and the account of what was compared."""
+"""Compare results with the expected ones, and count the comparisons."""
 
 from collections import Counter
 
@@ -35,7 +35,7 @@ class Account:
 
 
 def differences(found, expected, judges_patterns):
-    """Where a result is not within its bound: a mask. A number that is not finite must be the same one."""
+    """Return a mask of the results outside their bounds. A number that is not finite must be the same one."""
     found = np.asarray(found, dtype=np.float64).reshape(expected.value.shape)
     value, error = expected.value, expected.error
     with np.errstate(invalid="ignore"):

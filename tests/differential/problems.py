@@ -191,6 +191,6 @@ class Data:
         return (self.c_dense == 0).all(axis=1)[:, None]
 
     def count(self, rows=slice(None)):
-        """What a mean divides by: the sum of the weights; with weights of outputs over d(L)."""
+        """Return the divisor of a mean: the sum of the weights, divided by d(L) for weights of outputs."""
         c = self.c_dense[rows]
         return float(c.sum()) / c.shape[1]

@@ -1,4 +1,4 @@
-"""A mismatch as something to run: the command that repeats it, and a program of its own for what an MLP computes."""
+"""Reproduce a mismatch: the command that repeats it, and a separate program for results of an MLP."""
 
 import numpy as np
 

@@ -53,7 +53,7 @@ class Harness:
             number = None
 
     def explore_seed(self, number, end):
-        """One round of problems. After the first mismatch its way alone is looked at, to find a small problem."""
+        """Check one round of problems. After the first mismatch only its way is checked, to find a small problem."""
         smallest = []
 
         @seed(number)
@@ -78,11 +78,11 @@ class Harness:
 
 
 class OutOfTime(BaseException):
-    """Ends a round; no failure in the eyes of hypothesis."""
+    """End a round. hypothesis does not count this exception as a failure."""
 
 
 def applies(way, problem):
-    """Whether a way computes such a problem."""
+    """Return whether a way can compute this problem."""
     if problem.seed % way.every:
         return False
     if way.name == "loss function":

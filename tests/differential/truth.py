@@ -1,6 +1,6 @@
 """The expected results of a problem, with bounds: equations (1) to (11) in `Bounded` arrays.
 
-Results are named by what they are; a way names the method that gave one behind an @, as in "value@train_step".
+A result has the name of its quantity. A way adds an @ and the method that computed it, as in "value@train_step".
 """
 
 from dataclasses import dataclass

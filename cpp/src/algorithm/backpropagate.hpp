@@ -51,7 +51,7 @@ void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink
     on.meet();  // nobody overwrites values of this tile that another thread still reads
 }
 
-// All that comes before (5): (4), single examples, and (7).
+// The operations before (5): (4), norms of single examples, and (7).
 template <class Real>
 void all_deltas(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Matrix<Real> input_grad,
                 const ExampleNorms& examples) noexcept {

@@ -91,7 +91,7 @@ class TeamBlocks {
         each_block(n, [&](Index, Index, int k) { *out += sums_.number(k); });
         sums_.turn_numbers();
     }
-    // What is too small to share is done by the first member.
+    // Calls body in the first member only, for work too small to share.
     template <class Body>
     void alone(Body body) {
         read_all();

@@ -104,7 +104,7 @@ class Steps {
         return step_in_place(plan);
     }
 
-    // The step is made with the gradient, layer by layer; or, if a sum in it may overflow, after a look at all of it.
+    // Makes the step layer by layer, together with the gradient. If a sum may overflow, it checks the gradient first.
     std::optional<double> step_in_place(const Plan& plan) {
         job_.separate_grad = {crew_.gradient(0).data};
         const bool done = carry_out(on_, member_, plan, crew_, job_);
@@ -147,7 +147,7 @@ class Steps {
         return true;
     }
 
-    // Whether no sum in the gradient can have overflowed, by what all members have seen of its factors.
+    // True if no sum in the gradient can have overflowed, given the bounds that all members found for its factors.
     bool is_certain(const Plan& plan) const {
         if (job_.certain <= 0) return false;
         Magnitudes largest = crew_.workspace(member_.index).live().factors;
@@ -158,8 +158,8 @@ class Steps {
         return job_.is_certain(largest);
     }
 
-    // The user's hook, then a look at the numbers unless they are certainly finite, then clipping by the norm: grad *=
-    // min(1, max / (norm + 1e-6)), torch's clip_grad_norm_. False: there is no step.
+    // Calls the user's hook, checks the numbers unless they are certainly finite, and clips by the norm: grad *= min(1,
+    // max / (norm + 1e-6)), as torch's clip_grad_norm_. Returns false if there is no step.
     bool finish_gradient(Backend<Real>& shared, Vector<Real> grad, bool certain) {
         if (epoch_.grad_hook != nullptr) {
             shared.meet();
@@ -183,8 +183,8 @@ class Steps {
         return true;
     }
 
-    // Whether every number of the gradient is finite and not too large. Where nobody waits for the answer, the ledger
-    // has it and operations that follow make no step.
+    // True if every number of the gradient is finite and not too large. An asynchronous backend writes the answer to
+    // the ledger instead, and later operations then make no step.
     bool is_usable(Backend<Real>& shared, Vector<Real> grad) {
         auto& live = crew_.workspace(member_.index).live();
         shared.find_larger(grad, largest_usable_, &live.refused_place);

@@ -1,4 +1,4 @@
-"""Wrong on purpose: the harness must find each of these. They are no part of `all_ways`."""
+"""Ways with wrong results on purpose, which the harness must find. They do not belong to `all_ways`."""
 
 from dataclasses import replace
 

@@ -13,7 +13,7 @@ from fastbp._functions import LOSSES, OUTPUT_ACTIVATIONS
 
 @cache
 def seam():
-    """The private extension, which the driver has built."""
+    """Return the private extension, which the driver has built."""
     (path,) = Path(os.environ["FASTBP_TEST_BUILD"], "tests").glob("fastbp_seam*.so")
     spec = importlib.util.spec_from_file_location("fastbp_seam", path)
     module = importlib.util.module_from_spec(spec)

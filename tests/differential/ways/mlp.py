@@ -39,7 +39,7 @@ def host(result):
 
 
 def results(problem, device="cpu", threads=1, sparse=False, own_loss=False):
-    """Everything that an MLP gives."""
+    """Return all results of an MLP."""
     data = problem.data()
     X, y = data.X_given, data.y
     if sparse:

@@ -1,5 +1,5 @@
-// Looks for numbers that are not finite, or too large. Magnitudes are compared as integers: the bits of a number
-// without its sign have the order of the magnitudes, and those of nan come last.
+// Find numbers that are not finite or too large. Magnitudes are compared as integers: the bits of a number without its
+// sign have the order of the magnitudes, and those of nan come last.
 #pragma once
 
 #include <bit>
@@ -111,7 +111,7 @@ struct Words {
     static constexpr int lanes = Vectors<Real>::lanes, in_number = sizeof(Real) / 4;
     static constexpr std::uint32_t sign = 0x80000000U, two = 0x40000000U;
 
-    // Of the upper words.
+    // Folds the upper words of v into each lane.
     template <class Fold, int... lane>
     static V fold_halves(V v, Fold fold, auto distance, std::integer_sequence<int, lane...> all) {
         constexpr int d = decltype(distance)::value;
@@ -188,8 +188,8 @@ inline void fold_words(Matrix<const Real> m, typename Words<Real>::V& seen, Fold
     }
 }
 
-// Bounds on the magnitudes in a pass, with as few instructions as certainty costs: every step pays for them. Deltas are
-// mostly below 2, which is one bit of all of them; x behind relu has no sign, and is compared as it is.
+// Bounds on the magnitudes in a pass, with as few instructions as possible, because every step computes them. Deltas
+// are mostly below 2, which a single bit shows. x behind relu has no sign and needs no mask.
 template <class Real>
 void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) {
     using W = Words<Real>;
