@@ -46,6 +46,8 @@ class Precision:
 
 def grid_of(values):
     """The largest power of two up to 1, and from `FINEST`, whose multiples all values are; 0 if there is none."""
+    if not np.all(np.isfinite(values)):
+        return 0.0
     grid = 1.0
     while grid >= FINEST:
         if np.all(np.mod(values, grid) == 0):
