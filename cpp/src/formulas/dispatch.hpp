@@ -1,6 +1,7 @@
 // From an activation or a loss known at run time to code that was compiled for it alone.
 #pragma once
 
+#include "formulas/elementary.hpp"
 #include "seam/enums.hpp"
 
 namespace fastbp::formulas {
@@ -12,7 +13,7 @@ struct ActivationTag {
 
 // Calls body(tag) with the activation as a constant. Not for softmax.
 template <class Body>
-static inline void with_activation(Activation kind, Body body) {
+FASTBP_FORMULA void with_activation(Activation kind, Body body) {
     switch (kind) {
         case Activation::identity: return body(ActivationTag<Activation::identity>{});
         case Activation::logistic: return body(ActivationTag<Activation::logistic>{});
@@ -36,7 +37,7 @@ struct LossTag {
 
 // Calls body(tag) with the loss as a constant.
 template <class Body>
-static inline void with_loss(Loss kind, Body body) {
+FASTBP_FORMULA void with_loss(Loss kind, Body body) {
     switch (kind) {
         case Loss::squared_error: return body(LossTag<Loss::squared_error>{});
         case Loss::cross_entropy: return body(LossTag<Loss::cross_entropy>{});
@@ -50,7 +51,7 @@ static inline void with_loss(Loss kind, Body body) {
 
 // The same for losses that are functions of the residual x - y.
 template <class Body>
-static inline void with_residual_loss(Loss kind, Body body) {
+FASTBP_FORMULA void with_residual_loss(Loss kind, Body body) {
     switch (kind) {
         case Loss::squared_error: return body(LossTag<Loss::squared_error>{});
         case Loss::huber: return body(LossTag<Loss::huber>{});
