@@ -32,22 +32,26 @@ __device__ inline void report_block(const OutputLayer<Real>& out, double weighte
 
 // ---- behind an elementwise g ---------------------------------------------------------------------------------
 
-// One output, with all quantities that a loss may read.
-template <Activation kind>
-__device__ inline formulas::OutputPoint output_point(double s, double a, double y, bool with_logarithm) {
-    const formulas::Output out = formulas::output<kind>(s, a);
+// One output, with everything that a loss may read of it. One function for all kernels, g and losses: copies of it
+// would be a megabyte of the wheel. All threads take the same branch.
+__device__ __noinline__ static formulas::OutputPoint output_point(Activation g, double a, double s, double y,
+                                                                  bool with_logarithm) {
     formulas::OutputPoint point{};
-    point.s = s;
-    point.x = out.limit + out.distance;
-    point.residual = out.distance - (y - out.limit);
-    point.prime = formulas::output_prime<kind>(s, point.x, a);
-    point.second = formulas::output_second<kind>(s, point.x, point.prime, a);
-    if (with_logarithm) point.log = formulas::output_logarithm<kind>(s, point.x, point.prime, point.second);
+    formulas::with_activation(g, [&](auto tag) {
+        constexpr Activation kind = decltype(tag)::value;
+        const formulas::Output out = formulas::output<kind>(s, a);
+        point.s = s;
+        point.x = out.limit + out.distance;
+        point.residual = out.distance - (y - out.limit);
+        point.prime = formulas::output_prime<kind>(s, point.x, a);
+        point.second = formulas::output_second<kind>(s, point.x, point.prime, a);
+        if (with_logarithm) point.log = formulas::output_logarithm<kind>(s, point.x, point.prime, point.second);
+    });
     return point;
 }
 
-template <Activation g, class Real>
-__global__ void elementwise_loss_rows(double a, LossFunction<Real> loss, OutputLayer<Real> out) {
+template <class Real>
+__global__ void elementwise_loss_rows(ActivationFunction<Real> g, LossFunction<Real> loss, OutputLayer<Real> out) {
     const double scale = *out.y.scale;
     double weighted = 0;
     each_row(out.x.rows, [&](Index r) {
@@ -59,7 +63,7 @@ __global__ void elementwise_loss_rows(double a, LossFunction<Real> loss, OutputL
                 return;
             }
             const double y = double(out.y.value(r, j)), p = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
-            const auto point = output_point<g>(double(out.s(r, j)), a, y, loss.kind == Loss::poisson);
+            const auto point = output_point(g.kind, double(g.a), double(out.s(r, j)), y, loss.kind == Loss::poisson);
             formulas::with_loss(loss.kind, [&](auto tag) {
                 constexpr Loss kind = decltype(tag)::value;
                 const double of_x = formulas::output_loss<kind>(point, y, p);
@@ -229,9 +233,7 @@ void output_delta(Queue& queue, const LossFunction<Real>& loss, ActivationFuncti
     if (!loss_needs_s(loss.kind, g.kind)) s = x;
     const OutputLayer<Real> out{s, x, y, delta, slots.example, queue.scratch};
     if (g.kind != Activation::softmax)
-        formulas::with_activation(g.kind, [&](auto tag) {
-            queue.launch(elementwise_loss_rows<decltype(tag)::value, Real>, rows, double(g.a), loss, out);
-        });
+        queue.launch(elementwise_loss_rows<Real>, rows, g, loss, out);
     else if (loss.kind == Loss::cross_entropy && !y.classes.empty())
         queue.launch(softmax_class_rows<Real>, rows, out);
     else

@@ -59,15 +59,15 @@ void derivative_tangent(Queue& queue, ActivationFunction<Real> g, Matrix<const R
 // ---- (9) -----------------------------------------------------------------------------------------------------
 
 // Behind an elementwise g delta is a function of s alone, so delta_dot = c scale (d2e/ds2) s_dot.
-template <Activation g, class Real>
-__global__ void output_tangent_elements(double a, LossFunction<Real> loss, Matrix<const Real> s, Target<Real> y,
-                                        Matrix<const Real> s_dot, Matrix<Real> delta_dot, bool whole) {
+template <class Real>
+__global__ void output_tangent_elements(ActivationFunction<Real> g, LossFunction<Real> loss, Matrix<const Real> s,
+                                        Target<Real> y, Matrix<const Real> s_dot, Matrix<Real> delta_dot, bool whole) {
     each_element(delta_dot.rows, delta_dot.cols, [=](Index r, Index j) {
         const double c = y.weight(r, j);
         double curvature = 0;
         if (c != 0) {
             const double y_j = double(y.value(r, j)), p = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
-            const auto point = output_point<g>(double(s(r, j)), a, y_j, loss.kind == Loss::poisson);
+            const auto point = output_point(g.kind, double(g.a), double(s(r, j)), y_j, loss.kind == Loss::poisson);
             formulas::with_loss(loss.kind, [&](auto tag) {
                 constexpr Loss kind = decltype(tag)::value;
                 curvature = whole ? formulas::output_curvature<kind>(point, y_j, p)
@@ -119,10 +119,7 @@ void output_delta_tangent(Queue& queue, const LossFunction<Real>& loss, Activati
         return queue.launch(softmax_output_tangent_rows<Real>, over_rows(x.rows), loss, s, x, y, s_dot, delta_dot,
                             which);
     const bool whole = which == Curvature::hessian || is_canonical(loss.kind, g.kind);
-    formulas::with_activation(g.kind, [&](auto tag) {
-        queue.launch(output_tangent_elements<decltype(tag)::value, Real>, over_elements(delta_dot), double(g.a), loss,
-                     s, y, s_dot, delta_dot, whole);
-    });
+    queue.launch(output_tangent_elements<Real>, over_elements(delta_dot), g, loss, s, y, s_dot, delta_dot, whole);
 }
 
 }  // namespace fastbp::cuda
