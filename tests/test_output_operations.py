@@ -44,7 +44,7 @@ def loss_case(loss, g, shape, dtype, rng):
 
 
 @pytest.mark.parametrize("loss, g", PAIRINGS)
-@pytest.mark.parametrize("shape", [(1, 2), (7, 5), (33, 17)])
+@pytest.mark.parametrize("shape", [(1, 2), (7, 5), (33, 17), (3, 150)])
 def test_output_delta(ops, loss, g, shape):
     on, dtype, tolerance, _ = ops
     rng = np.random.default_rng(3)

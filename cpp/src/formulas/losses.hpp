@@ -66,12 +66,6 @@ struct OutputPoint {
     OutputLogarithm log;
 };
 
-// True if x is infinite in the network's type. e is then infinite too, as in the forward pass.
-template <class Real>
-FASTBP_FORMULA bool overflows(double x) {
-    return magnitude(x) > static_cast<double>(Format<Real>::largest);
-}
-
 // e. Its derivatives with respect to s follow; those of poisson are NaN for a rate x < 0.
 template <Loss kind>
 FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {

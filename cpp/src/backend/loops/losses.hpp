@@ -16,8 +16,8 @@ void elementwise_output_delta(const LossFunction<Real>& loss, ActivationFunction
     each_block(s.rows, s.cols, [&](const BlockPlace& place) {
         OutputBlock block;
         OutputNumbers e, slope;
-        gather_block(place, loss, s, y, block);
-        losses_and_slopes(loss, g, block, e, slope);
+        gather_block(place, loss, g, s, y, block);
+        losses_and_slopes(block, e, slope);
         const double* c = block.weight;
         for (Index i = 0, k = 0; i < place.rows; ++i) {
             double plain = 0;
@@ -50,15 +50,15 @@ void output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Ma
 
 // (9) behind an elementwise g: delta is a function of s alone, so delta_dot = c scale (d2e/ds2) s_dot.
 template <class Real>
-void elementwise_output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
-                                      const Target<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
-                                      Curvature which) {
+[[gnu::cold]] void elementwise_output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Real> g,
+                                                    Matrix<const Real> s, const Target<Real>& y,
+                                                    Matrix<const Real> s_dot, Matrix<Real> delta_dot, Curvature which) {
     const double scale = *y.scale;
     each_block(s.rows, s.cols, [&](const BlockPlace& place) {
         OutputBlock block;
         OutputNumbers curvature, along;
-        gather_block(place, loss, s, y, block);
-        curvatures(loss, g, which, block, curvature);
+        gather_block(place, loss, g, s, y, block);
+        curvatures(block, which, curvature);
         gather(place.of(s_dot), along);
         scatter(place.of(delta_dot), [&](Index k) {
             return block.weight[k] == 0 ? 0.0 : block.weight[k] * scale * curvature[k] * along[k];

@@ -35,8 +35,13 @@ inline void scatter(const Matrix<T>& out, Body body) {
     }
 }
 
-// One block, and what equations (3) and (9) need of it. `weight` is c.
+// One block, and what equations (3) and (9) need of it. `weight` is c; `largest` is the largest number of the net's
+// type. The functions below are the same for all types, and are kept out of line: copies of them would make up a third
+// of the library.
 struct OutputBlock {
+    Loss loss;
+    Activation g;
+    double a, largest;
     Index n;
     OutputNumbers s, y, weight, parameter = {};
     OutputNumbers x, residual, prime, second;
@@ -58,8 +63,12 @@ inline void gather_weights(const BlockPlace& place, const Matrix<const double>& 
 }
 
 template <class Real>
-inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss, Matrix<const Real> s,
-                         const Target<Real>& y, OutputBlock& block) {
+inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss, ActivationFunction<Real> g,
+                         Matrix<const Real> s, const Target<Real>& y, OutputBlock& block) {
+    block.loss = loss.kind;
+    block.g = g.kind;
+    block.a = double(g.a);
+    block.largest = double(formulas::Format<Real>::largest);
     block.n = place.size();
     gather(place.of(s), block.s);
     gather(place.of(y.values), block.y);
@@ -70,37 +79,32 @@ inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss
 }
 
 // x, x - y and g'(s). The residual keeps the digits of x's distance from the value at which g saturates.
-template <class Real>
-inline void outputs_and_slopes(ActivationFunction<Real> g, OutputBlock& block) {
-    const double a = double(g.a);
-    with_activation(g.kind, [&](auto tag) {
+[[gnu::noinline]] void outputs_and_slopes(OutputBlock& block) {
+    with_activation(block.g, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k) {
-            const formulas::Output out = formulas::output<kind>(block.s[k], a);
+            const formulas::Output out = formulas::output<kind>(block.s[k], block.a);
             block.x[k] = out.limit + out.distance;
             block.residual[k] = out.distance - (block.y[k] - out.limit);
-            block.prime[k] = formulas::output_prime<kind>(block.s[k], block.x[k], a);
+            block.prime[k] = formulas::output_prime<kind>(block.s[k], block.x[k], block.a);
         }
     });
 }
 
 // g''(s), after outputs_and_slopes.
-template <class Real>
-inline void second_derivatives(ActivationFunction<Real> g, OutputBlock& block) {
-    const double a = double(g.a);
-    with_activation(g.kind, [&](auto tag) {
+[[gnu::noinline, gnu::cold]] void second_derivatives(OutputBlock& block) {
+    with_activation(block.g, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k)
-            block.second[k] = formulas::output_second<kind>(block.s[k], block.x[k], block.prime[k], a);
+            block.second[k] = formulas::output_second<kind>(block.s[k], block.x[k], block.prime[k], block.a);
     });
 }
 
 // ln g(s) and its derivatives, after the two above.
-template <class Real>
-inline void logarithms(ActivationFunction<Real> g, OutputBlock& block) {
-    with_activation(g.kind, [&](auto tag) {
+[[gnu::noinline, gnu::cold]] void logarithms(OutputBlock& block) {
+    with_activation(block.g, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
         for (Index k = 0; k < block.n; ++k) {
             const auto log = formulas::output_logarithm<kind>(block.s[k], block.x[k], block.prime[k], block.second[k]);
@@ -113,7 +117,7 @@ inline void logarithms(ActivationFunction<Real> g, OutputBlock& block) {
 }
 
 // Cross entropy behind logistic: one loop, because e and x need the same exp(-|s|).
-inline void cross_entropies(const OutputBlock& block, double* e, double* slope) {
+[[gnu::noinline]] void cross_entropies(const OutputBlock& block, double* e, double* slope) {
     FASTBP_INDEPENDENT
     for (Index k = 0; k < block.n; ++k) {
         const formulas::Output out = formulas::output<Activation::logistic>(block.s[k], 0);
@@ -123,36 +127,33 @@ inline void cross_entropies(const OutputBlock& block, double* e, double* slope) 
 }
 
 // e and de/ds of every output of the block.
-template <class Real>
-inline void losses_and_slopes(const LossFunction<Real>& loss, ActivationFunction<Real> g, OutputBlock& block, double* e,
-                              double* slope) {
-    if (loss.kind == Loss::cross_entropy) return cross_entropies(block, e, slope);
-    outputs_and_slopes(g, block);
-    if (loss.kind == Loss::poisson) {
-        second_derivatives(g, block);
-        logarithms(g, block);
+[[gnu::noinline]] void losses_and_slopes(OutputBlock& block, double* e, double* slope) {
+    if (block.loss == Loss::cross_entropy) return cross_entropies(block, e, slope);
+    outputs_and_slopes(block);
+    if (block.loss == Loss::poisson) {
+        second_derivatives(block);
+        logarithms(block);
     }
-    with_loss(loss.kind, [&](auto tag) {
+    with_loss(block.loss, [&](auto tag) {
         constexpr Loss kind = decltype(tag)::value;
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k) {
             const formulas::OutputPoint point = block.point(k);
             const double loss_of_x = formulas::output_loss<kind>(point, block.y[k], block.parameter[k]);
-            e[k] = formulas::overflows<Real>(point.x) ? __builtin_inf() : loss_of_x;
+            // Where x is infinite in the net's type the loss is, too.
+            e[k] = formulas::magnitude(point.x) > block.largest ? __builtin_inf() : loss_of_x;
             slope[k] = formulas::output_slope<kind>(point, block.y[k], block.parameter[k]);
         }
     });
 }
 
 // d2e/ds2 of every output of the block, or its Gauss-Newton part.
-template <class Real>
-inline void curvatures(const LossFunction<Real>& loss, ActivationFunction<Real> g, Curvature which, OutputBlock& block,
-                       double* curvature) {
-    const bool whole = which == Curvature::hessian || is_canonical(loss.kind, g.kind);
-    outputs_and_slopes(g, block);
-    second_derivatives(g, block);
-    if (loss.kind == Loss::poisson) logarithms(g, block);
-    with_loss(loss.kind, [&](auto tag) {
+[[gnu::noinline, gnu::cold]] void curvatures(OutputBlock& block, Curvature which, double* curvature) {
+    const bool whole = which == Curvature::hessian || is_canonical(block.loss, block.g);
+    outputs_and_slopes(block);
+    second_derivatives(block);
+    if (block.loss == Loss::poisson) logarithms(block);
+    with_loss(block.loss, [&](auto tag) {
         constexpr Loss kind = decltype(tag)::value;
         for (Index k = 0; k < block.n; ++k) {
             const formulas::OutputPoint point = block.point(k);

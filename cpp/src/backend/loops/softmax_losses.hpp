@@ -175,7 +175,7 @@ inline double mix_row(const SoftmaxRow<Real>& row, Term a, Write write) {
 
 // One row of any loss and any target.
 template <class Real>
-inline RowLoss softmax_loss_row(const SoftmaxLoss<Real>& loss, double scale, Real* delta, Index d_step) {
+[[gnu::noinline]] RowLoss softmax_loss_row(const SoftmaxLoss<Real>& loss, double scale, Real* delta, Index d_step) {
     RowLoss sum;
     if (loss.y.is_masked(loss.row.n)) {
         for (Index j = 0; delta != nullptr && j < loss.row.n; ++j) delta[j * d_step] = 0;
@@ -215,9 +215,9 @@ void softmax_output_delta(const LossFunction<Real>& loss, Matrix<const Real> s, 
 // Gauss-Newton leaves out the second term, except behind the canonical link. The s_dot of the largest x is subtracted
 // first, so that differences keep their digits.
 template <bool unit, class Real>
-void softmax_output_delta_tangent(const LossFunction<Real>& loss, Matrix<const Real> s, Matrix<const Real> x,
-                                  const Target<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
-                                  Curvature which) {
+[[gnu::cold]] void softmax_output_delta_tangent(const LossFunction<Real>& loss, Matrix<const Real> s,
+                                                Matrix<const Real> x, const Target<Real>& y, Matrix<const Real> s_dot,
+                                                Matrix<Real> delta_dot, Curvature which) {
     const double scale = *y.scale;
     const bool whole = which == Curvature::hessian || is_canonical(loss.kind, Activation::softmax);
     each_softmax_row<unit>(s, x, [&](Index r, SoftmaxRow<Real> row) {

@@ -67,7 +67,8 @@ __global__ void elementwise_loss_rows(ActivationFunction<Real> g, LossFunction<R
             formulas::with_loss(loss.kind, [&](auto tag) {
                 constexpr Loss kind = decltype(tag)::value;
                 const double of_x = formulas::output_loss<kind>(point, y, p);
-                const double e = formulas::overflows<Real>(point.x) ? __builtin_inf() : of_x;
+                const double e =
+                    formulas::magnitude(point.x) > double(formulas::Format<Real>::largest) ? __builtin_inf() : of_x;
                 plain += e;
                 weighted += c * e;
                 if (!out.delta.empty()) out.delta(r, j) = Real(c * scale * formulas::output_slope<kind>(point, y, p));
