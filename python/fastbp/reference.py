@@ -185,8 +185,8 @@ def _elementwise_loss(loss: str, p: Any, name: str, a: float, s: Array, x: Array
     if loss != "poisson":
         return LOSSES[loss][0](r, p), LOSSES[loss][1](r, p) * prime
     log_x, numerator, denominator = _output_logarithm(name, s, x, prime)
-    counts = np.where(y > 0, y * numerator / denominator, 0)
-    return _poisson(x, y, log_x), np.where(x.real < 0, np.nan, prime - counts)
+    slope = np.where(y > 0, r * numerator / denominator, prime)
+    return _poisson(x, y, log_x), np.where(x.real < 0, np.nan, slope)
 
 
 def _softmax_loss(loss: str, p: Any, s: Array, x: Array, y: Array, c: Any) -> tuple[Any, Any]:

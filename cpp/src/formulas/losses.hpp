@@ -47,13 +47,17 @@ FASTBP_FORMULA double logistic_cross_entropy(double y, double s) {
 
 // ---- poisson --------------------------------------------------------------------------------------------------------
 
-// x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y). Rounding does not make it negative. It is inf for a rate
-// x < 0, and for x = 0 if y > 0.
+// exp(t) - 1 - t for abs(t) < 1, by its series near 0. It is never negative.
+FASTBP_FORMULA double exponential_minus_line(double t) {
+    const double series = horner(t, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320);
+    return magnitude(t) < 0.1 ? t * t * series : exponential_minus_one(t) - t;
+}
+
+// x - y + y ln(y / x) = y (exp(t) - 1 - t) with t = ln(x / y). Infinite for a rate x < 0, and for x = 0 if y > 0.
 FASTBP_FORMULA double poisson_loss(double y, double x, double log_x) {
     const double t = log_x - ::log(y);
-    const double near = at_least(y * (exponential_minus_one(t) - t), 0.0);
     const double far = x < __builtin_inf() ? (x - y) - y * t : x;
-    const double e = y == 0 ? x : (magnitude(t) < 1 ? near : far);
+    const double e = y == 0 ? x : (magnitude(t) < 1 ? y * exponential_minus_line(t) : far);
     return x < 0 ? __builtin_inf() : e;
 }
 
@@ -78,26 +82,30 @@ FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
     }
 }
 
-// de/ds. Cross entropy: g' cancels. Poisson: e = x - y ln x + a constant.
+// de/ds. Cross entropy: g' cancels. Poisson: g' - y (ln g)' = (x - y) (ln g)', in which the residual is exact.
 template <Loss kind>
 FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
         return o.residual;
     } else if constexpr (kind == Loss::poisson) {
-        const double slope = y == 0 ? o.prime : o.prime - y * o.log.prime / o.log.denominator;
+        const double slope = y == 0 ? o.prime : o.residual * o.log.prime / o.log.denominator;
         return o.x < 0 ? __builtin_nan("") : slope;
     } else {
         return residual_prime<kind>(o.residual, p) * o.prime;
     }
 }
 
-// d2e/ds2.
+// d2e/ds2. Poisson: g'' - y (ln g)'' = x (ln g)'^2 + (x - y) (ln g)''. Nothing cancels in the first form if y is small,
+// nor in the second one if g saturates near y.
 template <Loss kind>
 FASTBP_FORMULA double output_curvature(const OutputPoint& o, double y, double p) {
     if constexpr (kind == Loss::cross_entropy) {
         return o.prime;
     } else if constexpr (kind == Loss::poisson) {
-        const double curvature = y == 0 ? o.second : o.second - y * o.log.second / o.log.denominator;
+        const double slope = o.log.prime / o.log.denominator;
+        const double direct = o.second - y * o.log.second / o.log.denominator;
+        const double relative = o.x * slope * slope + o.residual * o.log.second / o.log.denominator;
+        const double curvature = y == 0 ? o.second : (2 * y < o.x ? direct : relative);
         return o.x < 0 ? __builtin_nan("") : curvature;
     } else {
         const double linear = residual_second<kind>(o.residual, p) * o.prime * o.prime;
