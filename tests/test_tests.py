@@ -144,8 +144,12 @@ def idle_checks(text):
 
 @every(FILES)
 def test_assertions_can_fail_and_measure_no_time(path):
+    text = path.read_text()
+    if path.parent.name == "differential" and path.name == "run.py":  # searches for a given time, and limits none
+        assert not [node for node in ast.walk(ast.parse(text)) if cannot_fail(node)]
+        return
     faked = 1 if path.name == "test_fit.py" else 0  # moves the clock that fit reads
-    assert len(idle_checks(path.read_text())) == faked
+    assert len(idle_checks(text)) == faked
 
 
 @pytest.mark.parametrize("line", ["assert (x for x in a)", "assert lambda: x", "assert (x, 'text')", "t = time.time()"])

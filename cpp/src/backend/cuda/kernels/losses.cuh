@@ -34,8 +34,8 @@ __device__ inline void report_block(const OutputLayer<Real>& out, double weighte
 
 // One output, with everything that a loss may read of it. One function for all kernels, g and losses: copies of it
 // would be a megabyte of the wheel. All threads take the same branch.
-__device__ __noinline__ static formulas::OutputPoint output_point(Activation g, double a, double s, double y,
-                                                                  bool with_logarithm) {
+__device__ __attribute__((noinline)) static formulas::OutputPoint output_point(Activation g, double a, double s,
+                                                                               double y, bool with_logarithm) {
     formulas::OutputPoint point{};
     formulas::with_activation(g, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
