@@ -53,7 +53,10 @@ def objects():
     }
 
 
-@pytest.mark.parametrize("frames", [pandas_frames, polars_frames, objects])
+IN_FRAMES = [pytest.param(frames, marks=pytest.mark.frameworks) for frames in (pandas_frames, polars_frames)]
+
+
+@pytest.mark.parametrize("frames", [*IN_FRAMES, objects])
 def test_frames_are_numbers_in_every_method(frames):
     for name, X in frames().items():
         net = fb.MLP((3, 4, 2), loss="cross_entropy", seed=0, dtype="float64")
@@ -74,6 +77,7 @@ def test_frames_are_numbers_in_every_method(frames):
         assert str(X) == str(before)  # what was given is unchanged
 
 
+@pytest.mark.frameworks
 def test_targets_and_weights_in_columns():
     pd, pl = require("pandas"), require("polars")
     net = fb.MLP((3, 2), loss="cross_entropy", seed=0)
@@ -96,6 +100,7 @@ def test_targets_and_weights_in_columns():
     assert both.value(VALUES, frame, frame) == both.value(VALUES, np.c_[Y, WEIGHTS], np.c_[Y, WEIGHTS])
 
 
+@pytest.mark.frameworks
 def test_missing_values_become_nan():
     pd, pl = require("pandas"), require("polars")
     net = fb.MLP((3, 1), init="zeros", activation="identity", dtype="float64")
@@ -136,6 +141,7 @@ def refused():
     ]
 
 
+@pytest.mark.frameworks
 def test_what_holds_other_things_is_refused_with_the_cure():
     net = fb.MLP((3, 2), loss="cross_entropy", seed=0)
     state = fb.SGD().init(net.params)
@@ -160,6 +166,7 @@ def test_what_holds_other_things_is_refused_with_the_cure():
         net.value(VALUES, Y, ["a", "b", "a"])
 
 
+@pytest.mark.frameworks
 def test_numbers_are_not_copied():
     pd, pl = require("pandas"), require("polars")
     for given in (VALUES, VALUES.astype("f4"), pd.DataFrame(VALUES), pd.Series(Y), pl.Series(WEIGHTS)):

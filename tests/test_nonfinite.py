@@ -74,6 +74,7 @@ def test_the_place_is_named(case, block, monkeypatch):
     assert state.step == 0
 
 
+@pytest.mark.frameworks
 def test_the_other_ways_to_give_data(tmp_path):
     pd = require("pandas")
     frame = pd.DataFrame(HOLED, columns=["height", "mass", "age"])
@@ -170,6 +171,16 @@ def test_negative_rates_of_poisson():
         net.fit(X, 0 * counts, optimizer=fb.SGD(lr=0.1), epochs=100)
 
 
+def test_a_rate_of_0_with_a_count_is_named():
+    net = make(loss="poisson", output_activation="relu", init="zeros")
+    counts = np.zeros(N)
+    net.fit(X, counts, epochs=1)  # a count of 0 may have a rate of 0
+    counts[3] = 2
+    text = r"output 0 of row 3 is 0, and its count is 2: the loss is .*Use output_activation 'exp' or"
+    with pytest.raises(FloatingPointError, match=rf"^\[fit\] {text}"):
+        net.fit(X, counts)
+
+
 def half_squares(y, x):
     r = x[:, 0] - y
     return 0.5 * r**2, r[:, None]
@@ -224,6 +235,7 @@ def test_diagnose_names_the_place():
     assert fb.diagnose(net, X, Y).findings == ["the value is not finite: net.params is nan in layer 2 (biases[1])[0]"]
 
 
+@pytest.mark.frameworks
 def test_estimators_name_the_step_and_their_own_options():
     estimators = require("fastbp.sklearn")
     y = changed(Y, (3, 1e300))

@@ -335,7 +335,8 @@ class MLP(Examples):
         metrics : iterable of str or callable
             Computed after each epoch, unweighted, on the rows and outputs with a weight above 0. "accuracy": softmax
             predicts the largest output, logistic each output above 0.5; all outputs of a row must be right. "r2": mean
-            over the outputs. f(y, x) -> float: x = x(L), of shape (N,) if y is. Chunks are read a second time.
+            over the outputs. f(y, x) -> float: x = x(L), of shape (N,) if y is; it gets all outputs of a row that has
+            any weight above 0. Chunks are read a second time.
         early_stopping : int or EarlyStopping, optional
             Patience in epochs, or more; fit ends with the best epoch's parameters and state.
         schedule : callable, optional

@@ -94,16 +94,19 @@ def place_of_nonfinite(net: "Network", data: "Data") -> str:
 
 
 def negative_rate(net: "Network", data: "Data") -> str:
-    """Return the place of an output below 0 if the loss is poisson, which is infinite there; "" if there is none."""
+    """Return the place of a rate where poisson is infinite: below 0, or 0 with a count above 0; "" if there is none."""
     if net.loss != "poisson":
         return ""
     outputs = host(net._core.forward(net.params, data.X, None))
     counts = _counts(net, data, slice(None))
-    bad = np.argwhere((outputs < 0) & (counts if counts.ndim == 2 else counts[:, None]))
+    y = np.asarray(read_back(net.device, data.method, "y", data.y)).reshape(outputs.shape)
+    infinite = (outputs < 0) | ((outputs == 0) & (y > 0))
+    bad = np.argwhere(infinite & (counts if counts.ndim == 2 else counts[:, None]))
     if not len(bad):
         return ""
     row, column = map(int, bad[0])
-    return f"output {column} of row {row} is {outputs[row, column]:.4g}, and poisson has no negative rates"
+    why = "poisson has no negative rates" if outputs[row, column] < 0 else f"its count is {y[row, column]:.4g}"
+    return f"output {column} of row {row} is {outputs[row, column]:.4g}, and {why}"
 
 
 def search(net: "Network", data: "Data", name: str) -> Search:

@@ -120,8 +120,8 @@ struct Target {
     Matrix<const double> c;
     const double* scale = nullptr;
 
-    constexpr Real value(Index r, Index j) const { return classes.empty() ? values(r, j) : Real(classes[r] == j); }
-    constexpr double weight(Index r, Index j) const { return c.empty() ? 1.0 : c(r, c.cols == 1 ? 0 : j); }
+    FASTBP_VIEW Real value(Index r, Index j) const { return classes.empty() ? values(r, j) : Real(classes[r] == j); }
+    FASTBP_VIEW double weight(Index r, Index j) const { return c.empty() ? 1.0 : c(r, c.cols == 1 ? 0 : j); }
     Target row_block(Index begin, Index end) const {
         return {values.row_block(begin, end), classes.block(begin, end), c.row_block(begin, end), scale};
     }

@@ -6,6 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// For the functions of views: in every unit they become part of their caller. A unit compiled for a newer instruction
+// set must define no function that the linker could take for another unit's.
+#define FASTBP_VIEW __attribute__((always_inline)) constexpr
+
 namespace fastbp {
 
 using Index = std::int64_t;
@@ -18,16 +22,16 @@ struct Matrix {
     Index rows = 0, cols = 0;
     Index row_stride = 0, col_stride = 1;
 
-    constexpr T& operator()(Index r, Index c) const { return data[r * row_stride + c * col_stride]; }
-    constexpr bool empty() const { return data == nullptr; }
-    constexpr Matrix transposed() const { return {data, cols, rows, col_stride, row_stride}; }
-    constexpr Matrix row_block(Index begin, Index end) const {
+    FASTBP_VIEW T& operator()(Index r, Index c) const { return data[r * row_stride + c * col_stride]; }
+    FASTBP_VIEW bool empty() const { return data == nullptr; }
+    FASTBP_VIEW Matrix transposed() const { return {data, cols, rows, col_stride, row_stride}; }
+    FASTBP_VIEW Matrix row_block(Index begin, Index end) const {
         return empty() ? *this : Matrix{data + begin * row_stride, end - begin, cols, row_stride, col_stride};
     }
-    constexpr Matrix column_block(Index begin, Index end) const {
+    FASTBP_VIEW Matrix column_block(Index begin, Index end) const {
         return empty() ? *this : Matrix{data + begin * col_stride, rows, end - begin, row_stride, col_stride};
     }
-    constexpr operator Matrix<const T>() const { return {data, rows, cols, row_stride, col_stride}; }
+    FASTBP_VIEW operator Matrix<const T>() const { return {data, rows, cols, row_stride, col_stride}; }
 };
 
 // A row-major matrix without gaps.
@@ -41,10 +45,12 @@ struct Vector {
     T* data = nullptr;
     Index size = 0;
 
-    constexpr T& operator[](Index i) const { return data[i]; }
-    constexpr bool empty() const { return data == nullptr; }
-    Vector block(Index begin, Index end) const { return empty() ? *this : Vector{data + begin, end - begin}; }
-    constexpr operator Vector<const T>() const { return {data, size}; }
+    FASTBP_VIEW T& operator[](Index i) const { return data[i]; }
+    FASTBP_VIEW bool empty() const { return data == nullptr; }
+    FASTBP_VIEW Vector block(Index begin, Index end) const {
+        return empty() ? *this : Vector{data + begin, end - begin};
+    }
+    FASTBP_VIEW operator Vector<const T>() const { return {data, size}; }
 };
 
 // Compressed sparse rows: row r holds values[starts[r] .. starts[r + 1]) in columns of the same positions.
@@ -55,7 +61,9 @@ struct Csr {
     const Real* values = nullptr;
     Index rows = 0, cols = 0;
 
-    Csr row_block(Index begin, Index end) const { return {starts + begin, columns, values, end - begin, cols}; }
+    FASTBP_VIEW Csr row_block(Index begin, Index end) const {
+        return {starts + begin, columns, values, end - begin, cols};
+    }
     // The numbers that are kept, as one row.
     Matrix<const Real> kept_numbers() const {
         const Index begin = rows > 0 ? starts[0] : 0, end = rows > 0 ? starts[rows] : 0;
@@ -148,7 +156,7 @@ struct RowRange {
     Index first = 0, count = 0;
     const Index* moved = nullptr;
 
-    constexpr Index operator[](Index i) const {
+    FASTBP_VIEW Index operator[](Index i) const {
         const Index at = first + i + (moved ? *moved : 0);
         return order ? order[at] : at;
     }
