@@ -115,7 +115,7 @@ class Course:
         X, y, c = truth.X[rows], truth.y[rows], truth.data.c_dense[rows]
         masks = self.masks(rows)
         s, x = net.forward(X, masks)
-        seed = truth.lift(c) * (truth.lift(1.0) / truth.lift(count))
+        seed = truth.lift(c) * (truth.lift(1.0) / truth.divisor(rows))
         loss, _ = truth.loss(s[-1], x[-1], y, seed)
         deltas, _ = net.deltas(s, net.output_delta(s[-1], x[-1], y, seed), masks, truth.data.dead[rows])
         if max_example_norm:

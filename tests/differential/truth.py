@@ -130,12 +130,19 @@ class Truth:
     def lift(self, values):
         return Bounded(self.precision, values, 0.0, grid_of(np.asarray(values, dtype=np.float64)))
 
+    def divisor(self, rows=slice(None)):
+        """Return the divisor of a mean. The weights are summed in float64, in any order."""
+        c, count = self.data.c_dense[rows], self.data.count(rows)
+        exact = grid_of(c) > 0
+        error = 0.0 if exact else (c.size + 2) * np.finfo(np.float64).eps * count
+        return Bounded(self.precision, count, error, grid_of(np.asarray(count)) if exact else 0.0)
+
     def seeds(self):
         """c_n times the scale, and c_n."""
         c = self.data.c_dense
         scale = self.lift(1.0)
         if self.problem.reduction == "mean":
-            scale = scale / self.lift(self.data.count())
+            scale = scale / self.divisor()
         return self.lift(c) * scale, scale
 
     def loss(self, s, x, y, seed):
