@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 import skips
-from helpers import ROOT, plain_environment
+from helpers import ROOT
 
 FILES = sorted((ROOT / "tests").rglob("*.py"))
 GENERATORS = {"default_rng", "Generator", "RandomState", "Random", "SystemRandom"}
@@ -113,7 +113,7 @@ SKIPPING = {  # text of a file: what becomes of it when FASTBP_REQUIRE is empty,
 def test_a_required_test_that_is_skipped_fails(tmp_path, setting):
     for k, text in enumerate(SKIPPING):
         (tmp_path / f"test_{k}.py").write_text(text)
-    environment = {**plain_environment(), "FASTBP_REQUIRE": setting, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "FASTBP_REQUIRE": setting, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "--continue-on-collection-errors"]
     options = ["-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}", f"--junitxml={tmp_path / 'found.xml'}"]
     subprocess.run([*command, *options, tmp_path], capture_output=True, env=environment)
