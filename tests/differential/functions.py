@@ -33,8 +33,8 @@ def silu_second(s):
 SMOOTH = {
     "logistic": (lambda s, a: logistic(s), lambda s, a: logistic(s) * logistic(-s),
                  lambda s, a: logistic(s) * logistic(-s) * (logistic(-s) - logistic(s))),
-    "tanh": (lambda s, a: np.tanh(s), lambda s, a: np.cosh(np.clip(s, -300, 300)) ** -2.0,
-             lambda s, a: -2 * np.tanh(s) * np.cosh(np.clip(s, -300, 300)) ** -2.0),
+    "tanh": (lambda s, a: np.tanh(s), lambda s, a: np.cosh(np.clip(s, -400, 400)) ** -2.0,
+             lambda s, a: -2 * np.tanh(s) * np.cosh(np.clip(s, -400, 400)) ** -2.0),
     "gelu": (lambda s, a: np.where(s < -1e3, 0, s) * special.ndtr(s), lambda s, a: gelu_prime(np.clip(s, -1e3, 1e3)),
              lambda s, a: density(s) * (2 - s * s)),
     "silu": (lambda s, a: np.where(s < -1e3, 0, s) * logistic(s), lambda s, a: silu_prime(np.clip(s, -1e3, 1e3)),
