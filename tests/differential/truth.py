@@ -61,7 +61,7 @@ class Net:
     def deltas(self, s, delta, masks=(), dead=False):
         """Equation (4): delta of every layer, and u before the derivative of every hidden layer.
 
-        The rows that are `dead`, (N, 1), have weight 0: they contribute nothing, whatever s holds.
+        The rows that are `dead`, (N, 1), have weight 0: they contribute nothing, even if s is nan.
         """
         deltas, us = [delta.zero_where(dead)], []
         for k in range(len(self.w) - 1, 0, -1):

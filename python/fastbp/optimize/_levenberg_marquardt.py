@@ -236,7 +236,7 @@ class _LeastSquares:
         last = net.weights[-1].size + net.biases[-1].size
         self.linear = last if net.activations[-1][0] == "identity" else 0  # parameters in which the outputs are linear
         self._ends = np.cumsum([w.size + b.size for w, b in zip(net.weights, net.biases, strict=True)])[:-1]
-        self._rows = np.flatnonzero(self._c.any(axis=1))  # a row of weight 0 contributes nothing, whatever it holds
+        self._rows = np.flatnonzero(self._c.any(axis=1))  # a row of weight 0 contributes nothing, even if it holds nan
         self.spread, self.level = self._sizes_of(np.asarray(y, dtype=np.float64).reshape(shape))
         l2 = self._net._recipe["l2"]
         self._penalty = np.concatenate(

@@ -17,7 +17,7 @@ class Way:
     function: str  # "file:function"
     options: tuple = ()  # (name, value) pairs
     environment: tuple = ()  # (variable, value) pairs; ways of one environment share a process
-    precision: str | None = None  # "float64" if it computes in that, whatever the problem's dtype
+    precision: str | None = None  # "float64" if it computes in float64 for every dtype of the problem
     same_bits_as: str | None = None  # another way, whose results it repeats bit for bit
     same_bits_if: str = "always"  # or "deterministic": for such problems alone
     needs: str | None = None  # a package, or "emulated device" or "seam"
