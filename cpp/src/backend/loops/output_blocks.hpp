@@ -131,7 +131,7 @@ inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss
     if (block.loss == Loss::cross_entropy) return cross_entropies(block, e, slope);
     outputs_and_slopes(block);
     if (block.loss == Loss::poisson) {
-        second_derivatives(block);
+        for (Index k = 0; k < block.n; ++k) block.second[k] = 0;  // a slope does not depend on it
         logarithms(block);
     }
     with_loss(block.loss, [&](auto tag) {
