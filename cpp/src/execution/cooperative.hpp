@@ -115,7 +115,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             one_.sparse_gemm_transposed(alpha, a, b.column_block(p, q), beta, c.column_block(p, q));
         });
     }
-    // The elementwise operations go by rows: softmax needs whole ones.
+    // The elementwise operations are cut by rows, because a g that couples columns needs whole rows.
     void activate(G g, VectorIn b, Out s, Out x) noexcept override {
         by_rows(x.rows, [&](Index p, Index q) { one_.activate(g, b, s.row_block(p, q), x.row_block(p, q)); });
     }
@@ -253,7 +253,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             return by_rows(out.x.rows, [&](Index p, Index q) {
                 one_.affine_activate(layer, {in.dense.row_block(p, q)}, {}, out.row_block(p, q));
             });
-        if (layer.g.kind == Activation::softmax) return Backend<Real>::affine_activate(layer, in, rest, out);
+        if (couples_columns(layer.g.kind)) return Backend<Real>::affine_activate(layer, in, rest, out);
         read_all();
         by_columns(out.x.cols, [&](Index p, Index q) {
             one_.affine_activate({layer.w.column_block(p, q), layer.b.block(p, q), layer.g}, in, {},
@@ -340,7 +340,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     // (1)(2) with x and w cut along the dimension that the product sums over.
     void affine_activate_along_inner(const Layer<Real>& layer, In x, const LayerValues<Real>& out) {
         follow({Way::columns, x.cols});
-        if (layer.g.kind == Activation::softmax || is_narrow(out.x.cols))
+        if (couples_columns(layer.g.kind) || is_narrow(out.x.cols))
             sum_by_rows(layer, x, out);
         else
             sum_by_columns(layer, x, out);

@@ -107,11 +107,11 @@ class Tile {
                                  last.delta, Curvature::gauss_newton);
     }
 
-    // Sets delta(L), or its tangent, to 0 for outputs of weight 0, because g' may be inf there. softmax couples the
-    // outputs of a row, so only whole rows are masked behind it.
+    // Sets delta(L), or its tangent, to 0 for outputs of weight 0, because g' may be inf there. If g couples
+    // the outputs of a row, only whole rows are masked.
     void clear_masked(ActivationFunction<Real> g, Matrix<Real> delta) {
         if (!job_.clears_masked()) return;
-        if (g.kind == Activation::softmax)
+        if (couples_columns(g.kind))
             on_.clear_masked_rows(weights(), delta);
         else
             on_.clear_masked_outputs(weights(), delta);

@@ -21,7 +21,7 @@ FASTBP_FORMULA Real within_reach(Real s) {
 // x = g(s); a is the activation's parameter.
 template <Activation kind, class Real>
 FASTBP_FORMULA Real g(Real s, [[maybe_unused]] Real a) {
-    static_assert(kind != Activation::softmax, "softmax needs the whole row");
+    static_assert(!couples_columns(kind), "one element of x depends on a whole row of s");
     if constexpr (kind == Activation::identity) {
         return s;
     } else if constexpr (kind == Activation::logistic) {
@@ -53,7 +53,7 @@ FASTBP_FORMULA Real g(Real s, [[maybe_unused]] Real a) {
 // g'(s), from x = g(s) unless derivative_needs_s(kind).
 template <Activation kind, class Real>
 FASTBP_FORMULA Real g_prime([[maybe_unused]] Real s, [[maybe_unused]] Real x, [[maybe_unused]] Real a) {
-    static_assert(kind != Activation::softmax, "softmax has a Jacobian");
+    static_assert(!couples_columns(kind), "the derivative is a Jacobian");
     const Real zero = 0, one = 1;
     if constexpr (kind == Activation::identity) {
         return one;
@@ -86,7 +86,7 @@ FASTBP_FORMULA Real g_prime([[maybe_unused]] Real s, [[maybe_unused]] Real x, [[
 // g''(s), by the same rule; 0 at the kinks of relu and leaky_relu.
 template <Activation kind, class Real>
 FASTBP_FORMULA Real g_second([[maybe_unused]] Real s, [[maybe_unused]] Real x, [[maybe_unused]] Real a) {
-    static_assert(kind != Activation::softmax, "softmax has a Jacobian");
+    static_assert(!couples_columns(kind), "the derivative is a Jacobian");
     const Real zero = 0;
     if constexpr (kind == Activation::identity || kind == Activation::relu || kind == Activation::leaky_relu) {
         return zero;

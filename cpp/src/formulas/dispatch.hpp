@@ -11,7 +11,7 @@ struct ActivationTag {
     static constexpr Activation value = kind;
 };
 
-// Calls body(tag) with the activation as a constant. Not for softmax.
+// Call body(tag) with the activation as a constant, unless couples_columns(kind).
 template <class Body>
 FASTBP_FORMULA void with_activation(Activation kind, Body body) {
     switch (kind) {

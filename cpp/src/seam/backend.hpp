@@ -95,9 +95,10 @@ class Backend {
     // The same with a in CSR, and with the transpose of a in CSR.
     virtual void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
     virtual void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
-    // s += b (b may be empty); x = g(s). s and x may be the same view. softmax: s and x are whole rows.
+    // s += b (b may be empty); x = g(s). s and x may be the same view. Both are whole rows if couples_columns(g).
     virtual void activate(G g, VectorIn b, Out s, Out x) noexcept = 0;
-    // delta *= g'(s). Where g' follows from x, s is not read. softmax: delta = x (delta - sum delta x), whole rows.
+    // delta *= g'(s), the product with the Jacobian of whole rows if couples_columns(g). Unless derivative_needs_s(g),
+    // s is not read.
     virtual void multiply_by_derivative(G g, In s, In x, Out delta) noexcept = 0;
     // delta = c scale de_n/ds(L) (delta may be empty); fills the slots. s is read where loss_needs_s; rows are whole.
     virtual void output_delta(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, Out delta,
@@ -106,7 +107,8 @@ class Backend {
     virtual void drop(const Dropout& dropout, In from, Out to) noexcept = 0;
     // x_dot = g'(s) s_dot. x_dot may be s_dot.
     virtual void activate_tangent(G g, In s, In x, In s_dot, Out x_dot) noexcept = 0;
-    // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. softmax: whole rows.
+    // delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot. Whole rows if
+    // couples_columns(g).
     virtual void derivative_tangent(G g, In s, In x, In s_dot, In u, Out delta_dot) noexcept = 0;
     // delta_dot = the derivative of output_delta's delta along s_dot, or its Gauss-Newton part.
     virtual void output_delta_tangent(const LossFunction<Real>& loss, G g, In s, In x, const Target<Real>& y, In s_dot,

@@ -39,6 +39,10 @@ static constexpr bool derivative_needs_s(Activation g) {
     return g == Activation::elu || g == Activation::gelu || g == Activation::silu || g == Activation::sine;
 }
 
+// True if each x(j) of a row depends on the s of all columns. Such a g has a Jacobian in the place of g', and
+// operations on it need whole rows.
+static constexpr bool couples_columns(Activation g) { return g == Activation::softmax; }
+
 // True if the loss and its derivatives with respect to s(L) need s(L) itself. Behind identity and relu x replaces it,
 // because g(x) = x.
 static constexpr bool loss_needs_s(Loss loss, Activation g) {

@@ -73,7 +73,7 @@ inline void add_bias(Vector<const Real> b, Real* s, Index step) {
 template <bool unit, class Real>
 void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x);
-    if (g.kind == Activation::softmax) {
+    if (couples_columns(g.kind)) {
         for (Index r = 0; r < s.rows; ++r) add_bias<unit>(b, row_of(s, r), s_step);
         for (Index r = 0; r < s.rows; r += rows_at_a_time) {
             const Index end = s.rows - r < rows_at_a_time ? s.rows : r + rows_at_a_time;
@@ -127,7 +127,7 @@ void multiply_by_derivative(ActivationFunction<Real> g, Matrix<const Real> s, Ma
                             Matrix<Real> delta) {
     if (g.kind == Activation::identity) return;
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), d_step = step_of<unit>(delta);
-    if (g.kind == Activation::softmax) {
+    if (couples_columns(g.kind)) {
         for (Index r = 0; r < delta.rows; ++r)
             softmax_jacobian_row<unit>(row_of(x, r), x_step, row_of(delta, r), d_step, delta.cols);
         return;
@@ -207,7 +207,7 @@ void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_d
 template <bool unit, class Real>
 void derivative_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                         Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
-    if (g.kind == Activation::softmax) {
+    if (couples_columns(g.kind)) {
         for (Index r = 0; r < delta_dot.rows; ++r) softmax_derivative_tangent_row(x, s_dot, u, delta_dot, r);
         return;
     }

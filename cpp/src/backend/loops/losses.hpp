@@ -39,7 +39,7 @@ template <bool unit, class Real>
 void output_delta(const LossFunction<Real>& loss, ActivationFunction<Real> g, Matrix<const Real> s,
                   Matrix<const Real> x, const Target<Real>& y, Matrix<Real> delta, LossSlots slots) {
     if (!loss_needs_s(loss.kind, g.kind)) s = x;
-    if (g.kind != Activation::softmax) return elementwise_output_delta(loss, g, s, y, delta, slots);
+    if (!couples_columns(g.kind)) return elementwise_output_delta(loss, g, s, y, delta, slots);
     double sum = 0;
     softmax_output_delta<unit>(loss, s, x, y, delta, [&](Index r, RowLoss row) {
         sum += row.weighted;
@@ -71,7 +71,7 @@ void output_delta_tangent(const LossFunction<Real>& loss, ActivationFunction<Rea
                           Matrix<const Real> x, const Target<Real>& y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
                           Curvature which) {
     if (!loss_needs_s(loss.kind, g.kind)) s = x;
-    if (g.kind == Activation::softmax)
+    if (couples_columns(g.kind))
         softmax_output_delta_tangent<unit>(loss, s, x, y, s_dot, delta_dot, which);
     else
         elementwise_output_delta_tangent(loss, g, s, y, s_dot, delta_dot, which);

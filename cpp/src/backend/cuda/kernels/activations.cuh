@@ -45,7 +45,7 @@ __global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> 
 
 template <class Real>
 void activate(Queue& queue, ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
-    if (g.kind == Activation::softmax) return queue.launch(softmax_rows<Real>, over_rows(x.rows), b, s, x);
+    if (couples_columns(g.kind)) return queue.launch(softmax_rows<Real>, over_rows(x.rows), b, s, x);
     if (b.empty()) straighten(x, s);
     formulas::with_activation(g.kind, [&](auto tag) {
         queue.launch(activate_elements<decltype(tag)::value, Real>, over_elements(x), g.a, b, s, x);
@@ -92,8 +92,7 @@ __global__ void softmax_derivative_rows(Matrix<const Real> x, Matrix<const Real>
 template <class Real>
 void times_derivative(Queue& queue, ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                       Matrix<const Real> from, Matrix<Real> to) {
-    if (g.kind == Activation::softmax)
-        return queue.launch(softmax_derivative_rows<Real>, over_rows(to.rows), x, from, to);
+    if (couples_columns(g.kind)) return queue.launch(softmax_derivative_rows<Real>, over_rows(to.rows), x, from, to);
     if (!derivative_needs_s(g.kind)) s = x;
     straighten(to, from, s, x);
     formulas::with_activation(g.kind, [&](auto tag) {

@@ -233,7 +233,7 @@ void output_delta(Queue& queue, const LossFunction<Real>& loss, ActivationFuncti
     const Shape rows = over_rows(x.rows);
     if (!loss_needs_s(loss.kind, g.kind)) s = x;
     const OutputLayer<Real> out{s, x, y, delta, slots.example, queue.scratch};
-    if (g.kind != Activation::softmax)
+    if (!couples_columns(g.kind))
         queue.launch(elementwise_loss_rows<Real>, rows, g, loss, out);
     else if (loss.kind == Loss::cross_entropy && !y.classes.empty())
         queue.launch(softmax_class_rows<Real>, rows, out);

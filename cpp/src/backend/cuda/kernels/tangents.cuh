@@ -46,7 +46,7 @@ __global__ void softmax_derivative_tangent_rows(Matrix<const Real> x, Matrix<con
 template <class Real>
 void derivative_tangent(Queue& queue, ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x,
                         Matrix<const Real> s_dot, Matrix<const Real> u, Matrix<Real> delta_dot) {
-    if (g.kind == Activation::softmax)
+    if (couples_columns(g.kind))
         return queue.launch(softmax_derivative_tangent_rows<Real>, over_rows(x.rows), x, s_dot, u, delta_dot);
     if (!derivative_needs_s(g.kind)) s = x;
     straighten(delta_dot, s, x, s_dot, u);
@@ -115,7 +115,7 @@ void output_delta_tangent(Queue& queue, const LossFunction<Real>& loss, Activati
                           Matrix<const Real> s, Matrix<const Real> x, const Target<Real>& y, Matrix<const Real> s_dot,
                           Matrix<Real> delta_dot, Curvature which) {
     if (!loss_needs_s(loss.kind, g.kind)) s = x;
-    if (g.kind == Activation::softmax)
+    if (couples_columns(g.kind))
         return queue.launch(softmax_output_tangent_rows<Real>, over_rows(x.rows), loss, s, x, y, s_dot, delta_dot,
                             which);
     const bool whole = which == Curvature::hessian || is_canonical(loss.kind, g.kind);
