@@ -52,10 +52,13 @@ class Barrier {
         wait_for_change(turn_, mine, spin_time_);
     }
 
+    // In the child of a fork: the calling thread is the only one left, and waits for nobody.
+    void dismiss_others() noexcept { team_ = 1; }
+
     static constexpr std::chrono::microseconds default_spin{20};
 
   private:
-    const int team_;
+    int team_;
     const std::chrono::nanoseconds spin_time_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> turn_{0};

@@ -1,10 +1,10 @@
-// The process's one pool of plain threads. Started when first needed, asleep between calls, made anew after fork.
+// The process's one pool of threads. Its threads start when first needed and sleep between calls. The child of a fork
+// gets a pool of its own.
 #pragma once
 
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "execution/barrier.hpp"
@@ -15,32 +15,39 @@ class ThreadPool {
   public:
     static ThreadPool& get();
 
-    // The work by a team of the given size, the caller among them; returns when all have returned. Where another caller
-    // has the pool, or no thread can be started, the caller is its own team of one: a plan's bits do not depend on who
-    // carries it out. So it is too where the pool has gone to sleep and the job is done sooner than it wakes: `seconds`
-    // is what one thread is thought to need.
-    void run(int team, double seconds, const TeamWork& work);
+    // Runs the work on a team of at most the given size, the caller among them, and returns the team's size when all
+    // members have returned. The caller runs alone if another call uses the pool, if no thread can be started, or if
+    // the pool sleeps and the work ends sooner than it wakes: `seconds` is the estimated time of one thread. The bits
+    // of a plan's results do not depend on the size of the team. Throws Error in the child of a fork that a member
+    // made during the work, because the child has none of the other members.
+    int run(int team, double seconds, const TeamWork& work);
 
-    // How many pieces of work each member has taken since the process began: for tests.
+    // The number of jobs that each member has worked on since the process began: for tests. Never waits for a job.
     std::vector<long> jobs_taken();
 
   private:
     struct Worker {
-        std::thread thread;
-        alignas(64) std::atomic<unsigned> ticket{0};  // moves on when there is a job
+        Worker(ThreadPool& owner, int place) : pool(owner), index(place) {}
+        ThreadPool& pool;
+        const int index;                              // in a team
+        alignas(64) std::atomic<unsigned> ticket{0};  // changes when there is a job
         std::atomic<long> taken{0};
     };
+    class Turn;
 
     bool sleeps() const;
-    // As many workers as can be had, at most `wanted`.
+    // Returns the number of workers to use, at most `wanted`: fewer if a thread cannot be started.
     int start_workers(int wanted);
-    void serve(Worker& worker, int index);
+    // True if the worker's thread runs.
+    static bool start_thread(Worker& worker);
+    void serve(Worker& worker);
 
-    std::mutex busy_;
-    std::chrono::steady_clock::time_point last_end_{};  // of a job; under busy_, like the workers
-    std::vector<std::unique_ptr<Worker>> workers_;      // worker k is member k + 1
+    std::atomic<bool> busy_{false};
+    std::chrono::steady_clock::time_point last_end_{};  // of a job; written by the call that has the pool
+    std::mutex list_mutex_;                             // for workers_, which only the call that has the pool extends
+    std::vector<std::unique_ptr<Worker>> workers_;      // every one has a thread
     std::atomic<long> own_taken_{0};
-    // The job at hand, written by the caller before the tickets move.
+    // The current job, written by the caller before the tickets change.
     const TeamWork* work_ = nullptr;
     Barrier* barrier_ = nullptr;
     std::chrono::nanoseconds spin_time_{0};
