@@ -1,6 +1,7 @@
-# What a library and its plugins must share: version, compiler, and the text of the headers that both are made of.
+# What a library, its plugins and its Python module must share: version, compiler, and the text of the headers that they
+# are made of.
 file(GLOB seam_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cpp/src/seam/*.hpp
-    ${CMAKE_CURRENT_SOURCE_DIR}/cpp/src/formulas/*.hpp)
+    ${CMAKE_CURRENT_SOURCE_DIR}/cpp/src/formulas/*.hpp ${CMAKE_CURRENT_SOURCE_DIR}/cpp/include/fastbp/*.h)
 set(seam_text "")
 foreach(header ${seam_headers})
     file(SHA256 ${header} header_hash)

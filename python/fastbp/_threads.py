@@ -139,8 +139,14 @@ def get_num_threads() -> int:
     """Return how many threads a call of the current thread may use.
 
     This is the number of the innermost ``with set_num_threads(n):`` block of this thread, else the number set for the
-    process, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else the processors this process may run on
+    process, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else the processors this thread may run on
     (affinity and cgroup quota).
+
+    Notes
+    -----
+    The environment variables are read when fastbp is imported. If no number is set, calls follow a change of the
+    affinity within 10 ms and a change of the quota within a second. Another number of threads may give other bits
+    unless the net is deterministic, so set a number for reproducible results.
 
     Examples
     --------

@@ -1,4 +1,5 @@
 // The module fastbp._core: table of contents, and the translation of errors.
+#include <dlfcn.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -86,6 +87,19 @@ py::object as_output(const char* method, const char* name, py::handle object, co
     });
 }
 
+// The loader may have bound this module to another libfastbp.so: one that the process had loaded, or preloaded.
+void require_own_library() {
+    const std::string found = fastbp_build_id();
+    if (found == FASTBP_BUILD_ID) return;
+    Dl_info info = {};
+    const bool known = dladdr(reinterpret_cast<void*>(&fastbp_build_id), &info) != 0 && info.dli_fname != nullptr;
+    throw py::import_error("[import] fastbp is bound to another libfastbp.so, " +
+                           std::string(known ? info.dli_fname : "of unknown place") + ", build '" + found +
+                           "', expected build '" FASTBP_BUILD_ID
+                           "'. Import fastbp before whatever loads that file, or "
+                           "remove the file from LD_PRELOAD and LD_LIBRARY_PATH");
+}
+
 py::dict config() {
     fastbp_config facts = {};
     facts.size = sizeof facts;
@@ -103,6 +117,7 @@ py::dict config() {
 
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     using namespace fastbp::python;
+    require_own_library();
     m.doc() = "fastbp's compiled core. Private: the package around it is the interface.";
     m.attr("__version__") = fastbp_version();
     m.attr("build_id") = fastbp_build_id();

@@ -75,7 +75,7 @@ fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* dgemm) {
     });
 }
 
-int32_t fastbp_get_num_threads(void) { return fastbp::num_threads(); }
+int32_t fastbp_get_num_threads(void) { return fastbp::num_threads_now(); }
 
 fastbp_status fastbp_set_num_threads(int32_t n) {
     return guarded([&] {

@@ -2,10 +2,9 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
-
 #include "seam/build_id.hpp"
 #include "seam/error.hpp"
+#include "system/load_time.hpp"
 
 namespace fastbp {
 namespace {
@@ -20,11 +19,8 @@ struct Plugin {
 
 // Where libfastbp.so lies, unless FASTBP_CUDA names a file.
 std::string plugin_path() {
-    if (const char* named = std::getenv("FASTBP_CUDA"); named != nullptr && named[0] == '/') return named;
-    Dl_info info = {};
-    if (dladdr(reinterpret_cast<void*>(&plugin_path), &info) == 0 || info.dli_fname == nullptr) return "";
-    const std::string self = info.dli_fname;
-    return self.substr(0, self.find_last_of('/') + 1) + "libfastbp_cuda.so";
+    const LoadTime& facts = at_load_time();
+    return facts.cuda.starts_with('/') ? facts.cuda : facts.folder + "/libfastbp_cuda.so";
 }
 
 Plugin open_plugin() {

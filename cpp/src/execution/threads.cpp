@@ -1,66 +1,93 @@
 #include "execution/threads.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
-#include <fstream>
+#include <ctime>
+#include <new>
 #include <string>
+
+#include "system/affinity.hpp"
+#include "system/cgroup.hpp"
+#include "system/load_time.hpp"
 
 namespace fastbp {
 namespace {
 
 constexpr int most_threads = 256;
+constexpr std::int64_t second = 1'000'000'000;
 
 std::atomic<int> chosen{0};
 thread_local int limit_of_this_thread = 0;  // 0: none
 
-// A whole number from 1 in the variable; 0 where there is none.
-int from_environment(const char* name) {
-    const char* text = std::getenv(name);
-    const int n = text == nullptr ? 0 : std::atoi(text);
-    return std::clamp(n, 0, most_threads);
+// A whole number from 1 in the text; 0 if there is none.
+int number_in(const std::string& text) { return std::clamp(std::atoi(text.c_str()), 0, most_threads); }
+
+// Nanoseconds of a clock that moves every 1 to 10 ms and is read without a system call.
+std::int64_t coarse_time() {
+    timespec time = {};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return time.tv_sec * second + time.tv_nsec;
 }
 
-// The cgroup's quota in processors, 0 where there is none: "quota period" (version 2), or a file for each (version 1).
-double cgroup_quota() {
-    double quota = 0, period = 0;
-    std::string text;
-    if (std::ifstream two("/sys/fs/cgroup/cpu.max"); two >> text >> period)
-        quota = text == "max" ? 0 : std::atof(text.c_str());
-    else if (std::ifstream q("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), p("/sys/fs/cgroup/cpu/cpu.cfs_period_us"); q && p)
-        q >> quota, p >> period;
-    return quota > 0 && period > 0 ? quota / period : 0;
+// The quota in processors, rounded up; most_threads if there is none. Reading it takes several system calls, so it is
+// read again after a second. No lock: a child of fork would find it taken if another thread was reading.
+int quota(std::int64_t now, bool at_once) {
+    static std::atomic<int> known{0};  // 0: not yet
+    static std::atomic<std::int64_t> read_at{0};
+    std::int64_t last = read_at.load(std::memory_order_relaxed);
+    const int value = known.load(std::memory_order_relaxed);
+    const bool due = at_once || now - last >= second;
+    if (value > 0 && !(due && read_at.compare_exchange_strong(last, now, std::memory_order_relaxed))) return value;
+    int fresh = most_threads;
+    try {
+        if (const double processors = cgroup_quota(); processors > 0)
+            fresh = int(std::clamp(std::ceil(processors), 1.0, double(most_threads)));
+    } catch (const std::bad_alloc&) {
+        if (value > 0) return value;
+    }
+    known.store(fresh, std::memory_order_relaxed);
+    return fresh;
 }
 
-int count_available() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    if (const double quota = cgroup_quota(); quota > 0) count = std::min(count, int(std::ceil(quota)));
-    return std::clamp(count, 1, most_threads);
+// What the calling thread saw last. Each thread has an affinity of its own.
+struct Seen {
+    std::int64_t time = -1;
+    int count = 1;
+};
+thread_local Seen seen;
+
+void look(std::int64_t now, bool at_once) {
+    seen = {now, std::clamp(std::min(Affinity::of_this_thread().count(), quota(now, at_once)), 1, most_threads)};
 }
 
 int default_threads() {
-    if (const int n = from_environment("FASTBP_NUM_THREADS")) return n;
-    if (const int n = from_environment("OMP_NUM_THREADS")) return n;
-    return available_threads();
+    if (const int n = number_in(at_load_time().num_threads)) return n;
+    return number_in(at_load_time().omp_num_threads);
 }
+
+// 0: as many as there are processors.
+const int by_default = default_threads();
 
 }  // namespace
 
 int available_threads() {
-    static const int count = count_available();
-    return count;
+    if (const std::int64_t now = coarse_time(); now != seen.time) look(now, false);
+    return seen.count;
+}
+
+int num_threads_now() {
+    const bool is_set = limit_of_this_thread > 0 || chosen.load(std::memory_order_relaxed) > 0 || by_default > 0;
+    if (!is_set) look(coarse_time(), true);
+    return num_threads();
 }
 
 int num_threads() {
     if (limit_of_this_thread > 0) return limit_of_this_thread;
-    static const int by_default = default_threads();
-    const int n = chosen.load(std::memory_order_relaxed);
-    return n > 0 ? n : by_default;
+    if (const int n = chosen.load(std::memory_order_relaxed); n > 0) return n;
+    return by_default > 0 ? by_default : available_threads();
 }
 
 void set_num_threads(int n) { chosen.store(std::min(n, most_threads), std::memory_order_relaxed); }
@@ -70,7 +97,7 @@ int thread_limit() { return limit_of_this_thread; }
 void set_thread_limit(int n) { limit_of_this_thread = std::min(n, most_threads); }
 
 int forced_team() {
-    static const int team = from_environment("FASTBP_TEAM");
+    static const int team = number_in(at_load_time().team);
     return team;
 }
 

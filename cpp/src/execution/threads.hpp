@@ -4,8 +4,12 @@
 namespace fastbp {
 
 // The number in force in the calling thread: its own limit if it has one, else the number of the process. That is the
-// number set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS (joblib's workers set it), else available_threads().
+// number set, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS (joblib's workers set it), else available_threads(). The
+// variables are read when the library is loaded.
 int num_threads();
+
+// The same, after a new look at the processors if their number matters: a change of affinity is never missed.
+int num_threads_now();
 
 // Set the number of the process. n >= 1 may exceed the number of processors; 0 restores the default.
 void set_num_threads(int n);
@@ -14,7 +18,9 @@ void set_num_threads(int n);
 int thread_limit();
 void set_thread_limit(int n);
 
-// The processors this process may run on: its affinity, and the quota of its cgroup rounded up. At least 1.
+// The processors that the calling thread may run on: its affinity, and the quota of the process's control groups,
+// rounded up. At least 1. A change of the affinity is noticed after 10 ms at the latest, one of the quota after a
+// second.
 int available_threads();
 
 // FASTBP_TEAM: every call that uses threads at all gets this many, for tests; 0 where it is not set.

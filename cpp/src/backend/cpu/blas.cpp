@@ -2,14 +2,12 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <initializer_list>
 #include <mutex>
 
 #include "seam/error.hpp"
-
-// Where the address of a function leads back to the file that holds this code.
-extern "C" const char* fastbp_version(void);
+#include "system/affinity.hpp"
+#include "system/load_time.hpp"
 
 namespace fastbp::cpu {
 namespace {
@@ -17,14 +15,6 @@ namespace {
 Blas offered;
 bool in_use = false;
 std::mutex offer_mutex;
-
-std::string folder_of(const void* address) {
-    Dl_info info;
-    if (dladdr(address, &info) == 0 || info.dli_fname == nullptr) return "";
-    const std::string file = info.dli_fname;
-    const auto slash = file.rfind('/');
-    return slash == std::string::npos ? "." : file.substr(0, slash);
-}
 
 // Our own copy, bound to itself even where another OpenBLAS is loaded with global symbols. The sanitizers end a process
 // that asks for that, and the process may be someone else's, whose sanitizer we were not compiled for.
@@ -91,27 +81,28 @@ void adopt(Blas& table, const std::string& name, std::string& tried) {
     if (void* library = dlopen(info.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) limit_threads(library, table);
 }
 
-// OpenBLAS starts its threads when it is loaded; ours would only ever idle. The variable is put back at once, for the
-// other copies of OpenBLAS in this process.
-class OneThreadWhileLoading {
+// OpenBLAS starts a thread for each processor of the loading thread's mask; ours would only ever idle. So the mask has
+// one processor meanwhile. (OPENBLAS_NUM_THREADS would have the same effect, but changing the environment is unsafe
+// while other threads run, and programs that they start would inherit the change.)
+class OneProcessorWhileLoading {
   public:
-    OneThreadWhileLoading() : was_set_(std::getenv("OPENBLAS_NUM_THREADS") != nullptr) {
-        if (!was_set_) setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    OneProcessorWhileLoading() : before_(Affinity::of_this_thread()), during_(before_.current_processor_only()) {
+        is_applied_ = during_.apply();
     }
-    ~OneThreadWhileLoading() {
-        if (!was_set_) unsetenv("OPENBLAS_NUM_THREADS");
+    ~OneProcessorWhileLoading() {
+        if (is_applied_ && Affinity::of_this_thread() == during_) before_.apply();
     }
-    OneThreadWhileLoading(const OneThreadWhileLoading&) = delete;
-    OneThreadWhileLoading& operator=(const OneThreadWhileLoading&) = delete;
+    OneProcessorWhileLoading(const OneProcessorWhileLoading&) = delete;
+    OneProcessorWhileLoading& operator=(const OneProcessorWhileLoading&) = delete;
 
   private:
-    bool was_set_;
+    Affinity before_, during_;
+    bool is_applied_ = false;
 };
 
 Blas load() {
-    const OneThreadWhileLoading guard;
-    const char* variable = std::getenv("FASTBP_BLAS");
-    const std::string wanted = variable == nullptr || *variable == '\0' ? "bundled" : variable;
+    const OneProcessorWhileLoading guard;
+    const std::string wanted = at_load_time().blas.empty() ? "bundled" : at_load_time().blas;
     Blas table;
     table.name = wanted;
     std::string tried;
@@ -122,7 +113,7 @@ Blas load() {
         for (const char* name : {"libopenblas.so.0", "libblas.so.3", "libmkl_rt.so.3", "libmkl_rt.so.2"})
             if (fill(table, name, tried)) break;
     } else if (wanted == "bundled") {
-        fill(table, folder_of(reinterpret_cast<const void*>(&fastbp_version)) + "/libscipy_openblas-fastbp.so", tried);
+        fill(table, at_load_time().folder + "/libscipy_openblas-fastbp.so", tried);
     } else if (wanted.find('/') != std::string::npos) {
         fill(table, wanted, tried);
     } else {

@@ -1,10 +1,9 @@
 #include "backend/cpu/isa.hpp"
 
-#include <cstdlib>
-#include <cstring>
 #include <string>
 
 #include "seam/error.hpp"
+#include "system/load_time.hpp"
 
 namespace fastbp::cpu {
 
@@ -38,15 +37,15 @@ const auto& candidates() {
 }
 
 const Isa& choose() {
-    const char* wanted = std::getenv("FASTBP_ISA");
-    const bool forced = wanted != nullptr && *wanted != '\0';
+    const std::string& wanted = at_load_time().isa;
+    const bool forced = !wanted.empty();
     std::string tried;
     for (const Candidate& candidate : candidates()) {
-        if (candidate.runs_here && (!forced || std::strcmp(wanted, candidate.isa.name) == 0)) return candidate.isa;
+        if (candidate.runs_here && (!forced || wanted == candidate.isa.name)) return candidate.isa;
         tried += std::string(tried.empty() ? "" : ", ") + candidate.isa.name +
                  (candidate.runs_here ? "" : " (not on this machine)");
     }
-    if (forced) throw Error(ErrorKind::value, std::string("FASTBP_ISA is '") + wanted + "', expected one of: " + tried);
+    if (forced) throw Error(ErrorKind::value, "FASTBP_ISA is '" + wanted + "', expected one of: " + tried);
     throw Error(ErrorKind::runtime, "fastbp needs a processor of one of these levels: " + tried);
 }
 
