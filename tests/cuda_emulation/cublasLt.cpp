@@ -27,11 +27,9 @@ struct cublasLtMatrixLayoutOpaque_t {
     std::uint32_t type;
     std::uint64_t rows, cols;
     std::int64_t ld;
-    std::int32_t order = CUBLASLT_ORDER_COL;
 };
 
 struct cublasLtMatmulPreferenceOpaque_t {
-    std::uint32_t search_mode = 0;
     std::uint64_t workspace = 0;
     std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
     std::uint32_t alignments[4] = {256, 256, 256, 256};  // of a, b, c and d
@@ -107,8 +105,6 @@ bool lacks_epilogue(const Description& how) {
 // The combinations of types that the backend may ask for.
 bool supported(const Description& how, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
     if (c.type != d.type || a.type != b.type) return false;
-    for (const Layout* m : {&a, &b, &c, &d})
-        if (m->order != CUBLASLT_ORDER_COL) return false;
     if (how.compute == CUBLAS_COMPUTE_64F)
         return how.scale == CUDA_R_64F && a.type == CUDA_R_64F && d.type == CUDA_R_64F;
     if (how.scale != CUDA_R_32F || d.type != CUDA_R_32F) return false;
@@ -200,7 +196,7 @@ std::size_t cublasLtGetVersion() {
     return given == nullptr ? 130000 : std::size_t(std::atoi(given));
 }
 
-const char* cublasLtGetStatusName(cublasStatus_t status) {
+const char* cublasLtGetStatusString(cublasStatus_t status) {
     switch (status) {
         case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
         case CUBLAS_STATUS_NOT_INITIALIZED: return "CUBLAS_STATUS_NOT_INITIALIZED";
@@ -211,8 +207,6 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
         default: return "CUBLAS_STATUS_INTERNAL_ERROR";
     }
 }
-
-const char* cublasLtGetStatusString(cublasStatus_t status) { return cublasLtGetStatusName(status); }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
     if (handle == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
@@ -266,20 +260,6 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
-                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
-                                                std::size_t bytes) {
-    if (layout == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
-    switch (attribute) {
-        case CUBLASLT_MATRIX_LAYOUT_TYPE: return take(layout->type, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_ORDER: return take(layout->order, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_ROWS: return take(layout->rows, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_COLS: return take(layout->cols, value, bytes);
-        case CUBLASLT_MATRIX_LAYOUT_LD: return take(layout->ld, value, bytes);
-    }
-    return CUBLAS_STATUS_INVALID_VALUE;
-}
-
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
     if (preference == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
     *preference = new cublasLtMatmulPreferenceOpaque_t;
@@ -296,7 +276,6 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     std::size_t bytes) {
     if (preference == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
-        case CUBLASLT_MATMUL_PREF_SEARCH_MODE: return take(preference->search_mode, value, bytes);
         case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES: return take(preference->workspace, value, bytes);
         case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK: return take(preference->reductions, value, bytes);
         case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:

@@ -13,10 +13,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __constant__ static
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(...)
-#define __grid_constant__
 #ifdef __SANITIZE_ADDRESS__
 #define __shared__ static  // with redzones around it
 #else
@@ -24,7 +21,6 @@
     static thread_local  // so that it lies where a launch finds it and makes it NaN; see shared_memory.cpp
 #endif
 
-constexpr int warpSize = 32;
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
@@ -32,13 +28,11 @@ namespace cuda_emulation {
 
 using Place = std::source_location;  // of a call in a kernel
 
-enum class WarpOperation { syncwarp, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot };
+enum class WarpOperation { syncwarp, shuffle, shuffle_xor };
 
 void wait_for_block(Place at);
 // Gives `value` to the other lanes of the warp; `source` is the lane whose value comes back.
 std::uint64_t exchange(WarpOperation operation, unsigned mask, std::uint64_t value, int source, Place at);
-// A bit for each lane: whether its value is not 0.
-unsigned ballot(unsigned mask, bool value, Place at);
 int lane();
 
 cudaError_t launch(const cudaLaunchConfig_t& config, std::size_t argument_bytes, const void* shared,
@@ -47,14 +41,12 @@ cudaError_t launch(const cudaLaunchConfig_t& config, std::size_t argument_bytes,
 // Where the kernels of this library keep their shared memory: beside this.
 inline thread_local char shared_memory_anchor = 0;
 
-// A lane outside of the part of the warp that shuffles gets its own value back.
 template <class T>
-T shuffle(WarpOperation operation, unsigned mask, T value, int source, int width, Place at) {
+T shuffle(WarpOperation operation, unsigned mask, T value, int source, Place at) {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(std::uint64_t));
-    const int first = lane() / width * width;
     std::uint64_t bits = 0;
     __builtin_memcpy(&bits, &value, sizeof(T));
-    bits = exchange(operation, mask, bits, source < first || source >= first + width ? lane() : source, at);
+    bits = exchange(operation, mask, bits, source, at);
     __builtin_memcpy(&value, &bits, sizeof(T));
     return value;
 }
@@ -68,53 +60,14 @@ inline void __syncwarp(unsigned mask = 0xffffffffU, cuda_emulation::Place at = c
     cuda_emulation::exchange(cuda_emulation::WarpOperation::syncwarp, mask, 0, cuda_emulation::lane(), at);
 }
 template <class T>
-T __shfl_sync(unsigned mask, T value, int source, int width = warpSize,
-              cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    const int first = cuda_emulation::lane() / width * width;
-    return cuda_emulation::shuffle(cuda_emulation::WarpOperation::shuffle, mask, value, first + source % width, width,
-                                   at);
+T __shfl_sync(unsigned mask, T value, int source, cuda_emulation::Place at = cuda_emulation::Place::current()) {
+    return cuda_emulation::shuffle(cuda_emulation::WarpOperation::shuffle, mask, value, source, at);
 }
 template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = warpSize,
-                 cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    return cuda_emulation::shuffle(cuda_emulation::WarpOperation::shuffle_up, mask, value,
-                                   cuda_emulation::lane() - int(distance), width, at);
-}
-template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = warpSize,
-                   cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    return cuda_emulation::shuffle(cuda_emulation::WarpOperation::shuffle_down, mask, value,
-                                   cuda_emulation::lane() + int(distance), width, at);
-}
-template <class T>
-T __shfl_xor_sync(unsigned mask, T value, int bits, int width = warpSize,
-                  cuda_emulation::Place at = cuda_emulation::Place::current()) {
+T __shfl_xor_sync(unsigned mask, T value, int bits, cuda_emulation::Place at = cuda_emulation::Place::current()) {
     return cuda_emulation::shuffle(cuda_emulation::WarpOperation::shuffle_xor, mask, value,
-                                   cuda_emulation::lane() ^ bits, width, at);
+                                   cuda_emulation::lane() ^ bits, at);
 }
-inline unsigned __ballot_sync(unsigned mask, int value, cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    return cuda_emulation::ballot(mask, value != 0, at);
-}
-inline int __any_sync(unsigned mask, int value, cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    return cuda_emulation::ballot(mask, value != 0, at) != 0;
-}
-inline int __all_sync(unsigned mask, int value, cuda_emulation::Place at = cuda_emulation::Place::current()) {
-    return cuda_emulation::ballot(mask, value == 0, at) == 0;
-}
-
-inline void __threadfence() {}
-inline void __threadfence_block() {}
-template <class T>
-T __ldg(const T* from) {
-    return *from;
-}
-inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
-inline int __clz(int bits) { return bits == 0 ? 32 : __builtin_clz(unsigned(bits)); }
-inline int __ffs(int bits) { return __builtin_ffs(bits); }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline double __dmul_rn(double a, double b) { return a * b; }
-inline float rsqrtf(float a) { return 1 / std::sqrt(a); }
-inline double rsqrt(double a) { return 1 / std::sqrt(a); }
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),

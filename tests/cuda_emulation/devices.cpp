@@ -32,7 +32,6 @@ constexpr Name names[] = {
     {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
     {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
     {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
-    {cudaErrorInvalidDevicePointer, "cudaErrorInvalidDevicePointer", "invalid device pointer"},
     {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
     {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver",
      "CUDA driver version is insufficient for CUDA runtime version"},
@@ -40,12 +39,6 @@ constexpr Name names[] = {
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
-    {cudaErrorHostMemoryAlreadyRegistered, "cudaErrorHostMemoryAlreadyRegistered",
-     "part or all of the requested memory range is already mapped"},
-    {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered",
-     "pointer does not correspond to a registered memory region"},
-    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
-    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
@@ -96,8 +89,6 @@ cudaError_t cudaGetLastError() {
     return error;
 }
 
-cudaError_t cudaPeekAtLastError() { return last_error; }
-
 const char* cudaGetErrorName(cudaError_t error) {
     const Name* known = find(error);
     return known == nullptr ? "unrecognized error code" : known->name;
@@ -127,54 +118,15 @@ cudaError_t cudaSetDevice(int device) {
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
-    if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
-    *properties = {};
-    std::snprintf(properties->name, sizeof properties->name, "emulated GPU %d", device);
-    std::size_t free = 0;
-    cudaMemGetInfo(&free, &properties->totalGlobalMem);
-    const auto attribute = [device](cudaDeviceAttr which) {
-        int value = 0;
-        cudaDeviceGetAttribute(&value, which, device);
-        return value;
-    };
-    properties->sharedMemPerBlock = std::size_t(attribute(cudaDevAttrMaxSharedMemoryPerBlock));
-    properties->warpSize = attribute(cudaDevAttrWarpSize);
-    properties->maxThreadsPerBlock = attribute(cudaDevAttrMaxThreadsPerBlock);
-    properties->major = attribute(cudaDevAttrComputeCapabilityMajor);
-    properties->minor = attribute(cudaDevAttrComputeCapabilityMinor);
-    properties->multiProcessorCount = attribute(cudaDevAttrMultiProcessorCount);
-    properties->l2CacheSize = attribute(cudaDevAttrL2CacheSize);
-    return cudaSuccess;
-}
-
 // A small device: several blocks share a multiprocessor already at sizes that a test can afford.
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
     if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
     if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
     switch (attribute) {
-        case cudaDevAttrMaxThreadsPerBlock: *value = 1024; break;
-        case cudaDevAttrMaxSharedMemoryPerBlock: *value = 48 * 1024; break;
-        case cudaDevAttrWarpSize: *value = 32; break;
-        case cudaDevAttrMultiProcessorCount: *value = 4; break;
-        case cudaDevAttrIntegrated: *value = 0; break;
-        case cudaDevAttrL2CacheSize: *value = 4 * 1024 * 1024; break;
-        case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 1024; break;
-        case cudaDevAttrUnifiedAddressing: *value = 1; break;
         case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
         case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
-        case cudaDevAttrPageableMemoryAccess: *value = 0; break;
-        case cudaDevAttrMemoryPoolsSupported: *value = 1; break;
         default: return report(cudaErrorInvalidValue);
     }
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetPCIBusId(char* id, int size, int device) {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
-    if (device < 0 || device >= device_count()) return report(cudaErrorInvalidDevice);
-    std::snprintf(id, std::size_t(size), "0000:%02X:00.0", device + 1);
     return cudaSuccess;
 }
 
@@ -185,12 +137,5 @@ cudaError_t cudaDriverGetVersion(int* made_for) {
 
 cudaError_t cudaRuntimeGetVersion(int* made_for) {
     *made_for = CUDART_VERSION;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize() {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
-    if (const cudaError_t allowed = allowed_under_capture(true); allowed != cudaSuccess) return report(allowed);
-    finish_all_work();
     return cudaSuccess;
 }

@@ -5,23 +5,20 @@ using namespace cuda_emulation;
 
 namespace {
 
-thread_local cudaStreamCaptureMode mode_of_thread = cudaStreamCaptureModeGlobal;
-
 bool concerns_this_thread(const Capture& capture) {
-    if (mode_of_thread == cudaStreamCaptureModeRelaxed || capture.mode == cudaStreamCaptureModeRelaxed) return false;
-    if (capture.thread == std::this_thread::get_id()) return true;
-    return mode_of_thread == cudaStreamCaptureModeGlobal && capture.mode == cudaStreamCaptureModeGlobal;
+    if (capture.mode == cudaStreamCaptureModeRelaxed) return false;
+    return capture.thread == std::this_thread::get_id() || capture.mode == cudaStreamCaptureModeGlobal;
 }
 
 }  // namespace
 
 namespace cuda_emulation {
 
-cudaError_t allowed_under_capture(bool whole_device) {
+cudaError_t allowed_under_capture() {
     const std::lock_guard<std::recursive_mutex> held(stream_lock());
     cudaError_t allowed = cudaSuccess;
     for (CUstream_st* stream : streams()) {
-        if (stream->capture == nullptr || !(whole_device || concerns_this_thread(*stream->capture))) continue;
+        if (stream->capture == nullptr || !concerns_this_thread(*stream->capture)) continue;
         stream->capture->broken = true;
         allowed = cudaErrorStreamCaptureUnsupported;
     }
@@ -80,25 +77,10 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
     return cudaSuccess;
 }
 
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-    std::swap(*mode, mode_of_thread);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count) {
-    if (nodes != nullptr) return report(cudaErrorNotSupported);
-    *count = graph->work.size();
-    return cudaSuccess;
-}
-
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* recording, cudaGraph_t graph, unsigned long long) {
     if (recording == nullptr || graph == nullptr) return report(cudaErrorInvalidValue);
     *recording = new CUgraphExec_st{std::make_shared<const std::vector<Work>>(graph->work)};
     return cudaSuccess;
-}
-
-cudaError_t cudaGraphUpload(cudaGraphExec_t recording, cudaStream_t) {
-    return report(recording == nullptr ? cudaErrorInvalidValue : cudaSuccess);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t recording, cudaStream_t stream) {

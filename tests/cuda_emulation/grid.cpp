@@ -262,11 +262,4 @@ std::uint64_t exchange(WarpOperation operation, unsigned mask, std::uint64_t val
     return block.warp().values[turn][source];
 }
 
-unsigned ballot(unsigned mask, bool value, Place at) {
-    const int turn = block.wait_for_warp(WarpOperation::ballot, mask, value, at);
-    unsigned bits = 0;
-    for (int k = 0; k < lanes_per_warp; ++k) bits |= unsigned(block.warp().values[turn][k]) << k;
-    return bits;
-}
-
 }  // namespace cuda_emulation

@@ -30,8 +30,6 @@ constexpr unsigned char fence_byte = 0xb5;
 struct Piece {
     std::size_t bytes;
     cudaMemoryType type;
-    int device;
-    bool owned;  // else the caller registered it
 };
 
 std::mutex lock;
@@ -69,7 +67,7 @@ cudaError_t allocate(void** memory, std::size_t bytes, cudaMemoryType type) {
     const Opened opened;
     std::memset(*memory, 0xff, std::min(bytes, filled_bytes));
     std::memset(static_cast<char*>(*memory) + bytes, fence_byte, rounded - bytes + fence_bytes);
-    pieces[static_cast<char*>(*memory)] = {bytes, type, current_device(), true};
+    pieces[static_cast<char*>(*memory)] = {bytes, type};
     if (on_device) in_use += bytes;
     return cudaSuccess;
 }
@@ -78,7 +76,7 @@ cudaError_t release(void* memory, cudaMemoryType type) {
     if (memory == nullptr) return cudaSuccess;
     const std::lock_guard<std::mutex> held(lock);
     const Found piece = pieces.find(static_cast<char*>(memory));
-    if (piece == pieces.end() || piece->second.type != type || !piece->second.owned) return cudaErrorInvalidValue;
+    if (piece == pieces.end() || piece->second.type != type) return cudaErrorInvalidValue;
     const std::size_t bytes = piece->second.bytes;
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     const Opened opened;
@@ -159,16 +157,6 @@ cudaError_t copy(Rows rows, cudaMemcpyKind kind, cudaStream_t stream) {
     });
 }
 
-cudaError_t set(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return there;
-    if (bytes == 0) return cudaSuccess;
-    {
-        const std::lock_guard<std::mutex> held(lock);
-        if (!whole(memory, bytes)) return cudaErrorInvalidValue;
-    }
-    return enqueue(stream, [=] { std::memset(memory, value, bytes); });
-}
-
 // What waits for the device, or may: not while a stream captures.
 cudaError_t waiting(const std::function<cudaError_t()>& call) {
     if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
@@ -191,16 +179,6 @@ cudaError_t cudaFree(void* memory) {
     });
 }
 
-cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) {
-    return waiting([=] { return allocate(memory, bytes, cudaMemoryTypeDevice); });
-}
-
-cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream) {
-    return waiting([=] { return enqueue(stream, [memory] { release(memory, cudaMemoryTypeDevice); }); });
-}
-
-cudaError_t cudaMallocHost(void** memory, std::size_t bytes) { return cudaHostAlloc(memory, bytes, 0); }
-
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
     return waiting([=] { return allocate(memory, bytes, cudaMemoryTypeHost); });
 }
@@ -210,54 +188,6 @@ cudaError_t cudaFreeHost(void* memory) {
         finish_all_work();
         return release(memory, cudaMemoryTypeHost);
     });
-}
-
-cudaError_t cudaHostRegister(void* memory, std::size_t bytes, unsigned) {
-    return waiting([=] {
-        const std::lock_guard<std::mutex> held(lock);
-        if (memory == nullptr || bytes == 0) return cudaErrorInvalidValue;
-        if (find(memory) != pieces.end()) return cudaErrorHostMemoryAlreadyRegistered;
-        pieces[static_cast<char*>(memory)] = {bytes, cudaMemoryTypeHost, current_device(), false};
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaHostUnregister(void* memory) {
-    return waiting([=] {
-        const std::lock_guard<std::mutex> held(lock);
-        const Found piece = pieces.find(static_cast<char*>(memory));
-        if (piece == pieces.end() || piece->second.owned) return cudaErrorHostMemoryNotRegistered;
-        pieces.erase(piece);
-        return cudaSuccess;
-    });
-}
-
-cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
-    const std::lock_guard<std::mutex> held(lock);
-    *device = host;
-    return report(type_of(host) == cudaMemoryTypeHost ? cudaSuccess : cudaErrorInvalidValue);
-}
-
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
-    const std::lock_guard<std::mutex> held(lock);
-    *total = limit();
-    *free = limit() - std::min(limit(), in_use);
-    return cudaSuccess;
-}
-
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* memory) {
-    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
-    const std::lock_guard<std::mutex> held(lock);
-    const Found piece = find(memory);
-    void* at = const_cast<void*>(memory);
-    if (piece == pieces.end()) {
-        *attributes = {cudaMemoryTypeUnregistered, -1, nullptr, at};
-    } else {
-        const bool on_device = piece->second.type == cudaMemoryTypeDevice;
-        *attributes = {piece->second.type, piece->second.device, at, on_device ? nullptr : at};
-    }
-    return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -279,10 +209,12 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
     });
 }
 
-cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
-    return waiting([=] { return set(memory, value, bytes, nullptr); });
-}
-
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream) {
-    return report(set(memory, value, bytes, stream));
+    if (const cudaError_t there = device_is_there(); there != cudaSuccess) return report(there);
+    if (bytes == 0) return cudaSuccess;
+    {
+        const std::lock_guard<std::mutex> held(lock);
+        if (!whole(memory, bytes)) return report(cudaErrorInvalidValue);
+    }
+    return report(enqueue(stream, [=] { std::memset(memory, value, bytes); }));
 }

@@ -22,8 +22,8 @@ void finish_work_of(cudaStream_t stream);
 void finish_all_work();
 bool delayed();
 
-// Not cudaSuccess where the thread may not call what waits, allocates or asks, because a stream captures; the capture
-// is then of no use any more. What waits for the whole device is never allowed.
-cudaError_t allowed_under_capture(bool whole_device = false);
+// An error if a stream captures and the thread may therefore not call functions that wait, allocate or query. The
+// capture is then broken.
+cudaError_t allowed_under_capture();
 
 }  // namespace cuda_emulation

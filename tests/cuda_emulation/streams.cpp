@@ -171,9 +171,6 @@ cudaError_t launch(const cudaLaunchConfig_t& config, std::size_t argument_bytes,
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return new_stream(stream, cudaStreamDefault); }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) { return new_stream(stream, flags); }
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) {
-    return new_stream(stream, flags);
-}
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     finish_work_of(stream);
@@ -187,19 +184,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (const cudaError_t error = may_wait_for(stream); error != cudaSuccess) return report(error);
     finish_work_of(stream);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-    if (const cudaError_t error = may_wait_for(stream); error != cudaSuccess) return report(error);
-    return run_one(queue_of(stream_of(stream))) ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaStreamGetDevice(cudaStream_t handle, int* device) {
-    const std::lock_guard<std::recursive_mutex> held(stream_lock());
-    CUstream_st* stream = stream_of(handle);
-    if (stream == nullptr) return report(cudaErrorInvalidResourceHandle);
-    *device = device_of(stream);
     return cudaSuccess;
 }
 
@@ -228,10 +212,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned
     CUstream_st* recorded = stream_of(event->stream);
     if (recorded != nullptr && recorded->pieces_of_work == event->after) capture->unjoined.erase(recorded);
     return cudaSuccess;
-}
-
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
-    return report(enqueue(stream, [=] { function(data); }));
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
@@ -272,14 +252,6 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
     });
     if (error != cudaSuccess) state->under_way = false;
     return report(error);
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-    if (event->captured) return report(cudaErrorCapturedEvent);
-    if (const cudaError_t allowed = allowed_under_capture(); allowed != cudaSuccess) return report(allowed);
-    if (!event->state->under_way) return cudaSuccess;
-    run_one(event->state->queue);
-    return cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
