@@ -1,4 +1,4 @@
-"""Tasks: nox -s lint, tests, full, differential, bench."""
+"""Tasks: nox -s lint, tests, full, differential, bench, gpu."""
 
 import nox
 
@@ -44,3 +44,9 @@ def differential(session: nox.Session) -> None:
     session.install(".[test]", env={"FASTBP_JAX": "1"})
     session.chdir("tests")
     session.run("python", "-m", "differential.run", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run all checks that need an NVIDIA GPU: build, tests, compute-sanitizer, steps (at most 12 minutes)."""
+    session.run("python", "tools/gpu_checks.py", *session.posargs)
