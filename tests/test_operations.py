@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from operations import PARAMETERS, close, forms, nan, numbers
+from operations import PARAMETERS, TYPES, close, forms, nan, numbers
 
 from fastbp import reference
 from fastbp._functions import OUTPUT_ACTIVATIONS as NUMBERS
@@ -11,6 +11,10 @@ PRODUCTS = [(1, 1, 1), (3, 5, 2), (7, 1, 9), (17, 33, 65), (64, 64, 64), (2, 100
 PRODUCTS += [(9, 130, 40), (193, 129, 67), (40, 300, 100), (1, 64, 48), (16, 3, 200)]
 PRODUCTS += [(37, 70, 2), (23, 17, 1), (4200, 5, 2), (6, 4200, 1)]  # one or two columns
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 16), (33, 17), (64, 70)]
+# The backends that compute with compressed rows; on a device load_rows spreads such rows.
+with_compressed_rows = pytest.mark.parametrize(
+    "ops", [(device, bits) for device in ("plain", "cpu") for bits in TYPES], ids="-".join, indirect=True
+)
 
 
 @pytest.mark.parametrize("m, k, n", PRODUCTS)
@@ -51,6 +55,7 @@ def test_gemm_leaves_the_rest_of_a_block_alone(ops):
     np.testing.assert_array_equal(whole, expected)
 
 
+@with_compressed_rows
 @pytest.mark.parametrize("transposed", [False, True])
 def test_sparse_gemm(ops, transposed):
     on, dtype, tolerance, _ = ops
@@ -192,11 +197,20 @@ def test_rows_and_outputs_of_weight_0_are_cleared(ops, shape):
     scaled = m.copy()
     on.scale_rows(factor, scaled)
     np.testing.assert_array_equal(scaled, (np.where(of_rows == 0, 0, m).astype(float) * of_rows).astype(dtype))
+
+
+@with_compressed_rows
+@pytest.mark.parametrize("shape", SHAPES)
+def test_clear_masked_csr(ops, shape, rng):
+    on, dtype, _, _ = ops
+    m = numbers(rng, dtype, *shape)
+    c = rng.choice([0.0, 2.0], (shape[0], 3))
+    c[::3] = 0
     rows, columns = np.nonzero(np.indices(shape).sum(axis=0) % 2 == 0)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
     values = m[rows, columns]
-    on.clear_masked_csr(few, starts, columns, values)
-    np.testing.assert_array_equal(values, np.where((few[rows] == 0).all(axis=1), 0, m[rows, columns]))
+    on.clear_masked_csr(c, starts, columns, values)
+    np.testing.assert_array_equal(values, np.where((c[rows] == 0).all(axis=1), 0, m[rows, columns]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 16])

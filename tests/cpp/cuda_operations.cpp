@@ -62,12 +62,8 @@ void check_layer(Devices<Real>& devices, Activation kind, double keep) {
     const Numbers<Real, Real> delta = matrix(n * inputs), below(devices, nans<Real>(n * outputs));
     const Numbers<Real, Real> gradient(devices, nans<Real>(inputs * outputs)),
         bias_gradient(devices, nans<Real>(outputs));
-    const Numbers<Real, Real> moments = matrix((inputs + 1) * outputs);
     const Numbers<Index, Real> order(devices, std::vector<Index>(n + 5, 6)), step(devices, {4}), moved(devices, {3});
     const Numbers<Blend<Real>, Real> overwrite(devices, {{1, 0}}), more(devices, {{Real(-0.5), 1}});
-    const Numbers<StepScalars, Real> now(devices, {{0.1, 2}});
-    StepRule rule;
-    rule.momentum = 0.5;
     devices.both([&](Backend<Real>& on, int d) {
         LayerValues<Real> values{s.matrix(d, n, outputs), x.matrix(d, n, outputs), below.matrix(d, n, outputs), {}};
         if (keep < 1) values.dropout = {keep, 0x123456789abcULL, step[d], 2, {order[d], 1, n, moved[d]}, 5};
@@ -82,13 +78,9 @@ void check_layer(Devices<Real>& devices, Activation kind, double keep) {
         const Vector<Real> of_b = bias_gradient.vector(d);
         on.accumulate_gradients({in}, values.delta, {of_w, of_b, overwrite[d], overwrite[d]});
         on.accumulate_gradients({in}, values.delta, {of_w, of_b, more[d], more[d]});
-        LayerStep<Real> own{&rule, now[d], 0.1, 0.2, w.matrix(d, inputs, outputs), b.vector(d), {}, {}};
-        own.moments_of_w[0] = moments.matrix(d, inputs, outputs);
-        own.moments_of_b[0] = {moments[d] + inputs * outputs, outputs};
-        on.step_layer({in}, values.delta, {of_w, of_b, overwrite[d], overwrite[d]}, own);
     });
     const std::string what = "a layer with activation " + std::to_string(int(kind));
-    for (const auto* numbers : {&s, &below, &bias_gradient, &w, &b, &moments})
+    for (const auto* numbers : {&s, &below, &gradient, &bias_gradient})
         numbers->expect_equal(40 * tolerance<Real>, what);
     if (keep < 1 || derivative_needs_s(kind)) x.expect_equal(40 * tolerance<Real>, what + ": x");
 }

@@ -7,6 +7,7 @@
 // an asynchronous backend only enqueues, in the order of the calls.
 #pragma once
 
+#include <cstdlib>
 #include <span>
 
 #include "seam/network.hpp"
@@ -55,7 +56,8 @@ class Backend {
     virtual void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept = 0;
     // Whether operations may still be under way when they return; results are there after `synchronize`.
     virtual bool asynchronous() const noexcept { return false; }
-    // Whether compressed rows stay so (load_csr); else load_rows takes them too, into a dense tile.
+    // True if the backend computes with compressed rows. Otherwise load_rows spreads them into a dense tile, no input
+    // of a layer is compressed, and the four operations on compressed rows are never called.
     virtual bool keeps_rows_compressed() const noexcept { return true; }
     // Around all operations of a call: they follow what the caller has enqueued on this stream of its device, and
     // operations of other threads wait.
@@ -68,12 +70,12 @@ class Backend {
     // tile(i, j) = source row rows[i], column j, converted to the tile's type.
     virtual void load_rows(const RowSource&, RowRange rows, Out tile) noexcept = 0;
     // The same of compressed rows, which stay so.
-    virtual void load_csr(const RowSource&, RowRange rows, CsrTile<Real> tile) noexcept = 0;
+    virtual void load_csr(const RowSource&, RowRange, CsrTile<Real>) noexcept { std::abort(); }
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
     // Row n of m, or of the tile, = 0 if all weights in row n of c are 0. c has one column or more.
     virtual void clear_masked_rows(Matrix<const double> c, Out m) noexcept = 0;
-    virtual void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept = 0;
+    virtual void clear_masked_csr(Matrix<const double>, CsrTile<Real>) noexcept { std::abort(); }
     // m(n, j) = 0 if c(n, j) is 0. A c of one column applies to all columns of m.
     virtual void clear_masked_outputs(Matrix<const double> c, Out m) noexcept = 0;
     // Looks at targets and weights, before a pass: the results are in the process's memory when these return.
@@ -92,9 +94,9 @@ class Backend {
     // ---- primitives -------------------------------------------------------------------------------------------
     // c = alpha a b + beta c. beta = 0 never reads c.
     virtual void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept = 0;
-    // The same with a in CSR, and with the transpose of a in CSR.
-    virtual void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
-    virtual void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept = 0;
+    // The same product with a in CSR, and with the transpose of a in CSR.
+    virtual void sparse_gemm(Real, const Csr<Real>&, In, Real, Out) noexcept { std::abort(); }
+    virtual void sparse_gemm_transposed(Real, const Csr<Real>&, In, Real, Out) noexcept { std::abort(); }
     // s += b (b may be empty); x = g(s). s and x may be the same view. Both are whole rows if couples_columns(g).
     virtual void activate(G g, VectorIn b, Out s, Out x) noexcept = 0;
     // delta *= g'(s), the product with the Jacobian of whole rows if couples_columns(g). Unless derivative_needs_s(g),

@@ -11,7 +11,6 @@
 #include "backend/cuda/kernels/magnitudes.cuh"
 #include "backend/cuda/kernels/masks.cuh"
 #include "backend/cuda/kernels/rows.cuh"
-#include "backend/cuda/kernels/sparse.cuh"
 #include "backend/cuda/kernels/tangents.cuh"
 #include "backend/cuda/kernels/targets.cuh"
 #include "backend/cuda/kernels/updates.cuh"
@@ -140,17 +139,8 @@ class Cuda final : public Backend<Real> {
     void clear_masked_rows(Matrix<const double> c, Out m) noexcept override {
         if (!m.empty()) queue_.launch(clear_rows_of_matrix<Real>, over_rows(m.rows), c, m);
     }
-    void clear_masked_csr(Matrix<const double> c, CsrTile<Real> tile) noexcept override {
-        queue_.launch(clear_rows_of_csr<Real>, over_rows(c.rows), c, tile);
-    }
     void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
         if (!m.empty()) queue_.launch(clear_elements<Real>, over_elements(m), c, m);
-    }
-    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept override {
-        if (source.on_device)
-            cuda::load_csr(queue_, source, rows, tile);
-        else
-            staging_.load_csr(source, rows, tile);
     }
 
     void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
@@ -179,12 +169,6 @@ class Cuda final : public Backend<Real> {
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
         if (has_numbers(c)) products_.gemm(alpha, a, b, beta, c);
     }
-    void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
-        if (!c.empty()) queue_.launch(sparse_gemm_rows<Real>, over_elements(c), a, b, known(alpha, beta), c);
-    }
-    void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
-        if (!c.empty()) transposed_product(a, b, known(alpha, beta), c);
-    }
     void activate(G g, VectorIn b, Out s, Out x) noexcept override {
         if (!x.empty()) cuda::activate(queue_, g, b, s, x);
     }
@@ -212,7 +196,8 @@ class Cuda final : public Backend<Real> {
         if (!b.empty()) cuda::column_sums(queue_, known(alpha, beta), delta, b);
     }
     void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept override {
-        if (!squares.empty()) cuda::gradient_squares(queue_, x, delta, accumulate, squares);
+        if (!squares.empty())
+            queue_.launch(gradient_squares_rows<Real>, over_rows(squares.size), x.dense, delta, accumulate, squares);
     }
     void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
                        Vector<double> norm, Vector<double> factor) noexcept override {
@@ -267,8 +252,8 @@ class Cuda final : public Backend<Real> {
                          const LayerValues<Real>& out) noexcept override {
         const bool relu = layer.g.kind == Activation::relu;
         const bool ends_in_s = out.s.data == out.x.data || out.dropout.active();
-        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && in.csr == nullptr && rest.empty() &&
-            has_numbers(out.s) && products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
+        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && rest.empty() && has_numbers(out.s) &&
+            products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
             if (out.dropout.active()) drop(out.dropout, out.s, out.x);
         } else {
             Backend<Real>::affine_activate(layer, in, rest, out);
@@ -277,34 +262,14 @@ class Cuda final : public Backend<Real> {
 
     // (5)(6): the blends lie on the device.
     void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept override {
-        if (in.csr != nullptr && !sink.w.empty())
-            transposed_product(*in.csr, delta, {{}, sink.blend_w}, sink.w);
-        else if (has_numbers(sink.w))
-            products_.gemm_blended(in.dense.transposed(), delta, sink.blend_w, sink.w);
+        if (has_numbers(sink.w)) products_.gemm_blended(in.dense.transposed(), delta, sink.blend_w, sink.w);
         if (!sink.b.empty()) cuda::column_sums(queue_, {{}, sink.blend_b}, delta, sink.b);
-    }
-
-    // (5)(6) and the step: all rows at once, for launches cost more than what a cache keeps.
-    void step_layer(const Input<Real>& in, In delta, const LayerSink<Real>& sink,
-                    const LayerStep<Real>& step) noexcept override {
-        accumulate_gradients(in, delta, sink);
-        const auto flat = [](Matrix<Real> m) { return VectorOut{m.data, m.rows * m.cols}; };
-        const std::size_t moments = std::size_t(moment_count(*step.rule));
-        const VectorIn of_w = flat(sink.w), of_b = sink.b;
-        if (step.l2 != 0 || step.l1 != 0) add_penalty(step.l2, step.l1, flat(step.w), flat(sink.w));
-        VectorOut kept_of_w[most_moments];
-        for (std::size_t k = 0; k < moments; ++k) kept_of_w[k] = flat(step.moments_of_w[k]);
-        update(*step.rule, step.now, {&of_w, 1}, flat(step.w), {kept_of_w, moments});
-        update(*step.rule, step.now, {&of_b, 1}, step.b, {step.moments_of_b, moments});
     }
 
   private:
     static bool has_numbers(Out m) { return !m.empty() && m.rows > 0 && m.cols > 0; }
     static BlendArgument<Real> known(Real alpha, Real beta) { return {{alpha, beta}}; }
 
-    void transposed_product(const Csr<Real>& a, In b, BlendArgument<Real> blend, Out c) noexcept {
-        queue_.launch(sparse_gemm_transposed_columns<Real>, over_numbers(c.cols), a, b, blend, c);
-    }
     template <class To>
     void load(const RowSource& source, RowRange rows, Matrix<To> tile) noexcept {
         if (tile.empty()) return;

@@ -88,51 +88,8 @@ void Staging::load_rows(const RowSource& source, RowRange rows, Matrix<To> tile)
         }
 }
 
-// list[i] = next() for all i in order.
-template <class To, class Next>
-void Staging::send_list(To* list, Index count, Next next) noexcept {
-    const Index room = Index(buffer_bytes / sizeof(To));
-    for (Index begin = 0; begin < count; begin += room) {
-        const Index n = std::min(room, count - begin);
-        const Matrix<To> filled = dense(static_cast<To*>(next_buffer()), 1, n);
-        for (Index i = 0; i < n; ++i) filled.data[i] = next();
-        send(filled, dense(list + begin, 1, n));
-    }
-}
-
-template <class Real>
-void Staging::load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept {
-    Index count = 0, row = 0;
-    const auto length = [&](Index i) { return source.start(rows[i] + 1) - source.start(rows[i]); };
-    send_list(tile.starts, rows.count + 1, [&] {
-        const Index start = count;
-        if (row < rows.count) count += length(row++);
-        return start;
-    });
-    // Walks over the places of all numbers in the source.
-    const auto places = [&] {
-        return [&, i = Index(-1), k = Index(0), end = Index(0)]() mutable {
-            while (k == end) {
-                k = source.start(rows[++i]);
-                end = source.start(rows[i] + 1);
-            }
-            return k++;
-        };
-    };
-    send_list(tile.columns, count, [&, next = places()]() mutable { return source.column(next()); });
-    send_list(tile.values, count, [&, next = places()]() mutable {
-        RowSource one = source;
-        one.data += next() * source.col_stride;
-        Real value = 0;
-        fastbp::load_rows(one, {nullptr, 0, 1}, Matrix<Real>{&value, 1, 1, 1, 1});
-        return value;
-    });
-}
-
 template void Staging::load_rows(const RowSource&, RowRange, Matrix<float>) noexcept;
 template void Staging::load_rows(const RowSource&, RowRange, Matrix<double>) noexcept;
 template void Staging::load_rows(const RowSource&, RowRange, Matrix<std::int32_t>) noexcept;
-template void Staging::load_csr(const RowSource&, RowRange, CsrTile<float>) noexcept;
-template void Staging::load_csr(const RowSource&, RowRange, CsrTile<double>) noexcept;
 
 }  // namespace fastbp::cuda

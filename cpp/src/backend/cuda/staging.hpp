@@ -14,11 +14,9 @@ class Staging {
     Staging(const Staging&) = delete;
     Staging& operator=(const Staging&) = delete;
 
-    // tile(i, j) = source row rows[i], column j, as load_rows has it; dense or compressed.
+    // tile(i, j) = row rows[i] of the source, column j. Compressed rows are spread into the dense tile.
     template <class To>
     void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile) noexcept;
-    template <class Real>
-    void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile) noexcept;
 
   private:
     static constexpr int buffers = 4;
@@ -27,8 +25,6 @@ class Staging {
     void* next_buffer() noexcept;
     template <class To>
     void send(Matrix<To> filled, Matrix<To> tile) noexcept;
-    template <class To, class Next>
-    void send_list(To* list, Index count, Next next) noexcept;
 
     Queue& queue_;
     std::byte* memory_ = nullptr;

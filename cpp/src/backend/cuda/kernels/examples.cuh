@@ -17,30 +17,12 @@ __device__ inline double row_squares(Matrix<const Real> m, Index r) {
 }
 
 template <class Real>
-__device__ inline double row_squares(const Csr<Real>& m, Index r) {
-    double sum = 0;
-    const Real* values = m.values + m.starts[r];
-    each_column(m.starts[r + 1] - m.starts[r], [&](Index k) { sum += double(values[k]) * double(values[k]); });
-    return warp_sum(sum);
-}
-
-// x: a matrix or compressed rows.
-template <class Rows, class Real>
-__global__ void gradient_squares_rows(Rows x, Matrix<const Real> delta, bool accumulate, Vector<double> squares) {
+__global__ void gradient_squares_rows(Matrix<const Real> x, Matrix<const Real> delta, bool accumulate,
+                                      Vector<double> squares) {
     each_row(squares.size, [=](Index n) {
         const double own = (row_squares(x, n) + 1) * row_squares(delta, n);
         if (lane() == 0) squares[n] = accumulate ? squares[n] + own : own;
     });
-}
-
-template <class Real>
-void gradient_squares(Queue& queue, const Input<Real>& x, Matrix<const Real> delta, bool accumulate,
-                      Vector<double> squares) {
-    const Shape rows = over_rows(squares.size);
-    if (x.csr == nullptr)
-        queue.launch(gradient_squares_rows<Matrix<const Real>, Real>, rows, x.dense, delta, accumulate, squares);
-    else
-        queue.launch(gradient_squares_rows<Csr<Real>, Real>, rows, *x.csr, delta, accumulate, squares);
 }
 
 // Either result may be empty, or be squares itself.

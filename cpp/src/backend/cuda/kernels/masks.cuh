@@ -21,14 +21,6 @@ __global__ void clear_rows_of_matrix(Matrix<const double> c, Matrix<Real> m) {
 }
 
 template <class Real>
-__global__ void clear_rows_of_csr(Matrix<const double> c, CsrTile<Real> tile) {
-    each_row(c.rows, [=](Index r) {
-        Real* const values = tile.values + tile.starts[r];
-        if (is_masked(c, r)) each_column(tile.starts[r + 1] - tile.starts[r], [=](Index k) { values[k] = 0; });
-    });
-}
-
-template <class Real>
 __global__ void clear_elements(Matrix<const double> c, Matrix<Real> m) {
     each_element(m.rows, m.cols, [=](Index r, Index j) {
         if (c(r, c.cols == 1 ? 0 : j) == 0) m(r, j) = 0;

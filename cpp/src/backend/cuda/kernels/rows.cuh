@@ -50,25 +50,6 @@ __global__ void spread_rows(RowSource source, RowRange rows, Matrix<To> tile) {
     });
 }
 
-// One thread: each start follows from the one before.
-__global__ static void count_starts(RowSource source, RowRange rows, Index* starts) {
-    starts[0] = 0;
-    for (Index i = 0; i < rows.count; ++i)
-        starts[i + 1] =
-            starts[i] + index_at(source, source.starts, rows[i] + 1) - index_at(source, source.starts, rows[i]);
-}
-
-template <class Real>
-__global__ void gather_compressed(RowSource source, RowRange rows, CsrTile<Real> tile) {
-    each_row(rows.count, [&](Index i) {
-        const Index begin = index_at(source, source.starts, rows[i]), to = tile.starts[i];
-        each_column(tile.starts[i + 1] - to, [&](Index k) {
-            tile.columns[to + k] = index_at(source, source.columns, begin + k);
-            tile.values[to + k] = number_at<Real>(source.type, source.data + (begin + k) * source.col_stride);
-        });
-    });
-}
-
 // ---- which of them -------------------------------------------------------------------------------------------
 
 template <class To>
@@ -77,12 +58,6 @@ void load_rows(Queue& queue, const RowSource& source, RowRange rows, Matrix<To> 
     with_number(source.type, [&](auto from) {
         queue.launch(gather_rows<decltype(from), To>, over_elements(tile), source, rows, tile);
     });
-}
-
-template <class Real>
-void load_csr(Queue& queue, const RowSource& source, RowRange rows, CsrTile<Real> tile) {
-    queue.launch(count_starts, {dim3(1), dim3(1)}, source, rows, tile.starts);
-    queue.launch(gather_compressed<Real>, over_rows(rows.count), source, rows, tile);
 }
 
 }  // namespace fastbp::cuda
