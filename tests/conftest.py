@@ -63,12 +63,12 @@ def seam(test_build):
     is the process's; work there waits until something synchronises."""
     (path,) = test_build.glob("fastbp_seam*.so")
     spec = importlib.util.spec_from_file_location("fastbp_seam", path)
-    module = importlib.util.module_from_spec(spec)
     os.environ.setdefault("FASTBP_EMULATED_DELAY", "1")
     with pytest.MonkeyPatch.context() as environment:  # the package's own device "cuda" is another
         environment.setenv("FASTBP_CUDA", str(test_build / "libfastbp_cuda_emulated.so"))
         environment.setenv("FASTBP_CUBLASLT", str(test_build / "libcublasLt_emulated.so"))
-        spec.loader.exec_module(module)  # reads FASTBP_CUDA
+        module = importlib.util.module_from_spec(spec)  # loads the file, which reads FASTBP_CUDA
+        spec.loader.exec_module(module)
         module.Operations32("cuda")
     return module
 
