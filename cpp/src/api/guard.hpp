@@ -6,6 +6,7 @@
 
 #include "fastbp/fastbp.h"
 #include "seam/error.hpp"
+#include "system/floating_point_mode.hpp"
 
 namespace fastbp {
 
@@ -27,6 +28,7 @@ inline fastbp_status status_of(ErrorKind kind) {
 
 template <class Body>
 fastbp_status guarded(Body body) noexcept {
+    const DefaultFloatingPointMode mode;
     try {
         last_error().clear();
         body();

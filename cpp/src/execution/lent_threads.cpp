@@ -7,6 +7,7 @@
 
 #include "execution/threads.hpp"
 #include "seam/error.hpp"
+#include "system/floating_point_mode.hpp"
 
 namespace fastbp {
 namespace {
@@ -14,6 +15,9 @@ namespace {
 std::atomic<bool> is_forked{false};
 
 void note_fork() { is_forked.store(true, std::memory_order_relaxed); }
+
+// Registered when the library is loaded: a handler that is registered during a fork may not run.
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, note_fork);
 
 // One job, whose team is as large as the lender makes it. The first member finds out, the others wait for that.
 class LentTeam {
@@ -38,6 +42,7 @@ class LentTeam {
         } else {
             wait_for_change(ready_, false, spin);
         }
+        const DefaultFloatingPointMode mode;
         work_(Member{index, *barrier_});
     }
 
@@ -49,15 +54,13 @@ class LentTeam {
 
 }  // namespace
 
-LentThreads::LentThreads(Run lender, void* pool) : run_(lender), pool_(pool) {
-    static const int registered = pthread_atfork(nullptr, nullptr, note_fork);
-    (void)registered;
-}
+LentThreads::LentThreads(Run lender, void* pool) : run_(lender), pool_(pool) {}
 
 bool LentThreads::forked() { return is_forked.load(std::memory_order_relaxed); }
 
 void LentThreads::run(int team, const TeamWork& work) const {
     LentTeam lent(team, work);
+    const CallersFloatingPointMode mode;  // the lender is code of the caller
     run_(pool_, LentTeam::take, &lent);
     if (!lent.was_taken()) throw Error(ErrorKind::runtime, "the lent threads returned without having been at work");
 }

@@ -7,6 +7,7 @@
 
 #include "execution/threads.hpp"
 #include "seam/error.hpp"
+#include "system/floating_point_mode.hpp"
 
 namespace fastbp {
 namespace {
@@ -30,7 +31,7 @@ void forget_pool() {
 
 // Registered when the library is loaded. A handler that is registered while another thread forks does not run in the
 // child of that fork.
-const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
 
 // Names the barrier of a call for its scope.
 class NamedBarrier {
@@ -150,6 +151,7 @@ bool ThreadPool::start_thread(Worker& worker) {
 }
 
 void ThreadPool::serve(Worker& worker) {
+    const DefaultFloatingPointMode mode;  // not that of the thread that started this one
     unsigned seen = 0;
     std::chrono::nanoseconds spin_time = spin_between_jobs;
     for (;;) {
