@@ -19,17 +19,27 @@ SOURCES = [
 # enums of the seam, which are plain data; a backend may use the loops that backends share.
 ALLOWED = {
     "seam": set(),
-    "system": {"dlfcn.h", "sched.h", "fcntl.h", "unistd.h"},
+    "system": {"pthread.h", "dlfcn.h", "sched.h", "fcntl.h", "unistd.h"},
     "formulas": {"seam/enums.hpp", "seam/views.hpp", "seam/step_rule.hpp"},
     "algorithm": {"seam"},
     "backend/loops": {"seam", "formulas", "immintrin.h"},
     "backend/plain": {"seam", "formulas", "backend/loops"},
-    "backend/cpu": {"seam", "system", "formulas", "backend/loops", "dlfcn.h", "sys/mman.h"},
+    "backend/cpu": {
+        "seam",
+        "system",
+        "formulas",
+        "backend/loops",
+        "dlfcn.h",
+        "sys/mman.h",
+        "pthread.h",
+        "fcntl.h",
+        "unistd.h",
+    },
     "backend/cuda": {"seam", "formulas", "cuda_runtime.h", "cublasLt.h", "dlfcn.h"},
     "backend": {"seam", "system", "backend/cpu", "backend/plain", "dlfcn.h"},
     "execution": {"seam", "system", "algorithm", "backend/make_backend.hpp", "pthread.h"},
-    "training": {"seam", "algorithm", "backend/make_backend.hpp", "execution"},
-    "api": {"seam", "algorithm", "backend/make_backend.hpp", "execution", "training", "fastbp"},
+    "training": {"seam", "system", "algorithm", "backend/make_backend.hpp", "execution"},
+    "api": {"seam", "system", "algorithm", "backend/make_backend.hpp", "execution", "training", "fastbp"},
 }
 STANDARD_ONLY_MATH = {"cmath", "cstdint"}
 

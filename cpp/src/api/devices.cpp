@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 
 #include "api/checks.hpp"
 #include "api/guard.hpp"
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/workspace.hpp"
+#include "system/made_once.hpp"
 
 namespace fastbp {
 
@@ -23,10 +23,9 @@ namespace {
 // The backend of a device for what belongs to no net. They are never destroyed: memory may outlive everything.
 template <class Real>
 Backend<Real>& backend_of(const char* device) {
-    static std::mutex mutex;
+    const ForkLock lock;
     static auto& made = *new std::map<std::string, std::unique_ptr<Backend<Real>>>;
     check_pointer(device, "device");
-    const std::lock_guard<std::mutex> lock(mutex);
     auto& backend = made[std::string(device) == "cuda" ? "cuda:0" : device];
     if (backend == nullptr) backend = make_backend<Real>(device);
     return *backend;

@@ -60,7 +60,7 @@ const char* fastbp_last_error(void) { return fastbp::last_error().c_str(); }
 fastbp_status fastbp_get_config(fastbp_config* config) {
     return guarded([&] {
         fastbp::check_size(config, "config");
-        static const fastbp::CpuFacts facts = fastbp::cpu_facts();
+        const fastbp::CpuFacts& facts = fastbp::cpu_facts();
         config->isa = facts.isa.c_str();
         config->blas = facts.blas.c_str();
         config->blas_library = facts.blas_library.c_str();

@@ -5,6 +5,7 @@
 #include "seam/build_id.hpp"
 #include "seam/error.hpp"
 #include "system/load_time.hpp"
+#include "system/made_once.hpp"
 
 namespace fastbp {
 namespace {
@@ -48,8 +49,8 @@ Plugin open_plugin() {
 
 // It is never closed: memory on the device may outlive every net.
 const Plugin& plugin() {
-    static const Plugin opened = open_plugin();
-    return opened;
+    static constinit MadeOnce<Plugin> opened;
+    return opened.get(open_plugin);
 }
 
 auto maker(const Plugin& plugin, float) { return plugin.make32; }

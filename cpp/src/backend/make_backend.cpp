@@ -6,6 +6,7 @@
 #include "backend/cuda_plugin.hpp"
 #include "backend/plain/plain.hpp"
 #include "seam/error.hpp"
+#include "system/made_once.hpp"
 
 namespace fastbp {
 
@@ -42,9 +43,12 @@ std::unique_ptr<Backend<Real>> make_backend(const std::string& device, const Bac
 template std::unique_ptr<Backend<float>> make_backend(const std::string&, const BackendOptions&);
 template std::unique_ptr<Backend<double>> make_backend(const std::string&, const BackendOptions&);
 
-CpuFacts cpu_facts() {
-    const cpu::Blas& blas = cpu::blas();
-    return {cpu::isa().name, blas.name, blas.library, blas.core};
+const CpuFacts& cpu_facts() {
+    static constinit MadeOnce<CpuFacts> facts;
+    return facts.get([] {
+        const cpu::Blas& blas = cpu::blas();
+        return CpuFacts{cpu::isa().name, blas.name, blas.library, blas.core};
+    });
 }
 
 int cpu_vector_bytes() { return cpu::isa().vector_bytes; }

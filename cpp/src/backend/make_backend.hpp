@@ -23,7 +23,7 @@ bool is_distant(const std::string& device);
 struct CpuFacts {
     std::string isa, blas, blas_library, blas_core;
 };
-CpuFacts cpu_facts();
+const CpuFacts& cpu_facts();
 
 // The width of the registers that its loops are compiled for.
 int cpu_vector_bytes();

@@ -2,19 +2,26 @@
 
 #include <dlfcn.h>
 
+#include <filesystem>
 #include <initializer_list>
-#include <mutex>
 
+#include "backend/cpu/product_gate.hpp"
 #include "seam/error.hpp"
 #include "system/affinity.hpp"
 #include "system/load_time.hpp"
+#include "system/made_once.hpp"
 
 namespace fastbp::cpu {
 namespace {
 
-Blas offered;
+// What the caller offers. ForkLock guards both.
+Blas& offered() {
+    static Blas& table = *new Blas;
+    return table;
+}
 bool in_use = false;
-std::mutex offer_mutex;
+
+MadeOnce<Blas> table_in_use;
 
 // Our own copy, bound to itself even where another OpenBLAS is loaded with global symbols. The sanitizers end a process
 // that asks for that, and the process may be someone else's, whose sanitizer we were not compiled for.
@@ -48,8 +55,34 @@ void limit_threads(void* library, Blas& table) {
         table.core = core();
 }
 
+// OpenBLAS ends the process if it cannot allocate a buffer. It does so when it is loaded and, in the build that comes
+// with the package, again for the first product.
+constexpr std::size_t bundled_buffer = std::size_t(32) << 20, other_buffer = std::size_t(128) << 20;
+
+std::size_t buffer_of(const Blas& table) { return table.name == "bundled" ? bundled_buffer : other_buffer; }
+
+// Throws OutOfMemory if there is not the memory for a library and its buffers. (A path without '/' has no size here.)
+void require_memory(const Blas& table, const std::string& path) {
+    std::error_code failed;
+    const auto size = std::filesystem::file_size(path, failed);
+    const std::size_t bytes =
+        (failed ? bundled_buffer : std::size_t(size)) + 2 * buffer_of(table) + (std::size_t(8) << 20);
+    if (!memory_is_available(bytes)) throw OutOfMemory(bytes, "cpu");
+}
+
+// Make a first product, so that the library has one buffer, and open the gate.
+void open_gate(const Blas& table) {
+    if (table.get_threads == nullptr) return ProductGate::get().open(0);
+    constexpr int n = 64;
+    static float a[n * n], c[n * n];
+    constexpr float one = 1, zero = 0;
+    table.sgemm("N", "N", &n, &n, &n, &one, a, &n, a, &n, &zero, c, &n);
+    ProductGate::get().open(buffer_of(table));
+}
+
 bool fill(Blas& table, const std::string& path, std::string& tried) {
     tried += (tried.empty() ? "" : "; ") + path;
+    require_memory(table, path);
     void* library = open_library(path);
     if (library == nullptr) {
         const char* why = dlerror();
@@ -68,13 +101,13 @@ bool fill(Blas& table, const std::string& path, std::string& tried) {
 }
 
 void adopt(Blas& table, const std::string& name, std::string& tried) {
-    const std::lock_guard<std::mutex> lock(offer_mutex);
     in_use = true;
-    if (offered.name != name || offered.sgemm == nullptr) {
+    if (offered().name != name || offered().sgemm == nullptr) {
         tried = "SciPy's functions, which the Python package hands over (is SciPy installed?)";
         return;
     }
-    table = offered;
+    table = offered();
+    require_memory(table, "");
     Dl_info info;
     if (dladdr(reinterpret_cast<const void*>(table.sgemm), &info) == 0 || info.dli_fname == nullptr) return;
     table.library = info.dli_fname;
@@ -124,22 +157,20 @@ Blas load() {
     if (table.sgemm == nullptr || table.dgemm == nullptr)
         throw Error(ErrorKind::runtime, "no BLAS for FASTBP_BLAS=" + wanted + "; tried " + tried +
                                             ". FASTBP_BLAS=none runs without one, slowly");
+    open_gate(table);
     return table;
 }
 
 }  // namespace
 
-const Blas& blas() {
-    static const Blas table = load();
-    return table;
-}
+const Blas& blas() { return table_in_use.get(load); }
 
 void offer_blas(const std::string& name, Gemm<float> sgemm, Gemm<double> dgemm) {
-    const std::lock_guard<std::mutex> lock(offer_mutex);
+    const ForkLock lock;
     if (in_use) return;
-    offered.name = name;
-    offered.sgemm = sgemm;
-    offered.dgemm = dgemm;
+    offered().name = name;
+    offered().sgemm = sgemm;
+    offered().dgemm = dgemm;
 }
 
 }  // namespace fastbp::cpu

@@ -7,6 +7,7 @@
 
 #include "backend/cpu/blas.hpp"
 #include "backend/cpu/isa.hpp"
+#include "backend/cpu/product_gate.hpp"
 #include "backend/loops/loop_backend.hpp"
 
 namespace fastbp {
@@ -49,6 +50,8 @@ class Cpu final : public LoopBackend<Real> {
         if (c.empty() || c.rows == 0 || c.cols == 0) return;
         if (gemm_ == nullptr || a.cols == 0 || loops_.faster_than_blas(a, b, c))
             return loops_.gemm(alpha, a, b, beta, c);
+        const cpu::ProductGate::Pass pass(gate_);
+        if (!pass) return loops_.gemm(alpha, a, b, beta, c);
         blas_.hold_to_one_thread();
         // Row-major c = a b is column-major c^T = b^T a^T.
         if (c.col_stride == 1)
@@ -92,6 +95,7 @@ class Cpu final : public LoopBackend<Real> {
     const LoopTable<Real>& loops_;
     const cpu::Blas& blas_;
     const cpu::Gemm<Real> gemm_;
+    cpu::ProductGate& gate_ = cpu::ProductGate::get();
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "seam/error.hpp"
 #include "system/load_time.hpp"
+#include "system/made_once.hpp"
 
 namespace fastbp::cpu {
 
@@ -52,8 +53,8 @@ const Isa& choose() {
 }  // namespace
 
 const Isa& isa() {
-    static const Isa& chosen = choose();
-    return chosen;
+    static constinit MadeOnce<Isa> chosen;
+    return chosen.get(choose);
 }
 
 }  // namespace fastbp::cpu
