@@ -2,10 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
+#include "execution/free_slots.hpp"
 #include "execution/workspace.hpp"
 #include "fastbp/fastbp.h"
 #include "seam/error.hpp"
@@ -31,12 +30,10 @@ namespace fastbp {
 template <class Real>
 class FreeList {
   public:
-    FreeList() { free_.reserve(most_kept); }
-
     class Loan {
       public:
         Loan(FreeList& owner, std::unique_ptr<Crew<Real>> crew) : owner_(owner), crew_(std::move(crew)) {}
-        ~Loan() { owner_.take_back(std::move(crew_)); }
+        ~Loan() { owner_.free_.give(std::move(crew_)); }
         Loan(const Loan&) = delete;
         Loan& operator=(const Loan&) = delete;
         Crew<Real>& operator*() const { return *crew_; }
@@ -46,32 +43,15 @@ class FreeList {
         std::unique_ptr<Crew<Real>> crew_;
     };
 
-    // The one lent last that fits, or a new one in the place of one that does not.
+    // A kept one that fits, or a new one.
     Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs) {
-        std::unique_ptr<Crew<Real>> crew;
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            for (std::size_t k = free_.size(); k-- > 0 && crew == nullptr;)
-                if (free_[k]->fits(plan, needs)) {
-                    crew = std::move(free_[k]);
-                    free_.erase(free_.begin() + std::ptrdiff_t(k));
-                }
-            if (crew == nullptr && free_.size() == most_kept) free_.erase(free_.begin());
-        }
+        auto crew = free_.take([&](const Crew<Real>& kept) { return kept.fits(plan, needs); });
         if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, needs);
         return Loan(*this, std::move(crew));
     }
 
   private:
-    static constexpr std::size_t most_kept = 4;
-
-    void take_back(std::unique_ptr<Crew<Real>> crew) noexcept {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.size() < most_kept) free_.push_back(std::move(crew));
-    }
-
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<Crew<Real>>> free_;
+    FreeSlots<Crew<Real>> free_;
 };
 
 // The stream of a device that this thread's calls are enqueued on; null: the device's default.

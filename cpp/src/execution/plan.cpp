@@ -16,8 +16,8 @@ struct Processor {
 
 const Processor& processor() {
     static constexpr Processor wide{160e9, Index(1) << 19}, usual{80e9, Index(1) << 18}, old{30e9, Index(1) << 18};
-    static const Processor& here = cpu_vector_bytes() == 64 ? wide : cpu_vector_bytes() == 32 ? usual : old;
-    return here;
+    const int bytes = cpu_vector_bytes();
+    return bytes == 64 ? wide : bytes == 32 ? usual : old;
 }
 
 constexpr double thin = 6;                       // products of so few rows run at half their speed

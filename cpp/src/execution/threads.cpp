@@ -70,6 +70,7 @@ int default_threads() {
 
 // 0: as many as there are processors.
 const int by_default = default_threads();
+const int team_by_environment = number_in(at_load_time().team);
 
 }  // namespace
 
@@ -96,9 +97,6 @@ int thread_limit() { return limit_of_this_thread; }
 
 void set_thread_limit(int n) { limit_of_this_thread = std::min(n, most_threads); }
 
-int forced_team() {
-    static const int team = number_in(at_load_time().team);
-    return team;
-}
+int forced_team() { return team_by_environment; }
 
 }  // namespace fastbp
