@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, overload
 from numpy.typing import NDArray
 
 from ._arguments import sizes_of
+from ._attributes import STATE, extra_attributes
 from ._core import __version__
 from ._device import host
 from ._files import write_whole
@@ -17,6 +18,7 @@ from ._mlp import MLP
 from ._numbers import count
 from ._optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop, TrainState
 from ._tensor_file import packed, unpacked
+from ._warn import warn
 
 Array = NDArray[Any]
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -51,6 +53,12 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
         If the file cannot be written. In every case the old file is as it was, unless the last step fails, to make sure
         that the folder is on the disk: then the new one is there.
 
+    Warns
+    -----
+    UserWarning
+        If the net or the state has attributes that you or a subclass set, which no file holds (pickle keeps them), or
+        if the file system cannot keep the permissions of an existing file.
+
     Examples
     --------
     >>> import tempfile, fastbp as fb
@@ -68,6 +76,9 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     if state is not None:
         check_state("save", net, state)
         description["state"] = _described_state(state)
+    lost = sorted(extra_attributes(net)) + [f"state.{name}" for name in sorted(extra_attributes(state, STATE))]
+    if lost:
+        warn(f"[save] The file does not hold the attributes {', '.join(lost)}: load them apart, or pickle the net")
     # Copies: another thread may train on.
     tensors = {name: host(tensor.copy()) for name, tensor in _tensors(net, state).items()}
     write_whole(file, packed(description, tensors))

@@ -1,5 +1,6 @@
 """What a network is: its sizes, functions and parameters. What it does stands in _mlp.py."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
+from ._attributes import extra_attributes, set_attributes
 from ._device import filled, host, is_distant, laid_out, lies_there, numbers, read_back, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
@@ -138,20 +140,33 @@ class Network:
         return self._with_recipe()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self._with_recipe()
+        net = self._rebuilt({})
+        memo[id(self)] = net  # an attribute may lead back to the net or to a part of it
+        for mine, its in ((self._weights, net._weights), (self._biases, net._biases)):
+            memo |= {id(mine): its} | {id(a): b for a, b in zip(mine, its, strict=True)}
+        memo[id(self._params)] = net._params
+        set_attributes(net, copy.deepcopy(extra_attributes(self), memo))
+        return net
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self._recipe, "params": host(self._params)}
+        return {"recipe": self._recipe, "params": host(self._params), "attributes": extra_attributes(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(state["recipe"])
         self._params[...] = state["params"]
+        set_attributes(self, state.get("attributes", {}))
 
     def __repr__(self) -> str:
         g = ", ".join(name for name, _ in self._activations)
         return f"{type(self).__name__}({self.layer_sizes}, loss={self.loss!r}, activations=({g}), dtype={self.dtype})"
 
     def _with_recipe(self, **changes: Any) -> Self:
+        """Return a copy with other options; attributes that were set later are shared."""
+        net = self._rebuilt(changes)
+        set_attributes(net, extra_attributes(self))
+        return net
+
+    def _rebuilt(self, changes: dict[str, Any]) -> Self:
         net = type(self).__new__(type(self))
         recipe = {**self._recipe, **changes}
         if not is_distant(recipe["device"]) or recipe["dtype"] != np.float32:
@@ -164,6 +179,7 @@ class Network:
         """A net on these very parameters, otherwise described."""
         net = type(self).__new__(type(self))
         net._build({**self._recipe, **changes})
+        set_attributes(net, extra_attributes(self))
         net._params, net._weights, net._biases = self._params, self._weights, self._biases
         return net
 
