@@ -147,6 +147,22 @@ def test_the_best_by_validation_is_what_early_stopping_brings_back(tmp_path):
     assert epochs(tmp_path) == [state.epoch, len(history.loss)]
 
 
+def test_a_file_that_cannot_be_deleted_stays(tmp_path, monkeypatch):
+    """Object stores may permit no deletion; the training goes on."""
+
+    def refuse(path, **options):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr("os.unlink", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.warns(UserWarning, match=r"'.*epoch-00000[12].safetensors' cannot be deleted and stays: Operation not"):
+        make().fit(X, Y, epochs=3, callbacks=[fb.Checkpoint(tmp_path, keep=1)])
+    monkeypatch.undo()
+    assert [name for name in names(tmp_path) if name.endswith("safetensors")] == [
+        f"epoch-00000{k}.safetensors" for k in (1, 2, 3)
+    ]
+
+
 def test_another_training_is_refused_in_the_folder(tmp_path):
     first = make().fit(X, Y, epochs=3, callbacks=[fb.Checkpoint(tmp_path)])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -174,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_epoch(tmp_pat
     (tmp_path / "file").write_text("")
     if case == "read-only":  # also for root, who may write everywhere
         (tmp_path / "locked").mkdir(mode=0o500)
-        monkeypatch.setattr("tempfile.TemporaryFile", refuse_to_open)
+        monkeypatch.setattr("os.open", refuse_to_open)
     net, late = make(), []
     with pytest.raises(tuple(errors), match=r"\[fit\] Checkpoint cannot write into the folder"):
         net.fit(X, Y, epochs=2, callbacks=[lambda *_: late.append(0), fb.Checkpoint(folder(tmp_path))])
@@ -182,7 +198,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_first_epoch(tmp_pat
     np.testing.assert_array_equal(net.params, make().params)
 
 
-def refuse_to_open(**options):
+def refuse_to_open(*arguments):
     raise PermissionError(errno.EACCES, "Permission denied")
 
 

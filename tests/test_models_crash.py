@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +84,13 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 )
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full", "interrupt"])
 def test_a_save_that_fails_leaves_the_old_model(file, monkeypatch, name, nth, error):
+    os.chmod(file, 0o666)  # permissions that a new file does not have
     with monkeypatch.context() as patch:
         patch.setattr(os, name, failing(getattr(os, name), error, nth))
-        with pytest.raises(type(error)):
+        with pytest.raises(type(error)) as raised:
             fb.save(net(2), file)
     is_whole(file, 1)
+    assert error is not FULL or raised.value.filename is not None
 
 
 def test_a_folder_that_is_not_synchronised_is_an_error(file, monkeypatch):
@@ -95,6 +99,59 @@ def test_a_folder_that_is_not_synchronised_is_an_error(file, monkeypatch):
         with pytest.raises(OSError, match="No space"):
             fb.save(net(2), file)
     is_whole(file, 2)
+
+
+NOT_PROVIDED = [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES]
+
+
+@pytest.mark.parametrize("number", NOT_PROVIDED, ids=errno.errorcode.get)
+@pytest.mark.parametrize("name, nth", [("fsync", 1), ("fsync", 2), ("open", 2)], ids=["file", "folder", "list"])
+def test_a_file_system_that_cannot_synchronise(file, monkeypatch, name, nth, number):
+    """CIFS, sshfs, shared folders of virtual machines, and folders that may be written but not listed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, failing(getattr(os, name), OSError(number, os.strerror(number)), nth))
+        fb.save(net(2), file)
+    is_whole(file, 2)
+
+
+def test_a_file_system_that_cannot_set_permissions(file, monkeypatch):
+    """Object stores: nothing is asked of them if the permissions are right, and otherwise a warning names the file."""
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fb.save(net(2), file)
+    os.chmod(file, 0o666)
+    with pytest.warns(UserWarning, match=f"{file.name}' had 666") as caught:
+        fb.save(net(3), file)
+    assert caught[0].filename == __file__
+    is_whole(file, 3)
+
+
+def test_a_replaced_file_that_was_private_never_becomes_public(file, monkeypatch):
+    os.chmod(file, 0o600)
+    before = os.umask(0)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fchmod", failing(os.fchmod, OSError(errno.EPERM, "Operation not permitted")))
+            fb.save(net(2), file)
+    finally:
+        os.umask(before)
+    assert mode(file) == 0o600
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT], ids=errno.errorcode.get)
+@pytest.mark.parametrize("nth", [1, 2], ids=["file", "folder"])
+def test_lost_data_are_an_error_with_a_path(file, monkeypatch, nth, number):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(os.fsync, OSError(number, os.strerror(number)), nth))
+        with pytest.raises(OSError, match=re.escape(str(file))) as raised:
+            fb.save(net(2), file)
+    assert raised.value.errno == number
+    is_whole(file, nth)
 
 
 def test_a_disk_that_fills_up_in_the_middle(file, monkeypatch):

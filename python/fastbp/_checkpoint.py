@@ -4,12 +4,14 @@ import math
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._early_stopping import check_monitor, monitored, sign
+from ._files import check_writable
 from ._history import History
 from ._models import PathLike, path_of, save
 from ._numbers import count, finite
+from ._warn import warn
 
 if TYPE_CHECKING:
     from ._mlp import MLP
@@ -122,13 +124,10 @@ class Checkpoint:
 
     def _begin_fit(self, history: History, has_validation: bool) -> None:
         """Check the arguments and the folder before the first epoch; make the folder."""
-        import tempfile  # not worth its time at import
-
         self._check(history, has_validation, history.state.epoch + 1)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(prefix=".fastbp-", dir=self.folder):
-                pass
+            check_writable(self.folder)
         except OSError as error:
             text = f"[fit] Checkpoint cannot write into the folder: {error.strerror}. Use a writable folder"
             raise type(error)(error.errno, text, str(self.folder)) from None
@@ -167,4 +166,15 @@ class Checkpoint:
         latest = self.latest
         for saved in by_worth[self._keep :]:
             if saved.path != latest:
-                saved.path.unlink(missing_ok=True)
+                self._delete(saved.path)
+
+    def _delete(self, path: Path) -> None:
+        """Delete a file; only warn if the file system does not permit it, so that the training goes on."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            warn(f"[Checkpoint] '{path}' cannot be deleted and stays: {error.strerror}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._saved_at = time.monotonic()  # each start of a machine has its own clock
