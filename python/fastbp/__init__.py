@@ -18,6 +18,15 @@ True
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+try:
+    import_module("._core", __name__)
+except ImportError as error:
+    from pathlib import Path
+
+    from ._import_errors import explained
+
+    raise explained(error, Path(__file__).parent) from error
+
 from . import cuda, reference, schedules
 from ._config import offer_scipy_blas, show_config
 from ._core import DeviceArray, __version__
