@@ -207,3 +207,22 @@ def test_flops_of_a_step():
 def test_answers_of_the_problems(problem):
     with threads_held():
         assert all(error < 2e-6 for error in check_answers(problem).values())
+
+
+def test_output_that_nobody_reads():
+    """As in `fastbp info | head -0`: no traceback, neither from the command nor from the end of the interpreter."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "fastbp", "info"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastbp", "info"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("fastbp: [Errno 28] No space left on device\n")
+    assert "Traceback" not in done.stderr

@@ -1,9 +1,7 @@
 """Training: everything is checked before it starts, then one call of the core per epoch and chunk."""
 
-import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from ._metrics import Metric, Metrics
 from ._nonfinite import cause_in_data, explained
 from ._numbers import count, finite, limit_of
 from ._optimizers import Adam, TrainState, _Optimizer
+from ._progress import ProgressBar, shows_bar
 from .schedules import Schedule
 
 if TYPE_CHECKING:
@@ -162,14 +161,14 @@ class _Course:
     deadline: float
     stops_at_nonfinite: bool
 
-    def go(self, bar: Any) -> str:
+    def go(self, bar: ProgressBar) -> str:
         """All epochs; why they ended."""
         steps = 1
         if self.schedule is not None and self.epochs:
             steps = self.run.source.steps(self.batch_size, self.drop_last)
         for epoch in range(self.epochs):
-            if bar is not None:
-                self.run.progress = lambda part, done=epoch: move_bar(bar, done + part)
+            if bar.is_shown:
+                self.run.progress = lambda part, done=epoch: bar.move(done + part)
             try:
                 self._train(steps)
                 self._measure()
@@ -177,10 +176,8 @@ class _Course:
                 if self.stops_at_nonfinite and self.run.nonfinite:
                     return "nonfinite"
                 raise
-            if bar is not None:
-                losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
-                bar.set_postfix({name: f"{v[-1]:.4g}" for name, v in losses.items() if v}, refresh=False)
-                move_bar(bar, epoch + 1)
+            losses = {"loss": self.history.loss, "val_loss": self.history.val_loss}
+            bar.move(epoch + 1, {name: values[-1] for name, values in losses.items() if values})
             reason = self._after()
             if reason:
                 return reason
@@ -277,7 +274,7 @@ def fit(
         if epochs and hasattr(callback, "_begin_fit"):  # a Checkpoint
             callback._begin_fit(history, validation is not None)
     try:
-        with progress_bar(shows, epochs) as bar:
+        with ProgressBar(shows, epochs) as bar:
             history.stop_reason = course.go(bar)
     except BaseException as error:
         history.stop_reason = type(error).__name__
@@ -372,25 +369,3 @@ def _validation(net: "MLP", data: tuple[Any, ...] | None, metrics: Metrics) -> D
     found = checked("fit: validation_data", net, data[0], data[1], data[2] if len(data) == 3 else None)
     metrics.check("fit: validation_data", [found])
     return found
-
-
-def shows_bar(progress: bool | str) -> bool:
-    """Whether there is one."""
-    if not isinstance(progress, (bool, str)) or progress not in (True, False, "auto"):
-        raise ValueError(f"[fit] progress is {progress!r}, expected True, False or 'auto'")
-    return progress is True or (progress == "auto" and sys.stderr.isatty())
-
-
-def move_bar(bar: Any, epochs: float) -> None:
-    """To so many epochs."""
-    bar.n = round(epochs, 2)
-    bar.update(0)  # shows it, if that is due
-
-
-def progress_bar(shows: bool, epochs: int) -> Any:
-    """A context with a bar of that length, or None."""
-    if not shows:
-        return nullcontext()
-    from tqdm.auto import tqdm
-
-    return tqdm(total=epochs, unit="epoch")

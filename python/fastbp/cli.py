@@ -5,6 +5,7 @@ Exit status: 0, 1 where a check failed, 2 for wrong usage.
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 where a check failed, or 2 where FASTBP_BLAS or FASTBP_ISA ask for what is not there.
+        0; 1 if a check failed or a result cannot be written; 2 if FASTBP_BLAS or FASTBP_ISA ask for what is not there.
 
     Raises
     ------
@@ -56,7 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RuntimeError, ValueError) as error:
         print(f"fastbp: {error}", file=sys.stderr)
         return USAGE
-    return _run(parser, arguments)
+    try:
+        status = _run(parser, arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone: the interpreter shall not write the rest either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        print(f"fastbp: {error}", file=sys.stderr)
+        return FAILED
+    return status
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -1,6 +1,5 @@
 """The solver that takes all rows at once: SciPy's L-BFGS."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from .._mlp import MLP
+from .._warn import warn
 from ._problem import Problem
 from ._rounds import Rounds
 
@@ -47,7 +47,7 @@ def minimise(estimator: Any, net: MLP, problem: Problem, rounds: Rounds) -> None
             "to be preprocessed."
         )
     if found.status not in (0, STOPPED_BY_CALLBACK):
-        warnings.warn(_failure(estimator, found), ConvergenceWarning, stacklevel=2)
+        warn(_failure(estimator, found), ConvergenceWarning)
 
 
 def _failure(estimator: Any, found: Any) -> str:

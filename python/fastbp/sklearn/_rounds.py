@@ -2,15 +2,15 @@
 
 import copy
 import time
-import warnings
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 from sklearn.exceptions import ConvergenceWarning
 
-from .._fit import move_bar, progress_bar, shows_bar
 from .._mlp import MLP
+from .._progress import ProgressBar, shows_bar
+from .._warn import warn
 from ._problem import Problem
 
 
@@ -27,7 +27,7 @@ class Rounds:
 
     def __enter__(self) -> Self:
         shows = shows_bar(self._estimator.progress)
-        self._bar = self._stack.enter_context(progress_bar(shows, self._estimator.max_iter))
+        self._bar = self._stack.enter_context(ProgressBar(shows, self._estimator.max_iter))
         return self
 
     def __exit__(
@@ -53,9 +53,7 @@ class Rounds:
         if validation is not None:
             shown["val_loss"] = validation.loss(self._net)
             estimator.validation_loss_curve_.append(shown["val_loss"])
-        if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()}, refresh=False)
-            move_bar(self._bar, self._done)
+        self._bar.move(self._done, shown)
         stops = False
         if self._context is not None:
             stops = self._round.call_on_fit_task_end(
@@ -63,11 +61,8 @@ class Rounds:
             )
             self._round = None
         if time.monotonic() >= self._deadline:
-            warnings.warn(
-                f"time_limit={estimator.time_limit} passed before the optimization has converged.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+            text = f"time_limit={estimator.time_limit} passed before the optimization has converged."
+            warn(text, ConvergenceWarning)
             stops = True
         return stops
 

@@ -1,13 +1,13 @@
 """The solvers that go by mini-batches: epochs until nothing improves any more."""
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._mlp import MLP
+from .._warn import warn
 from ._batches import Batches
 from ._descent import Descent, Rows
 from ._problem import Problem, Validation
@@ -47,7 +47,7 @@ class Course:
                         f"Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't converged yet."
                     )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            warn("Training interrupted by user.")
         if estimator.early_stopping:
             if estimator.validation_scores_ and not np.isfinite(estimator.best_validation_score_):
                 raise ValueError(DIVERGED)  # no epoch has a finite score
@@ -121,10 +121,8 @@ class Course:
         if isinstance(size, str):
             return min(200, rows)
         if size > rows:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-            )
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return int(min(size, rows))
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"Stochastic Optimizer: {text}", ConvergenceWarning, stacklevel=2)
+        warn(f"Stochastic Optimizer: {text}", ConvergenceWarning)
