@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "device_array.hpp"
+#include "gil.hpp"
 
 namespace fastbp::python {
 
@@ -55,8 +56,8 @@ class Callbacks {
   private:
     int poll() {
         return guarded([this] {
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-            if (!progress_.is_none()) progress_(epoch_->steps_done);
+            if (outlive_interpreter([] { return PyErr_CheckSignals(); }) != 0) throw py::error_already_set();
+            if (!progress_.is_none()) call_python(progress_, epoch_->steps_done);
         });
     }
 
@@ -65,7 +66,7 @@ class Callbacks {
             py::object rows = py::slice(first, first + count, 1);
             if (order != nullptr) rows = py::array_t<std::int64_t>(count, order + first);
             const py::array x_copy(dtype_, {count, outputs_}, x);
-            const py::tuple result = loss_(rows, x_copy);
+            const py::tuple result = call_python(loss_, rows, x_copy);
             std::memcpy(e, py::array(result[0]).data(), std::size_t(count) * sizeof(double));
             std::memcpy(dx, py::array(result[1]).data(), std::size_t(count * outputs_ * dtype_.itemsize()));
         });
@@ -75,18 +76,20 @@ class Callbacks {
         return guarded([&] {
             // A view of the core's memory: the hook is told not to keep it.
             if (place_.distant())
-                hook_(layer, DeviceArray(place_, dtype_, {count}, grad));
+                call_python(hook_, layer, DeviceArray(place_, dtype_, {count}, grad));
             else
-                hook_(layer, py::array(dtype_, {count}, grad, py::capsule(grad, [](void*) {})));
+                call_python(hook_, layer, py::array(dtype_, {count}, grad, py::capsule(grad, [](void*) {})));
         });
     }
 
     template <class Body>
     int guarded(Body body) {
-        const py::gil_scoped_acquire gil;
+        const HeldGil gil;
         try {
             body();
             return 0;
+        } catch (abi::__forced_unwind&) {
+            stop_thread();
         } catch (...) {
             error_ = std::current_exception();
             return 1;

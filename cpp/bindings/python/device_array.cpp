@@ -7,6 +7,7 @@
 #include "addresses.hpp"
 #include "arrays.hpp"
 #include "dlpack.hpp"
+#include "gil.hpp"
 
 namespace fastbp::python {
 namespace {
@@ -18,7 +19,7 @@ template <class Call>
 void call(Call body) {
     fastbp_status status;
     {
-        const py::gil_scoped_release released;
+        const ReleasedGil released;
         status = body();
     }
     require(status);
@@ -55,7 +56,8 @@ DeviceArray::DeviceArray(const Place& place, py::dtype dtype, Shape shape, void*
     : place_(place), dtype_(std::move(dtype)), shape_(std::move(shape)), data_(static_cast<char*>(data)) {
     if (!owner) return;
     memory_.reset(new py::object(std::move(owner)), [](void* given) {  // wherever the last to hold it lets go
-        const py::gil_scoped_acquire gil;
+        if (Py_IsInitialized() == 0) return;
+        const HeldGil gil;
         delete static_cast<py::object*>(given);
     });
 }

@@ -12,6 +12,7 @@
 #include "arrays.hpp"
 #include "borrowed.hpp"
 #include "fastbp/fastbp.hpp"
+#include "gil.hpp"
 #include "net.hpp"
 
 namespace fastbp::python {
@@ -65,7 +66,7 @@ void update(const fastbp_step_rule& rule, const std::string& device, const py::d
         std::int64_t count = 1;
         for (const py::ssize_t size : shape) count *= size;
         const fastbp_status status = [&, data = p.data(), g = memory_of(grad)] {
-            const py::gil_scoped_release released;
+            const ReleasedGil released;
             return fastbp_update(&rule, device.c_str(), type, count, data, g, pointers.data(), lr, step);
         }();
         require(status);
@@ -115,7 +116,8 @@ py::dict config() {
 }  // namespace
 }  // namespace fastbp::python
 
-PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+// Multi-phase initialisation gives the module the name that it is imported by, which is _core.
+PYBIND11_MODULE(_core_of_main_interpreter, m, pybind11::mod_gil_not_used()) {
     using namespace fastbp::python;
     require_own_library();
     m.doc() = "fastbp's compiled core. Private: the package around it is the interface.";
@@ -167,4 +169,13 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
                 fastbp_offer_blas(name.c_str(), reinterpret_cast<void*>(sgemm), reinterpret_cast<void*>(dgemm)));
         },
         py::arg("name"), py::arg("sgemm"), py::arg("dgemm"));
+}
+
+// pybind11's own function waits forever for the GIL in a subinterpreter that shares it (CPython before 3.12).
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__core_of_main_interpreter();
+    PyErr_SetString(PyExc_ImportError,
+                    "[import] fastbp is imported in a subinterpreter, expected the main interpreter of the process; "
+                    "run the program in a process of its own (with mod_wsgi: WSGIApplicationGroup %{GLOBAL})");
+    return nullptr;
 }

@@ -10,6 +10,7 @@
 #include "batch.hpp"
 #include "callbacks.hpp"
 #include "fastbp/fastbp.hpp"
+#include "gil.hpp"
 #include "openmp.hpp"
 #include "parameters.hpp"
 
@@ -335,7 +336,7 @@ class PyNet {
         callbacks.attach(batch.data);
         fastbp_status status;
         {
-            const py::gil_scoped_release released;
+            const ReleasedGil released;
             status = call();
         }
         callbacks.rethrow();
