@@ -56,8 +56,10 @@ def test_gemm_leaves_the_rest_of_a_block_alone(ops):
 
 
 @with_compressed_rows
+@pytest.mark.parametrize("turned", [(), ("b",), ("out",), ("b", "out")])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_sparse_gemm(ops, transposed):
+def test_sparse_gemm(ops, transposed, turned):
+    """With `b` and `out` row-major, or as the transpose of row-major matrices."""
     on, dtype, tolerance, _ = ops
     rng = np.random.default_rng(1)
     dense = numbers(rng, dtype, 9, 13) * (rng.random((9, 13)) < 0.3)
@@ -65,8 +67,9 @@ def test_sparse_gemm(ops, transposed):
     rows, columns = np.nonzero(dense)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=9))])
     b = numbers(rng, dtype, 9 if transposed else 13, 5)
+    b = np.asfortranarray(b) if "b" in turned else b
     expected = (dense.T if transposed else dense).astype(float) @ b
-    out = nan(dtype, *expected.shape)
+    out = nan(dtype, *expected.shape[::-1]).T if "out" in turned else nan(dtype, *expected.shape)
     on.sparse_gemm(1.0, starts, columns, dense[rows, columns], 13, transposed, b, 0.0, out)
     close(out, expected, 20 * tolerance)
     on.sparse_gemm(2.0, starts, columns, dense[rows, columns], 13, transposed, b, 1.0, out)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
+from helpers import informative
 
 import fastbp as fb
 from fastbp import _core
@@ -81,6 +83,60 @@ def test_integers_are_exact_in_both_layouts(sizes, dtype, rng):
         for transposed in (False, True):
             params = (by_outputs(flat, sizes) if transposed else flat).astype(dtype)
             np.testing.assert_array_equal(core(net, transposed).forward(params, X.astype(dtype), None), expected)
+
+
+def trained(net, transposed, params, X, y, optimizer):
+    """Return the parameters after one epoch."""
+    params, rule = params.copy(), optimizer._rule()
+    moments = [np.zeros_like(params) for _ in range(rule.moment_count)]
+    core(net, transposed).run_epoch(
+        "t", params, X, y, None, None, None, rule, moments, 16, False, np.full(len(y), 0.1), 0, np.zeros(6), 0.0, 0.0,
+        None, 0, None, False, None,
+    )  # fmt: skip
+    return params
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sizes, rows", [((30, 2), 5), ((30, 9, 4, 3), 40), ((300, 128, 10), 32), ((57, 64, 10), 700)])
+@pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 3e-5)])
+def test_compressed_rows_in_both_layouts(dtype, rtol, sizes, rows, threads, rng):
+    net = fb.MLP(sizes, loss="squared_error", activation="tanh", seed=0, dtype=dtype)
+    dense = (rng.standard_normal((rows, sizes[0])) * (rng.random((rows, sizes[0])) < 0.2)).astype(dtype)
+    X, y = scipy.sparse.csr_array(dense), rng.standard_normal((rows, sizes[-1]))
+    v, c = rng.standard_normal(net.params.size).astype(dtype), rng.standard_normal(y.shape).astype(dtype)
+    wanted = ["s", "deltas", "grad", "input_grad", "example_grad_norm"]
+
+    def close(found, expected):
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * np.abs(informative(expected)).max())
+
+    with fb.set_num_threads(threads):
+        for transposed in (False, True):
+            found = core(net, transposed)
+            params, turned = (by_outputs(a, sizes) if transposed else a for a in (net.params, v))
+            close(found.forward(params, X, None), net.forward(dense))
+            results = [found.backward(params, some, y, None, "mean", None, wanted) for some in (X, dense)]
+            for name in wanted[2:]:
+                close(results[0][name], results[1][name])
+            for name in wanted[:2]:
+                for sparse_part, part in zip(results[0][name], results[1][name], strict=True):
+                    close(sparse_part, part)
+            for cotangent in (None, c):
+                dots = [
+                    found.push_forward(
+                        "t", params, some, y, None, "mean", None, turned, None, cotangent, False, None,
+                        ["grad_dot", "output_dot"],
+                    )
+                    for some in (X, dense)
+                ]  # fmt: skip
+                for name in dots[0]:
+                    close(dots[0][name], dots[1][name])
+            pulled = [found.pull_back(params, some, found.forward_kept(params, some)[1], c) for some in (X, dense)]
+            for sparse_part, part in zip(*pulled, strict=True):
+                close(sparse_part, part)
+            for optimizer in (fb.SGD(lr=0.1), fb.SGD(lr=0.1, momentum=0.9), fb.Adam(lr=0.1, eps=0.1)):
+                after = trained(net, transposed, params, X, y, optimizer)
+                assert not np.array_equal(after, params)
+                close(after, trained(net, transposed, params, dense, y, optimizer))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -39,7 +39,7 @@ void gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real beta, Mat
 }
 
 template <bool unit, class Real>
-void sparse_gemm(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
+inline void add_sparse_rows(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
     for (Index i = 0; i < c.rows; ++i) {
         Real* row = row_of(c, i);
         scale_row(beta, row, c.col_stride, c.cols);
@@ -49,12 +49,26 @@ void sparse_gemm(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta
 }
 
 template <bool unit, class Real>
-void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
+inline void add_sparse_columns(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
     for (Index i = 0; i < c.rows; ++i) scale_row(beta, row_of(c, i), c.col_stride, c.cols);
     for (Index i = 0; i < a.rows; ++i)
         for (Index k = a.starts[i]; k < a.starts[i + 1]; ++k)
             add_row<unit>(alpha * a.values[k], row_of(b, i), b.col_stride, row_of(c, a.columns[k]), c.col_stride,
                           c.cols);
+}
+
+// Products with any strides, because w is transposed in nets with weights_by_outputs: b here, c in the gradient. In the
+// table for unit strides, `unit` selects a faster loop for products whose strides are all 1.
+template <bool unit, class Real>
+void sparse_gemm(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
+    if (unit && b.col_stride == 1 && c.col_stride == 1) return add_sparse_rows<true>(alpha, a, b, beta, c);
+    add_sparse_rows<false>(alpha, a, b, beta, c);
+}
+
+template <bool unit, class Real>
+void sparse_gemm_transposed(Real alpha, const Csr<Real>& a, Matrix<const Real> b, Real beta, Matrix<Real> c) {
+    if (unit && b.col_stride == 1 && c.col_stride == 1) return add_sparse_columns<true>(alpha, a, b, beta, c);
+    add_sparse_columns<false>(alpha, a, b, beta, c);
 }
 
 }  // namespace
