@@ -32,8 +32,26 @@ class LentTeam {
 
     bool was_taken() const { return ready_.load(std::memory_order_acquire); }
 
+    // For a lender that threw an exception: sends members away that wait for the first one, and waits for the others.
+    void abandon() {
+        if (!was_taken()) {
+            is_abandoned_.store(true, std::memory_order_relaxed);
+            ready_.store(true, std::memory_order_release);
+            ready_.notify_all();
+        }
+        for (int inside = inside_.load(std::memory_order_acquire); inside != 0;
+             inside = inside_.load(std::memory_order_acquire))
+            wait_for_change(inside_, inside, Barrier::default_spin);
+    }
+
   private:
     void be_member(int index, int team) {
+        inside_.fetch_add(1, std::memory_order_relaxed);
+        work_as_member(index, team);
+        if (inside_.fetch_sub(1, std::memory_order_acq_rel) == 1) inside_.notify_one();
+    }
+
+    void work_as_member(int index, int team) {
         const auto spin = team <= available_threads() ? Barrier::default_spin : std::chrono::microseconds(0);
         if (index == 0) {
             barrier_.emplace(team, spin);
@@ -41,6 +59,7 @@ class LentTeam {
             ready_.notify_all();
         } else {
             wait_for_change(ready_, false, spin);
+            if (is_abandoned_.load(std::memory_order_relaxed)) return;
         }
         const DefaultFloatingPointMode mode;
         work_(Member{index, *barrier_});
@@ -48,7 +67,8 @@ class LentTeam {
 
     const int wanted_;
     const TeamWork& work_;
-    std::atomic<bool> ready_{false};
+    std::atomic<bool> ready_{false}, is_abandoned_{false};
+    std::atomic<int> inside_{0};      // members at work or waiting for the first
     std::optional<Barrier> barrier_;  // outlives every member's wait: the lender returns when all have returned
 };
 
@@ -60,8 +80,13 @@ bool LentThreads::forked() { return is_forked.load(std::memory_order_relaxed); }
 
 void LentThreads::run(int team, const TeamWork& work) const {
     LentTeam lent(team, work);
-    const CallersFloatingPointMode mode;  // the lender is code of the caller
-    run_(pool_, LentTeam::take, &lent);
+    try {
+        const CallersFloatingPointMode mode;  // the lender is code of the caller
+        run_(pool_, LentTeam::take, &lent);
+    } catch (...) {
+        lent.abandon();
+        throw Error(ErrorKind::runtime, "the net's pool threw an exception, expected it to return");
+    }
     if (!lent.was_taken()) throw Error(ErrorKind::runtime, "the lent threads returned without having been at work");
 }
 

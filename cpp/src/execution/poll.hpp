@@ -3,6 +3,8 @@
 
 #include <chrono>
 
+#include "execution/call_back.hpp"
+
 namespace fastbp {
 
 class Poll {
@@ -16,7 +18,7 @@ class Poll {
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ < interval) return false;
         last_ = now;
-        return function_(context_) != 0;
+        return call_back(function_, context_) != 0;
     }
 
   private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "algorithm/backpropagate.hpp"
+#include "execution/call_back.hpp"
 #include "execution/job.hpp"
 #include "execution/workspace.hpp"
 #include "seam/load_rows.hpp"
@@ -234,7 +235,7 @@ class Tile {
 
     bool call_function(const Real* x, double* e, Real* dx) const {
         const RowRange rows = host_rows();
-        return job_.function.function(job_.function.context, rows.order, rows.first, n_, x, e, dx) == 0;
+        return call_back(job_.function.function, job_.function.context, rows.order, rows.first, n_, x, e, dx) == 0;
     }
 
     RowRange host_rows() const { return job_.host_rows.block(begin_, begin_ + n_); }

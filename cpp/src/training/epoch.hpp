@@ -20,10 +20,11 @@ struct Epoch {
     // Not 0: it failed. Called by the first member for layers L-1 .. 0.
     int (*grad_hook)(void* context, std::int32_t layer, void* grad, std::int64_t count) = nullptr;
     void* hook_context = nullptr;
-    std::uint64_t seed = 0;    // of dropout
-    Index step = 0;            // steps done before this epoch, by all epochs; moves on with every step
-    Plan plan;                 // of a mini-batch of batch_size rows
-    Ledger* ledger = nullptr;  // in the backend's memory, where that is asynchronous
+    Real* hook_grad = nullptr;  // (P,): the memory of the gradient that the hook gets; null: the crew's
+    std::uint64_t seed = 0;     // of dropout
+    Index step = 0;             // steps done before this epoch, by all epochs; moves on with every step
+    Plan plan;                  // of a mini-batch of batch_size rows
+    Ledger* ledger = nullptr;   // in the backend's memory, where that is asynchronous
 
     // What happened, up to date whenever the epoch ends, early too.
     double loss_sum = 0;          // sum of c_n e_n over the mini-batches as they were met

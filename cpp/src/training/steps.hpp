@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "execution/call_back.hpp"
 #include "execution/penalty.hpp"
 #include "training/epoch.hpp"
 
@@ -122,24 +123,31 @@ class Steps {
     }
 
     std::optional<double> separate_step(const Plan& plan) {
-        job_.grad = {crew_.gradient(0).data};
+        job_.grad = {plan.partial_gradients() == 0 ? summed_gradient(plan).data : crew_.gradient(0).data};
         job_.into_parameters = false;
         if (!carry_out(on_, member_, plan, crew_, job_)) return std::nullopt;
         const double loss = known_loss(plan);  // before the last meeting: after it the next step begins to sum
         return update_by_team(plan) ? std::optional<double>(loss) : std::nullopt;
     }
 
+    // The sum of the groups' gradients, behind them in the crew, or in the caller's memory.
+    Vector<Real> summed_gradient(const Plan& plan) const {
+        if (epoch_.hook_grad != nullptr) return {epoch_.hook_grad, model_.parameter_count};
+        return crew_.gradient(plan.partial_gradients());
+    }
+
     bool update_parameters(Backend<Real>& shared, const Plan& plan) {
         const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, l2_, l1_, model_, params_, job_.grad.flat);
         auto gradient = crew_.partials(0, partials);
+        Vector<const Real> finished;
         const bool certain = penalties_are_small_ && is_certain(plan);
         if (epoch_.needs_gradient() || !certain) {
-            const int place = plan.partial_gradients();  // behind the groups' own
-            const Vector<Real> sum = crew_.gradient(place);
+            const Vector<Real> sum = summed_gradient(plan);
             if (partials > 1) shared.reduce(gradient, 0, sum);
             if (!finish_gradient(shared, sum, certain)) return false;
-            gradient = crew_.partials(place, 1);
+            finished = sum;
+            gradient = {&finished, 1};
         }
         const StepScalars* now = &crew_.workspace(member_.index).live().now;
         shared.update(epoch_.rule, now, gradient, {params_, model_.parameter_count}, epoch_.moments);
@@ -208,7 +216,8 @@ class Steps {
         for (std::size_t k = model_.layers.size(); goes_on && k-- > 0;) {
             const LayerShape& layer = model_.layers[k];
             const Index count = layer.outputs * (layer.inputs + 1);
-            goes_on = epoch_.grad_hook(epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w, count) == 0;
+            goes_on = call_back(epoch_.grad_hook, epoch_.hook_context, std::int32_t(k), grad.data + layer.first_w,
+                                count) == 0;
         }
         on_.resume();
         return goes_on;
