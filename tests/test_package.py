@@ -60,6 +60,7 @@ def test_clients_build_against_the_package_and_run(tmp_path):
     said = subprocess.run([tmp_path / "client"], capture_output=True, text=True, env=environment, check=True).stdout
     assert "worst difference" in said
     assert "refused: X has 3 columns, layer 1 (weights[0]) expects 4" in said
+    assert "refused: spec.type is 1, expected 0, the type of this Net's numbers" in said
     subprocess.run([tmp_path / "client_c"], env=environment, check=True)
 
 

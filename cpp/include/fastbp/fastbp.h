@@ -2,21 +2,23 @@
  *
  * Conventions
  *   - Functions that can fail return a fastbp_status; fastbp_last_error() then says why, in this thread. A refused call
- * has changed nothing. Nothing is printed, nothing is thrown, the process is never ended.
+ *     has changed nothing. Nothing is printed, nothing is thrown, the process is never ended.
  *   - Structs that cross the door begin with their size; fill it with sizeof. Clear the rest with memset or = {0}:
- *     zero is the default of every field.
+ *     zero is the default of every field. So a program works with a later library, whose structs have more fields at
+ *     their end, and with an earlier one as long as it sets no field that this one lacks.
  *   - Parameters and gradients are flat arrays of fastbp_parameter_count() numbers of the net's type:
  *     w(1) b(1) w(2) b(2) .., row-major, w(l) of shape (d(l-1), d(l)). The caller owns them and passes them to each
- * call.
+ *     call.
  *   - Any number of threads may use one net at a time: a net holds no parameters and no results.
- *   - Outputs must not overlap inputs or parameters, and are row-major without gaps. A call whose output overlaps X,
- *     parameters, their direction, kept values or another output is refused; other places are not looked at.
+ *   - Outputs are row-major without gaps. A call is refused if an output overlaps anything else that the call reads or
+ *     writes: data, the order, parameters, directions, moments, kept values, learning rates or another output. A
+ *     strided array reaches from its first number to its last. Inputs may overlap.
+ *   - A thread that is cancelled (pthread_cancel) during a call ends at its first cancellation point after the call.
  * Symbols and equation numbers are those of NOTATION.md, installed beside this file. */
 #ifndef FASTBP_H
 #define FASTBP_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "fastbp/types.h"
 
 #if defined(_WIN32)
 #define FASTBP_API
@@ -27,32 +29,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum fastbp_status {
-    FASTBP_OK = 0,
-    FASTBP_VALUE_ERROR = 1,          /* a shape or a value does not fit */
-    FASTBP_TYPE_ERROR = 2,           /* not numbers of a kind that can be used */
-    FASTBP_FLOATING_POINT_ERROR = 3, /* a loss or a gradient is not finite, and no step was made */
-    FASTBP_RUNTIME_ERROR = 4,        /* a device or library is missing or broken */
-    FASTBP_MEMORY_ERROR = 5,
-    FASTBP_INTERRUPTED = 6 /* a callback asked to stop */
-} fastbp_status;
-
-typedef enum fastbp_type {
-    FASTBP_FLOAT32 = 0, /* a net's type is one of these two; */
-    FASTBP_FLOAT64 = 1,
-    FASTBP_FLOAT16 = 2, /* the caller's data may be of any */
-    FASTBP_LONG_DOUBLE = 3,
-    FASTBP_BOOL = 4,
-    FASTBP_INT8 = 5,
-    FASTBP_INT16 = 6,
-    FASTBP_INT32 = 7,
-    FASTBP_INT64 = 8,
-    FASTBP_UINT8 = 9,
-    FASTBP_UINT16 = 10,
-    FASTBP_UINT32 = 11,
-    FASTBP_UINT64 = 12
-} fastbp_type;
 
 typedef enum fastbp_activation {
     FASTBP_IDENTITY = 0,
@@ -78,26 +54,6 @@ typedef enum fastbp_loss {
     FASTBP_ABSOLUTE_ERROR = 5,
     FASTBP_PINBALL = 6
 } fastbp_loss;
-
-/* The caller's numbers as they lie in memory: any type, strides in bytes and of any sign, unaligned or in the other
- * byte order. dimensions is 2, or 1 for a vector of `rows` numbers (then cols is 1). data NULL: not given.
- *
- * X may be in compressed rows (CSR) instead, with starts not NULL: numbers starts[i] to starts[i + 1] of data, one
- * after the other, are those of row i that are not 0, and columns says where they stand, each at most once in a row.
- * All the rest is 0. col_stride is that of data. */
-typedef struct fastbp_array {
-    void* data;
-    int32_t type; /* fastbp_type */
-    int32_t byte_swapped;
-    int32_t dimensions;
-    int32_t index_type; /* of columns and starts: FASTBP_INT32 or FASTBP_INT64 */
-    int64_t rows, cols;
-    int64_t row_stride, col_stride;
-    const void* columns;
-    const void* starts; /* rows + 1 */
-    int32_t on_device;  /* not 0: all of it lies in the memory of the net's device; strides are not negative then */
-    int32_t reserved;
-} fastbp_array;
 
 /* ---- the library --------------------------------------------------------------------------------------------- */
 
@@ -187,7 +143,8 @@ typedef struct fastbp_net fastbp_net;
 /* Threads of the caller's own that carry out a net's calls in place of fastbp's: for programs whose pool waits
  * spinning, as OpenMP's threads do. The pool calls take(job, index, width) for every index < width at the same time,
  * index 0 on the calling thread, and returns when all have returned. It chooses the width; results do not depend on it.
- */
+ * It should throw no exception: a call whose pool throws waits for the threads at work, and returns
+ * FASTBP_RUNTIME_ERROR. */
 typedef void (*fastbp_take)(void* job, int32_t index, int32_t width);
 typedef void (*fastbp_pool)(void* context, fastbp_take take, void* job);
 
@@ -219,6 +176,14 @@ FASTBP_API int64_t fastbp_kept_size(const fastbp_net* net, int64_t n);
 
 /* ---- forward and backward ------------------------------------------------------------------------------------------
  */
+
+/* Callbacks: a poll, a loss function and a grad_hook run on the calling thread during the call, one at a time.
+ *   - A callback may block: other threads of the call wait for it. It may read everything of the call, and write what
+ *     its description names, but neither parameters nor moments.
+ *   - A callback may call fastbp, with any net and outputs of its own. Such a call may get one thread only. On "cuda"
+ * it must not.
+ *   - A C++ exception that a callback throws is caught: the call ends as if the callback had asked for that, and the
+ *     exception is lost. A callback must not end its thread (pthread_exit) or jump out of the call (longjmp). */
 
 /* Asked between tiles; not 0: stop, the call returns FASTBP_INTERRUPTED. */
 typedef int (*fastbp_poll)(void* context);
@@ -265,7 +230,7 @@ typedef struct fastbp_results {
     double* example_grad_norm; /* (N,): the norm of e_n's own gradient by the parameters; 0 where the row's weight is 0.
                                   Weights of single outputs belong to e_n here */
     double max_example_norm;   /* > 0: rows whose norm is larger are scaled down to it before they are added to grad */
-    double value, loss;        /* filled in: the loss with and without penalties */
+    double value, loss;        /* filled in by fastbp_evaluate: the loss with and without penalties */
     /* L pointers each, where grad is NULL: where the gradients by w(l) and b(l) go that shall not lie in one array.
      * Not for a net with penalties. */
     void* const* weight_grads;
@@ -338,12 +303,14 @@ typedef struct fastbp_step_rule {
 
 /* How many arrays (P,) the rule keeps between steps. The caller fills them before the first step: with zeros, but for
  * the sum of Adagrad (moments[0]), which starts at initial_accumulator_value, and the step sizes of Rprop (moments[1]),
- * which start at its lr; Rprop does not look at the lr of a step. Negative: not a rule. */
+ * which start at its lr; Rprop does not look at the lr of a step. Negative: not a rule, because it is NULL, of an
+ * unknown kind, or has a number that its kind cannot use. Numbers must be finite and not negative; beta1, beta2 and
+ * alpha are below 1. */
 FASTBP_API int32_t fastbp_moment_count(const fastbp_step_rule* rule);
 
 /* One step on `count` numbers of the type in the device's memory (NULL: "cpu"): params from grad, with the learning
- * rate lr; step counts from 1. Returns FASTBP_FLOATING_POINT_ERROR, and changes nothing, if a number of grad is not
- * finite or too large, as fastbp_refused says. */
+ * rate lr >= 0; step counts from 1. Returns FASTBP_FLOATING_POINT_ERROR, and changes nothing, if a number of grad is
+ * not finite or too large, as fastbp_refused says. */
 FASTBP_API fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count,
                                        void* params, const void* grad, void* const* moments, double lr, int64_t step);
 
@@ -369,19 +336,22 @@ typedef struct fastbp_epoch {
     int32_t drop_last; /* not 0: a last mini-batch of fewer rows is left out */
     int32_t
         penalties_by_weight; /* not 0: l2 and l1 are divided by each mini-batch's sum of weights, as in scikit-learn */
-    const double* lr;        /* one per step */
+    const double* lr;        /* one per step, finite and >= 0 */
     double max_grad_norm; /* > 0: a gradient of a larger norm is scaled down to it, as torch's clip_grad_norm_ does */
     double max_example_norm; /* as in fastbp_results */
     fastbp_grad_hook grad_hook;
     void* hook_context;
     uint64_t seed; /* of dropout */
     int64_t step;  /* in and out: steps done */
-    /* filled in, also where the epoch ends early */
+    /* filled in, also where the epoch ends early or is refused, then with 0 */
     double loss_sum, weight_sum; /* sum of c_n e_n and of c_n over the mini-batches as they were met */
     double* values;              /* of each mini-batch before its step, penalties included; NULL: not wanted */
     int64_t steps_done;          /* mini-batches; moves on during the call, for poll to look at */
     int32_t refused;             /* fastbp_refused: why mini-batch steps_done (from 0) made no step */
     int32_t refused_layer;       /* k of the layer (weights[k]) whose gradient was refused, -1 otherwise */
+    /* (P,) in the memory of the net's device: where grad_hook finds each step's gradient, which is left there. NULL:
+     * memory of fastbp's, which is valid during a call of grad_hook only. Without grad_hook it is not used. */
+    void* grad;
 } fastbp_epoch;
 
 /* Trains params in place over the rows in their order, one step per mini-batch; a step's loss is the mean over its

@@ -7,9 +7,13 @@
 //     std::vector<float> params = ..., grad(net.parameter_count());
 //     double value = net.value_and_grad(params.data(), fastbp::rows(X, n, 64), fastbp::labels(y, n), grad.data());
 //
-// Every array is the caller's and is only pointed to. Outputs are row-major without gaps and overlap no input. Shapes
-// are those of NOTATION.md: n rows, P = parameter_count(). Every function throws StatusError where its C function
-// fails; a refused call has written nothing.
+// Every array is the caller's and is only pointed to. Outputs are row-major without gaps, and overlap no input and no
+// other output. Shapes are those of NOTATION.md: n rows, P = parameter_count(). Every function throws StatusError where
+// its C function fails; a refused call has written nothing.
+//
+// Callbacks are C functions, and fastbp.h says what they may do. In short: block and call fastbp (not on "cuda"), but
+// write neither parameters nor moments. An exception that one throws ends the call with StatusError
+// (FASTBP_INTERRUPTED) and is lost: keep a std::exception_ptr in the context to rethrow it behind the call.
 //
 // Nothing is allocated here, and nothing in the library once a net of at most 32 layers has met its calls and their
 // numbers of rows, as long as these are few: it keeps the memory of the last four kinds.
@@ -18,16 +22,18 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "fastbp/fastbp.h"
 
 namespace fastbp {
 
-// A call that failed: the status and fastbp_last_error() of the time.
+// A call that failed: the status and its text, as fastbp_last_error() gave it.
 class StatusError : public std::runtime_error {
   public:
-    explicit StatusError(fastbp_status status) : std::runtime_error(fastbp_last_error()), status_(status) {}
+    explicit StatusError(fastbp_status status) : StatusError(status, fastbp_last_error()) {}
+    StatusError(fastbp_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
     fastbp_status status() const { return status_; }
 
   private:
@@ -184,8 +190,17 @@ void update(const fastbp_step_rule& rule, std::int64_t count, Real* params, cons
 // may be used by many threads at a time.
 template <class Real>
 class Net {
+    static_assert(std::is_same_v<Real, float> || std::is_same_v<Real, double>, "a net's numbers are float or double");
+
   public:
-    explicit Net(const fastbp_net_spec& spec) { require(fastbp_net_create(&spec, &net_)); }
+    // Throws StatusError if spec.type is not the type of Real, as spec_for(TypeOf<Real>::value) makes it.
+    explicit Net(const fastbp_net_spec& spec) {
+        if (spec.type != TypeOf<Real>::value)
+            throw StatusError(FASTBP_TYPE_ERROR, "spec.type is " + std::to_string(spec.type) + ", expected " +
+                                                     std::to_string(TypeOf<Real>::value) +
+                                                     ", the type of this Net's numbers");
+        require(fastbp_net_create(&spec, &net_));
+    }
 
     // d(0) .. d(layers), and one activation per layer. The rest of a description (penalties, dropout, deterministic)
     // takes a spec_for.

@@ -65,26 +65,6 @@ void check_place(bool distant, const fastbp_array& array, const char* name) {
         refuse(name, " on a device is not aligned to its numbers of ", size, " bytes");
 }
 
-struct Span {
-    std::uintptr_t begin, end;
-    bool meets(const Span& other) const { return begin < other.end && other.begin < end; }
-};
-
-Span span_of(const void* memory, Index bytes) {
-    const auto begin = reinterpret_cast<std::uintptr_t>(memory);
-    return {begin, memory == nullptr ? begin : begin + std::uintptr_t(bytes)};
-}
-
-// From the first byte of its numbers to the last; strides may go backwards.
-Span span_of(const fastbp_array& array) {
-    Span span = span_of(array.data, 0);
-    if (array.data == nullptr || array.rows == 0 || array.cols == 0 || array.starts != nullptr) return span;
-    for (const Index reach : {(array.rows - 1) * array.row_stride, (array.cols - 1) * array.col_stride})
-        (reach < 0 ? span.begin : span.end) += std::uintptr_t(reach);
-    span.end += std::uintptr_t(bytes_of(NumberType(array.type)));
-    return span;
-}
-
 // Compressed rows: what they point at is there.
 void check_compressed(const fastbp_array& array, const char* name) {
     if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
@@ -284,37 +264,10 @@ void check_weights(const fastbp_data& data, WeightUse use) {
                steps ? "" : "; with reduction='sum' none need count");
 }
 
-void check_no_overlap(std::initializer_list<Stretch> outputs, std::initializer_list<Stretch> inputs,
-                      const fastbp_array& x) {
-    const Span of_x = span_of(x);
-    for (const Stretch* output = outputs.begin(); output != outputs.end(); ++output) {
-        const Span written = span_of(output->memory, output->bytes);
-        if (written.begin == written.end) continue;
-        if (written.meets(of_x)) refuse(output->name, " overlaps X in memory");
-        const auto apart_from = [&](const Stretch& other) {
-            if (written.meets(span_of(other.memory, other.bytes)))
-                refuse(output->name, " overlaps ", other.name, " in memory");
-        };
-        std::for_each(inputs.begin(), inputs.end(), apart_from);
-        std::for_each(outputs.begin(), output, apart_from);
-    }
-}
-
-void check_moments(const StepRule& rule, void* const* moments) {
-    const int needed = moment_count(rule);
-    for (int k = 0; k < needed; ++k)
-        if (moments == nullptr || moments[k] == nullptr)
-            refuse("moments", moments == nullptr ? "" : "[" + std::to_string(k) + "]", " is NULL, expected ", needed,
-                   " arrays");
-}
-
-StepRule step_rule(const fastbp_step_rule& rule) {
-    check_size(&rule, "rule");
-    if (rule.kind < FASTBP_SGD || rule.kind > FASTBP_RPROP)
-        refuse("rule.kind is ", rule.kind, ", which is none of the optimisers");
-    return {Optimizer(rule.kind), rule.nesterov != 0, rule.centered != 0, rule.momentum,      rule.dampening,
-            rule.weight_decay,    rule.beta1,         rule.beta2,         rule.eps,           rule.alpha,
-            rule.lr_decay,        rule.eta_minus,     rule.eta_plus,      rule.step_size_min, rule.step_size_max};
+void check_total(double weight) {
+    if (!(weight >= std::numeric_limits<double>::min() && weight <= largest))
+        refuse("sample_weight sums to ", weight, ", expected a sum from ", std::numeric_limits<double>::min(), " to ",
+               largest, ": scale the weights");
 }
 
 void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows) {

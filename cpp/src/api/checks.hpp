@@ -2,7 +2,6 @@
 // argument, what came and what was expected.
 #pragma once
 
-#include <initializer_list>
 #include <optional>
 
 #include "execution/model.hpp"
@@ -43,38 +42,25 @@ enum class WeightUse { mean, sum, steps };
 // count whose weights are not 0; of the weights some must count, unless for a sum.
 void check_y(const Model& model, const fastbp_data& data);
 void check_weights(const fastbp_data& data, WeightUse use);
-
-// An array without gaps; null where there is none.
-struct Stretch {
-    const char* name;
-    const void* memory;
-    Index bytes;
-};
-
-// No output overlaps X, an input or another output: it would be read after it is written, or written twice.
-void check_no_overlap(std::initializer_list<Stretch> outputs, std::initializer_list<Stretch> inputs,
-                      const fastbp_array& x);
+// The sum of a mean's weights, which it divides by.
+void check_total(double weight);
 
 // As many arrays are there as the rule keeps.
 void check_moments(const StepRule& rule, void* const* moments);
 
-// The caller's rule. Throws Error where it is none.
-StepRule step_rule(const fastbp_step_rule& rule);
+// The caller's rule. Throws Error if it is NULL, of no known kind, or has a number that its kind cannot use.
+StepRule step_rule(const fastbp_step_rule* rule);
+
+// Every learning rate that the rule reads is finite and not negative.
+void check_rates(const StepRule& rule, const double* lr, Index steps);
+
+// The largest norm of a gradient: a number above 0, or 0 for none.
+void check_limit(const char* name, double limit);
 
 // A number and the type of a net's numbers, as error texts show them.
 std::string text_of(double number);
 template <class Real>
 inline const std::string name_of = sizeof(Real) == 4 ? "float32" : "float64";
-
-// A struct of the caller must be of the size this library knows: both were compiled from the same header.
-template <class Struct>
-void check_size(const Struct* given, const char* name) {
-    if (given == nullptr) throw Error(ErrorKind::value, std::string(name) + " is NULL");
-    if (given->size != sizeof(Struct))
-        throw Error(ErrorKind::value, std::string(name) + ".size is " + std::to_string(given->size) + ", expected " +
-                                          std::to_string(sizeof(Struct)) +
-                                          ": set it to sizeof, with this version's header");
-}
 
 void check_cotangent(const Model& model, const fastbp_array& cotangent, Index rows);
 

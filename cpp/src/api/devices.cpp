@@ -6,6 +6,7 @@
 
 #include "api/checks.hpp"
 #include "api/guard.hpp"
+#include "api/memory_use.hpp"
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/workspace.hpp"
@@ -56,12 +57,23 @@ void check_usable(Backend<Real>& on, Vector<const Real> gradient, double largest
     throw Error(ErrorKind::floating_point, what + ", expected finite numbers; nothing was changed");
 }
 
+void check_update_apart(const StepRule& rule, Index bytes, void* params, const void* grad, void* const* moments) {
+    const Model none;
+    MemoryUse use(none, 1);
+    use.writes("params", params, bytes);
+    for (int k = 0; k < moment_count(rule); ++k) use.writes("moments", moments[k], bytes, k);
+    use.reads("grad", grad, bytes);
+    use.check();
+}
+
 template <class Real>
 void update(const char* device, const StepRule& rule, Index count, void* params, const void* grad, void* const* moments,
             const StepScalars& now) {
     if (count < 0) throw Error(ErrorKind::value, "count is " + std::to_string(count) + ", expected at least 0");
     if (now.step < 1) throw Error(ErrorKind::value, "step is " + std::to_string(now.step) + ", expected at least 1");
     check_moments(rule, moments);
+    check_rates(rule, &now.lr, 1);
+    check_update_apart(rule, count * Index(sizeof(Real)), params, grad, moments);
     on_device<Real>(device, [&](Backend<Real>& on) {
         Vector<Real> state[most_moments];
         const int needed = moment_count(rule);
@@ -80,7 +92,7 @@ void update(const char* device, const StepRule& rule, Index count, void* params,
     });
 }
 
-void check_apart(const void* from, const void* to, std::size_t bytes) {
+void check_distance(const void* from, const void* to, std::size_t bytes) {
     const auto a = reinterpret_cast<std::uintptr_t>(from), b = reinterpret_cast<std::uintptr_t>(to);
     const std::uintptr_t distance = a < b ? b - a : a - b;
     if (distance < bytes)
@@ -93,6 +105,11 @@ template <class Real>
 void load(const char* device, const fastbp_array& from, void* to) {
     on_device<Real>(device, [&](Backend<Real>& on) {
         check_source(from, "from", is_distant(device));
+        const Model none;
+        MemoryUse use(none, Index(sizeof(Real)));
+        use.writes_rows("to", to, from.rows, from.cols);
+        use.reads("from", from);
+        use.check();
         on.load_rows(row_source(from), {nullptr, 0, from.rows},
                      {static_cast<Real*>(to), from.rows, from.cols, from.cols, 1});
     });
@@ -155,7 +172,7 @@ fastbp_status fastbp_copy(const char* device, const void* from, void* to, size_t
         if (bytes == 0) return;
         check_pointer(from, "from");
         check_pointer(to, "to");
-        fastbp::check_apart(from, to, bytes);
+        fastbp::check_distance(from, to, bytes);
         fastbp::on_device<float>(device, [&](fastbp::Backend<float>& on) { on.copy_bytes(from, to, bytes); });
     });
 }
@@ -184,15 +201,14 @@ void* fastbp_get_stream(void) { return fastbp::current_stream(); }
 fastbp_status fastbp_update(const fastbp_step_rule* rule, const char* device, int32_t type, int64_t count, void* params,
                             const void* grad, void* const* moments, double lr, int64_t step) {
     return guarded([&] {
-        check_pointer(rule, "rule");
         check_pointer(params, "params");
         check_pointer(grad, "grad");
         const fastbp::StepScalars now{lr, step};
         const char* where = device == nullptr ? "cpu" : device;
         if (type == FASTBP_FLOAT32)
-            fastbp::update<float>(where, fastbp::step_rule(*rule), count, params, grad, moments, now);
+            fastbp::update<float>(where, fastbp::step_rule(rule), count, params, grad, moments, now);
         else if (type == FASTBP_FLOAT64)
-            fastbp::update<double>(where, fastbp::step_rule(*rule), count, params, grad, moments, now);
+            fastbp::update<double>(where, fastbp::step_rule(rule), count, params, grad, moments, now);
         else
             throw Error(ErrorKind::value, "type is not float32 or float64");
     });

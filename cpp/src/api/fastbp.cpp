@@ -7,6 +7,7 @@
 #include "api/checks.hpp"
 #include "api/guard.hpp"
 #include "api/net.hpp"
+#include "api/sized.hpp"
 #include "backend/make_backend.hpp"
 #include "execution/thread_pool.hpp"
 #include "execution/threads.hpp"
@@ -19,6 +20,7 @@ using fastbp::check_pointer;
 using fastbp::Error;
 using fastbp::ErrorKind;
 using fastbp::guarded;
+using fastbp::Sized;
 
 void check_params(const fastbp_net& net, const void* params, const fastbp_data& data) {
     if (params != nullptr) return;
@@ -42,6 +44,19 @@ void check_results(const fastbp_net& net, const fastbp_results& results) {
     if (net.model.has_penalty()) throw Error(ErrorKind::value, "a net with penalties needs its gradient in one array");
 }
 
+// Asks a caller's poll, which may look at the progress in its epoch, where the library works on a copy of it.
+struct ProgressRelay {
+    fastbp_poll poll;
+    void* context;
+    Sized<fastbp_epoch>& epoch;
+
+    static int ask(void* self) {
+        const ProgressRelay& relay = *static_cast<ProgressRelay*>(self);
+        relay.epoch.copy_back();
+        return relay.poll(relay.context);
+    }
+};
+
 // `zero` says what 0 stands for.
 void check_thread_count(std::int32_t n, const std::string& zero) {
     if (n >= 0) return;
@@ -55,16 +70,16 @@ extern "C" {
 
 const char* fastbp_version(void) { return FASTBP_VERSION; }
 const char* fastbp_build_id(void) { return fastbp::build_id(); }
-const char* fastbp_last_error(void) { return fastbp::last_error().c_str(); }
+const char* fastbp_last_error(void) { return fastbp::last_error().shown(); }
 
 fastbp_status fastbp_get_config(fastbp_config* config) {
     return guarded([&] {
-        fastbp::check_size(config, "config");
+        Sized<fastbp_config> own(config, "config");
         const fastbp::CpuFacts& facts = fastbp::cpu_facts();
-        config->isa = facts.isa.c_str();
-        config->blas = facts.blas.c_str();
-        config->blas_library = facts.blas_library.c_str();
-        config->blas_core = facts.blas_core.c_str();
+        own->isa = facts.isa.c_str();
+        own->blas = facts.blas.c_str();
+        own->blas_library = facts.blas_library.c_str();
+        own->blas_core = facts.blas_core.c_str();
     });
 }
 
@@ -106,9 +121,9 @@ int32_t fastbp_jobs_taken(int64_t* counts, int32_t size) {
 
 fastbp_status fastbp_net_create(const fastbp_net_spec* spec, fastbp_net** net) {
     return guarded([&] {
-        fastbp::check_size(spec, "spec");
+        Sized<const fastbp_net_spec> own(spec, "spec");
         check_pointer(net, "net");
-        *net = fastbp::make_net(*spec).release();
+        *net = fastbp::make_net(*own).release();
     });
 }
 
@@ -123,8 +138,11 @@ int64_t fastbp_kept_size(const fastbp_net* net, int64_t n) {
 fastbp_status fastbp_check(const fastbp_net* net, const fastbp_data* data, int32_t targets) {
     return guarded([&] {
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        net->check(*data, targets);
+        Sized<const fastbp_data> own(data, "data");
+        if (targets < FASTBP_CHECK_ROWS || targets > FASTBP_CHECK_SUM)
+            throw Error(ErrorKind::value,
+                        "targets is " + std::to_string(targets) + ", expected FASTBP_CHECK_ROWS, _MEAN or _SUM");
+        net->check(*own, targets);
     });
 }
 
@@ -132,9 +150,9 @@ fastbp_status fastbp_forward(const fastbp_net* net, const void* params, const fa
                              void* kept) {
     return guarded([&] {
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        check_params(*net, params, *data);
-        net->forward(params, *data, out, kept);
+        Sized<const fastbp_data> own(data, "data");
+        check_params(*net, params, *own);
+        net->forward(params, *own, out, kept);
     });
 }
 
@@ -142,11 +160,11 @@ fastbp_status fastbp_evaluate(const fastbp_net* net, const void* params, const f
                               fastbp_results* results) {
     return guarded([&] {
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        fastbp::check_size(results, "results");
-        check_params(*net, params, *data);
-        check_results(*net, *results);
-        net->evaluate(params, *data, *results);
+        Sized<const fastbp_data> own(data, "data");
+        Sized<fastbp_results> wanted(results, "results");
+        check_params(*net, params, *own);
+        check_results(*net, *wanted);
+        net->evaluate(params, *own, *wanted);
     });
 }
 
@@ -154,13 +172,13 @@ fastbp_status fastbp_pull_back(const fastbp_net* net, const void* params, const 
                                const fastbp_array* cotangent, fastbp_results* results) {
     return guarded([&] {
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        fastbp::check_size(results, "results");
-        check_params(*net, params, *data);
-        check_results(*net, *results);
+        Sized<const fastbp_data> own(data, "data");
+        Sized<fastbp_results> wanted(results, "results");
+        check_params(*net, params, *own);
+        check_results(*net, *wanted);
         check_pointer(kept, "kept");
         check_pointer(cotangent, "cotangent");
-        net->pull_back(params, *data, kept, *cotangent, *results);
+        net->pull_back(params, *own, kept, *cotangent, *wanted);
     });
 }
 
@@ -168,27 +186,36 @@ fastbp_status fastbp_push_forward(const fastbp_net* net, const void* params, con
                                   fastbp_tangent* tangent) {
     return guarded([&] {
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        fastbp::check_size(tangent, "tangent");
-        check_params(*net, params, *data);
-        net->push_forward(params, *data, *tangent);
+        Sized<const fastbp_data> own(data, "data");
+        Sized<fastbp_tangent> wanted(tangent, "tangent");
+        check_params(*net, params, *own);
+        net->push_forward(params, *own, *wanted);
     });
 }
 
 int32_t fastbp_moment_count(const fastbp_step_rule* rule) {
     int32_t count = -1;
-    guarded([&] { count = fastbp::moment_count(fastbp::step_rule(*rule)); });
+    guarded([&] { count = fastbp::moment_count(fastbp::step_rule(rule)); });
     return count;
 }
 
 fastbp_status fastbp_run_epoch(const fastbp_net* net, void* params, const fastbp_data* data, fastbp_epoch* epoch) {
     return guarded([&] {
+        Sized<fastbp_epoch> own_epoch(epoch, "epoch");
+        own_epoch->loss_sum = own_epoch->weight_sum = 0;
+        own_epoch->steps_done = 0;
+        own_epoch->refused = FASTBP_REFUSED_NOTHING;
+        own_epoch->refused_layer = -1;
         check_pointer(net, "net");
-        fastbp::check_size(data, "data");
-        fastbp::check_size(epoch, "epoch");
+        Sized<const fastbp_data> own(data, "data");
         check_pointer(params, "params");
-        check_pointer(epoch->lr, "epoch.lr");
-        net->run_epoch(params, *data, *epoch);
+        check_pointer(own_epoch->lr, "epoch.lr");
+        if (!own_epoch.is_copy() || own->poll == nullptr) return net->run_epoch(params, *own, *own_epoch);
+        ProgressRelay relay{own->poll, own->poll_context, own_epoch};
+        fastbp_data relayed = *own;
+        relayed.poll = &ProgressRelay::ask;
+        relayed.poll_context = &relay;
+        net->run_epoch(params, relayed, *own_epoch);
     });
 }
 

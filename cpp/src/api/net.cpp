@@ -44,9 +44,7 @@ void NetOf<Real>::check(const fastbp_data& data, std::int32_t targets) const {
 template <class Real>
 void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out, void* kept) const {
     check_rows(model, data);
-    const Index n = row_range(data).count, number = Index(sizeof(Real));
-    check_no_overlap({{"kept", kept, model.kept_size(n) * number}, {"out", out, n * model.outputs() * number}},
-                     {parameters(params, "params")}, data.x);
+    check_apart(model, sizeof(Real), params, data, out, kept);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -65,11 +63,12 @@ void NetOf<Real>::forward(const void* params, const fastbp_data& data, void* out
 template <class Real>
 void NetOf<Real>::evaluate(const void* params, const fastbp_data& data, fastbp_results& results) const {
     check_rows(model, data);
-    check_outputs_apart(params, data, nullptr, results);
+    check_limit("max_example_norm", results.max_example_norm);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
     weigh(job, data, results.sum != 0);
+    check_apart(model, sizeof(Real), params, data, nullptr, nullptr, results);
     seed_by_loss(job, data);
     std::optional<HostRows<Real>> host_weights;
     if (job.seed == Seed::function) job.weights = host_weights.emplace(*on_, job.weights).rows();
@@ -99,11 +98,11 @@ template <class Real>
 void NetOf<Real>::pull_back(const void* params, const fastbp_data& data, const void* kept,
                             const fastbp_array& cotangent, fastbp_results& results) const {
     check_rows(model, data);
-    check_outputs_apart(params, data, kept, results);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
     check_cotangent(model, cotangent, job.rows.count);
+    check_apart(model, sizeof(Real), params, data, kept, &cotangent, results);
     job.seed = Seed::cotangent;
     job.cotangent = row_source(cotangent);
     // Kept values are only read here: forward_done.
@@ -119,11 +118,6 @@ template <class Real>
 void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fastbp_tangent& t) const {
     check_rows(model, data);
     check_direction(model, data, t);
-    const Index n = row_range(data).count, number = Index(sizeof(Real));
-    check_no_overlap({parameters(t.grad_dot, "grad_dot"),
-                      {"input_grad_dot", t.input_grad_dot, n * model.inputs() * number},
-                      {"output_dot", t.output_dot, n * model.outputs() * number}},
-                     {parameters(params, "params"), parameters(t.params_dot, "params_dot")}, data.x);
     const Call<Real> call(*on_);
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(params, data, poll);
@@ -142,6 +136,7 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
         weigh(job, data, t.sum != 0);
         seed_by_loss(job, data);
     }
+    check_apart(model, sizeof(Real), params, data, t);
     if (job.clears_masked() && t.output_dot != nullptr) {
         run_forward_on_all_rows(job, {}, job.output_dot);
         job.output_dot = {};
@@ -151,20 +146,6 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
     if (job.grad.wanted() && job.seed == Seed::loss && t.sum == 0 && model.l2 != 0 && job.params_dot != nullptr)
         add_penalties(*on_, model.l2, 0.0, model, job.params_dot, job.grad.flat);
     call.finish();
-}
-
-template <class Real>
-Stretch NetOf<Real>::parameters(const void* memory, const char* name) const {
-    return {name, memory, model.parameter_count * Index(sizeof(Real))};
-}
-
-template <class Real>
-void NetOf<Real>::check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
-                                      const fastbp_results& results) const {
-    const Index n = row_range(data).count, number = Index(sizeof(Real));
-    check_no_overlap(
-        {parameters(results.grad, "grad"), {"input_grad", results.input_grad, n * model.inputs() * number}},
-        {parameters(params, "params"), {"kept", kept, model.kept_size(n) * number}}, data.x);
 }
 
 template <class Real>
@@ -189,7 +170,7 @@ template <class Real>
 void NetOf<Real>::weigh(Job<Real>& job, const fastbp_data& data, bool sum) const {
     const Weighing of_all = check_targets(*on_, model, data, sum ? WeightUse::sum : WeightUse::mean);
     job.has_masks = of_all.has_masks;
-    if (!sum) job.scale = 1 / (data.order == nullptr ? of_all.total : weight_of(*on_, job.weights, job.rows));
+    if (!sum) job.scale = 1 / (data.order == nullptr ? of_all.total : weight_of_order(*on_, job.weights, job.rows));
 }
 
 template <class Real>

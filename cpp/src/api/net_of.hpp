@@ -6,6 +6,7 @@
 #include <memory_resource>
 #include <span>
 
+#include "api/memory_use.hpp"
 #include "api/net.hpp"
 #include "api/targets.hpp"
 #include "backend/make_backend.hpp"
@@ -60,9 +61,6 @@ class NetOf final : public fastbp_net {
     void run_epoch(void* params, const fastbp_data& data, fastbp_epoch& epoch) const override;
 
   private:
-    Stretch parameters(const void* memory, const char* name) const;
-    void check_outputs_apart(const void* params, const fastbp_data& data, const void* kept,
-                             const fastbp_results& results) const;
     Job<Real> job_of(const void* params, const fastbp_data& data, Poll& poll) const;
     void weigh(Job<Real>& job, const fastbp_data& data, bool sum) const;
     void seed_by_loss(Job<Real>& job, const fastbp_data& data) const;

@@ -28,22 +28,28 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
         throw Error(ErrorKind::value, "batch_size is " + std::to_string(epoch.batch_size) + ", expected at least 1");
     if (epoch.step < 0)
         throw Error(ErrorKind::value, "step is " + std::to_string(epoch.step) + ", expected at least 0");
+    check_limit("max_grad_norm", epoch.max_grad_norm);
+    check_limit("max_example_norm", epoch.max_example_norm);
+    const Index steps = steps_of_epoch(row_range(data).count, epoch.batch_size, epoch.drop_last != 0);
+    if (epoch.step > std::numeric_limits<Index>::max() - steps)
+        throw Error(ErrorKind::value, "step is " + std::to_string(epoch.step) + ", which leaves no number for a step");
     Poll poll(data.poll, data.poll_context);
     Job<Real> job = job_of(nullptr, data, poll);
     job.has_masks = weighing.has_masks;
     seed_by_loss(job, data);
     job.max_example_norm = epoch.max_example_norm;
     Epoch<Real> state;
-    state.rule = step_rule(epoch.rule);
+    state.rule = step_rule(&epoch.rule);
     std::array<Vector<Real>, most_moments> moments;
     check_moments(state.rule, epoch.moments);
+    check_rates(state.rule, epoch.lr, steps);
     const auto moments_kept = std::size_t(moment_count(state.rule));
+    check_apart(model, sizeof(Real), params, data, epoch, steps, int(moments_kept));
     for (std::size_t k = 0; k < moments_kept; ++k)
         moments[k] = {static_cast<Real*>(epoch.moments[k]), model.parameter_count};
     state.moments = {moments.data(), moments_kept};
-    epoch.steps_done = 0;
     state.steps_done = &epoch.steps_done;
-    if (epoch.drop_last != 0 && epoch.batch_size > job.rows.count) return;  // no whole mini-batch
+    if (steps == 0) return;
     state.batch_size = std::min(epoch.batch_size, job.rows.count);
     state.drop_last = epoch.drop_last != 0;
     state.lr = epoch.lr;
@@ -54,6 +60,7 @@ void NetOf<Real>::run_epoch(void* params, const fastbp_data& data, fastbp_epoch&
     state.values = epoch.values;
     state.grad_hook = epoch.grad_hook;
     state.hook_context = epoch.hook_context;
+    if (epoch.grad_hook != nullptr) state.hook_grad = static_cast<Real*>(epoch.grad);
     state.plan = plan_for(job, state.batch_size);
     Refused refused;
     const Stop stopped =

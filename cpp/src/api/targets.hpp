@@ -46,7 +46,22 @@ Weighing check_targets(Backend<Real>& on, const Model& model, const fastbp_data&
         if (!sum) weight = weight_of(on, c, {nullptr, 0, c.rows});
     }
     if (misfits + misfits_of_c > 0 || !(weight > 0)) look_closer(on, model, data, use);
+    if (!sum) check_total(weight);
     return {weight, not_positive > 0};
+}
+
+// The weight of an order's rows, which a mean divides by. Throws Error if none of the rows counts.
+template <class Real>
+double weight_of_order(Backend<Real>& on, const RowSource& weights, RowRange rows) {
+    const double weight = weight_of(on, weights, rows);
+    if (rows.count == 0)
+        throw Error(ErrorKind::value, "the order has 0 rows, a mean needs at least one; a sum needs none");
+    if (!(weight > 0))
+        throw Error(ErrorKind::value,
+                    "sample_weight is 0 for every row of the order, expected at least one row that counts; a sum needs "
+                    "none");
+    check_total(weight);
+    return weight;
 }
 
 }  // namespace fastbp

@@ -1,6 +1,8 @@
 // Calls of the caller's functions: the poll, the loss function, the grad_hook.
 #pragma once
 
+#include "system/floating_point_mode.hpp"
+
 namespace fastbp {
 
 // The status that a callback returns, or 1 if it throws. An exception must not unwind this thread's stack: the other
@@ -8,6 +10,7 @@ namespace fastbp {
 template <class... Parameters, class... Arguments>
 int call_back(int (*function)(Parameters...), Arguments... arguments) {
     try {
+        const CallersFloatingPointMode mode;
         return function(arguments...);
     } catch (...) {
         return 1;

@@ -35,5 +35,13 @@ int main() {
         if (error.status() != FASTBP_VALUE_ERROR) return 3;
         std::printf("refused: %s\n", error.what());
     }
+    try {
+        fastbp_net_spec spec = fastbp::spec_for(FASTBP_FLOAT64);
+        fastbp::Net<float> narrow(spec);
+        return 4;
+    } catch (const fastbp::StatusError& error) {
+        if (error.status() != FASTBP_TYPE_ERROR) return 5;
+        std::printf("refused: %s\n", error.what());
+    }
     return worst < 1e-8 ? 0 : 1;
 }
