@@ -97,7 +97,9 @@ def trained(net, transposed, params, X, y, optimizer):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("sizes, rows", [((30, 2), 5), ((30, 9, 4, 3), 40), ((300, 128, 10), 32), ((57, 64, 10), 700)])
+@pytest.mark.parametrize(
+    "sizes, rows", [((30, 5, 2), 5), ((30, 9, 4, 3), 40), ((300, 128, 10), 32), ((57, 64, 10), 700)]
+)
 @pytest.mark.parametrize("dtype, rtol", [("float64", 1e-12), ("float32", 3e-5)])
 def test_compressed_rows_in_both_layouts(dtype, rtol, sizes, rows, threads, rng):
     net = fb.MLP(sizes, loss="squared_error", activation="tanh", seed=0, dtype=dtype)

@@ -81,8 +81,8 @@ FASTBP_API fastbp_status fastbp_offer_blas(const char* name, void* sgemm, void* 
 /* fastbp_get_num_threads returns how many threads a call of the calling thread may use: the limit of that thread, else
  * the number set for the process, else FASTBP_NUM_THREADS, else OMP_NUM_THREADS, else the processors that thread may
  * run on: its affinity and the quota of its control groups. Calls follow a change of the affinity within 10 ms, and a
- * change of the quota within a second. The variables are read when the library is loaded. fastbp_set_num_threads sets the number for the process. n may exceed the number of processors; n = 0
- * restores the default. */
+ * change of the quota within a second. The variables are read when the library is loaded. fastbp_set_num_threads sets
+ * the number for the process. n may exceed the number of processors; n = 0 restores the default. */
 FASTBP_API int32_t fastbp_get_num_threads(void);
 FASTBP_API fastbp_status fastbp_set_num_threads(int32_t n);
 
