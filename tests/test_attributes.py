@@ -64,6 +64,21 @@ def test_a_deep_copy_refers_to_its_own_parts():
     assert holder["net"] is holder["again"]
 
 
+@pytest.mark.parametrize("way", COPIES)
+def test_an_attribute_that_is_a_part_of_the_net_is_that_of_the_copy(way):
+    """A subclass may name a layer: writing through that name changes its own net, and no other."""
+    net = scaled()
+    net.head, net.everything, net.layers = net.weights[-1], net.params, net.weights
+    before = net.params.copy()
+    again = COPIES[way](net)
+    assert again.layers is again.weights
+    again.head[:] = 7
+    assert (again.weights[-1] == 7).all()
+    again.everything[:] = 8
+    assert (again.params == 8).all()
+    np.testing.assert_array_equal(net.params, before)
+
+
 def test_an_attribute_that_leads_back_to_the_net_is_pickled():
     net = scaled()
     net.me = net

@@ -164,6 +164,7 @@ taken = sum(fb._core.jobs_taken()[1:])
 net.forward(X)
 assert sum(fb._core.jobs_taken()[1:]) == taken
 open(sys.argv[1], "w").write("300000 100000")
+time.sleep(1.1)
 print(fb.get_num_threads())
 """
     quota = tmp_path / "sys/fs/cgroup/a/cpu.max"

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, overload
 from numpy.typing import NDArray
 
 from ._arguments import sizes_of
-from ._attributes import STATE, extra_attributes
+from ._attributes import NET, STATE, extra_attributes
 from ._core import __version__
 from ._device import host
 from ._files import write_whole
@@ -76,7 +76,7 @@ def save(net: MLP, path: PathLike, *, state: TrainState | None = None) -> None:
     if state is not None:
         check_state("save", net, state)
         description["state"] = _described_state(state)
-    lost = sorted(extra_attributes(net)) + [f"state.{name}" for name in sorted(extra_attributes(state, STATE))]
+    lost = sorted(extra_attributes(net, NET)) + [f"state.{name}" for name in sorted(extra_attributes(state, STATE))]
     if lost:
         warn(f"[save] The file does not hold the attributes {', '.join(lost)}: load them apart, or pickle the net")
     # Copies: another thread may train on.

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _core
 from ._arguments import as_array, as_rows, dropout_rates, dtype_of, generator_of, penalty_factor, sizes_of
-from ._attributes import extra_attributes, set_attributes
+from ._attributes import attributes_of, parts_of, set_attributes
 from ._device import filled, host, is_distant, laid_out, lies_there, numbers, read_back, views
 from ._functions import (
     OUTPUT_ACTIVATIONS,
@@ -142,14 +142,12 @@ class Network:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         net = self._rebuilt({})
         memo[id(self)] = net  # an attribute may lead back to the net or to a part of it
-        for mine, its in ((self._weights, net._weights), (self._biases, net._biases)):
-            memo |= {id(mine): its} | {id(a): b for a, b in zip(mine, its, strict=True)}
-        memo[id(self._params)] = net._params
-        set_attributes(net, copy.deepcopy(extra_attributes(self), memo))
+        memo |= {id(part.of(self)): part.of(net) for part in parts_of(self)}
+        set_attributes(net, copy.deepcopy(attributes_of(self), memo))
         return net
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self._recipe, "params": host(self._params), "attributes": extra_attributes(self)}
+        return {"recipe": self._recipe, "params": host(self._params), "attributes": attributes_of(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(state["recipe"])
@@ -163,7 +161,7 @@ class Network:
     def _with_recipe(self, **changes: Any) -> Self:
         """Return a copy with other options; attributes that were set later are shared."""
         net = self._rebuilt(changes)
-        set_attributes(net, extra_attributes(self))
+        set_attributes(net, attributes_of(self))
         return net
 
     def _rebuilt(self, changes: dict[str, Any]) -> Self:
@@ -179,8 +177,8 @@ class Network:
         """A net on these very parameters, otherwise described."""
         net = type(self).__new__(type(self))
         net._build({**self._recipe, **changes})
-        set_attributes(net, extra_attributes(self))
         net._params, net._weights, net._biases = self._params, self._weights, self._biases
+        set_attributes(net, attributes_of(self))
         return net
 
     def _penalty(self) -> float:

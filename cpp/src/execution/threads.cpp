@@ -34,12 +34,12 @@ std::int64_t coarse_time() {
 
 // The quota in processors, rounded up; most_threads if there is none. Reading it takes several system calls, so it is
 // read again after a second. No lock: a child of fork would find it taken if another thread was reading.
-int quota(std::int64_t now, bool at_once) {
+int quota(std::int64_t now) {
     static std::atomic<int> known{0};  // 0: not yet
     static std::atomic<std::int64_t> read_at{0};
     std::int64_t last = read_at.load(std::memory_order_relaxed);
     const int value = known.load(std::memory_order_relaxed);
-    const bool due = at_once || now - last >= second;
+    const bool due = now - last >= second;
     if (value > 0 && !(due && read_at.compare_exchange_strong(last, now, std::memory_order_relaxed))) return value;
     int fresh = most_threads;
     try {
@@ -59,8 +59,8 @@ struct Seen {
 };
 thread_local Seen seen;
 
-void look(std::int64_t now, bool at_once) {
-    seen = {now, std::clamp(std::min(Affinity::of_this_thread().count(), quota(now, at_once)), 1, most_threads)};
+void look(std::int64_t now) {
+    seen = {now, std::clamp(std::min(Affinity::of_this_thread().count(), quota(now)), 1, most_threads)};
 }
 
 int default_threads() {
@@ -70,18 +70,20 @@ int default_threads() {
 
 // 0: as many as there are processors.
 const int by_default = default_threads();
+
+const int forced = number_in(at_load_time().team);
 const int team_by_environment = number_in(at_load_time().team);
 
 }  // namespace
 
 int available_threads() {
-    if (const std::int64_t now = coarse_time(); now != seen.time) look(now, false);
+    if (const std::int64_t now = coarse_time(); now != seen.time) look(now);
     return seen.count;
 }
 
 int num_threads_now() {
     const bool is_set = limit_of_this_thread > 0 || chosen.load(std::memory_order_relaxed) > 0 || by_default > 0;
-    if (!is_set) look(coarse_time(), true);
+    if (!is_set) look(coarse_time());
     return num_threads();
 }
 
@@ -97,6 +99,6 @@ int thread_limit() { return limit_of_this_thread; }
 
 void set_thread_limit(int n) { limit_of_this_thread = std::min(n, most_threads); }
 
-int forced_team() { return team_by_environment; }
+int forced_team() { return forced; }
 
 }  // namespace fastbp

@@ -8,7 +8,7 @@ namespace fastbp {
 // variables are read when the library is loaded.
 int num_threads();
 
-// The same, after a new look at the processors if their number matters: a change of affinity is never missed.
+// The same, after a new look at the affinity if it matters.
 int num_threads_now();
 
 // Set the number of the process. n >= 1 may exceed the number of processors; 0 restores the default.
