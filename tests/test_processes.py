@@ -72,6 +72,26 @@ def test_fork_while_another_thread_makes_the_first_call():
         python(FORK_AT_THE_FIRST_CALL)
 
 
+FORK_AT_THE_FIRST_NET = """
+import os, threading, time, numpy as np, fastbp as fb
+X, y = np.ones((300, 300), "f"), np.zeros(300, int)
+def work():  # loads the BLAS, numpy.random, ..
+    fb.MLP((300, 500, 6), loss="cross_entropy", seed=0).value_and_grad(X, y)
+threading.Thread(target=work).start()
+time.sleep({delay})
+child = os.fork()
+if child == 0:
+    work()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.002, 0.01, 0.02])
+def test_fork_while_another_thread_makes_the_first_net(delay):
+    python(FORK_AT_THE_FIRST_NET.replace("{delay}", str(delay)))
+
+
 FORK_IN_A_CALLBACK = """
 import os, numpy as np, fastbp as fb
 fb.set_num_threads(2)
@@ -242,3 +262,13 @@ class TestRoundingMode:
         with upward:
             found = net.forward(X)
         assert found[0, 0] == 1
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_callbacks(self, upward, threads):
+        rng = np.random.default_rng(0)
+        net = fb.MLP((20, 64, 6), loss="squared_error", seed=0)
+        X, y = rng.standard_normal((3000, 20)), rng.standard_normal((3000, 6))
+        seen = []
+        with fb.set_num_threads(threads), upward:
+            net.fit(X, y, epochs=1, batch_size=1000, grad_hook=lambda k, g: seen.append(upward.now()))
+        assert seen == [True] * 6

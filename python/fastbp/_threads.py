@@ -1,7 +1,10 @@
 """How many threads fastbp may use: a number for the process, and limits for the calls of one thread."""
 
+import os
+import sys
 import threading
 import weakref
+from importlib import import_module
 from types import TracebackType
 
 from . import _core
@@ -158,3 +161,21 @@ def get_num_threads() -> int:
     if setting is None or not setting._is_pending:
         _blocks.apply()  # a block of this thread may have been left by another thread
     return _core.get_num_threads()
+
+
+def _wait_for_imports() -> None:
+    """Wait for imports by other threads, before a fork: their locks would stay locked in the child.
+
+    The first net loads numpy.random. It is not yet in sys.modules while another thread searches for it, so it is loaded
+    here.
+    """
+    if threading.active_count() == 1:
+        return
+    import_module("numpy.random")
+    for name in [name for name in sys.modules if name.startswith(("fastbp", "numpy"))]:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            import_module(name)
+
+
+os.register_at_fork(before=_wait_for_imports)

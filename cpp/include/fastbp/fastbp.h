@@ -13,6 +13,10 @@
  *   - Outputs are row-major without gaps. A call is refused if an output overlaps anything else that the call reads or
  *     writes: data, the order, parameters, directions, moments, kept values, learning rates or another output. A
  *     strided array reaches from its first number to its last. Inputs may overlap.
+ *   - The child of a fork may use every net of its parent on "cpu", whatever other threads did at the moment of the
+ *     fork. A program may exit while threads are in calls. The library stays in memory after dlclose.
+ *   - Calls compute in the default floating-point mode (round to nearest, subnormal numbers kept, no traps), whatever
+ *     the mode of the calling thread is, and leave that as it was.
  *   - A thread that is cancelled (pthread_cancel) during a call ends at its first cancellation point after the call.
  * Symbols and equation numbers are those of NOTATION.md, installed beside this file. */
 #ifndef FASTBP_H
@@ -180,6 +184,10 @@ FASTBP_API int64_t fastbp_kept_size(const fastbp_net* net, int64_t n);
 /* Callbacks: a poll, a loss function and a grad_hook run on the calling thread during the call, one at a time.
  *   - A callback may block: other threads of the call wait for it. It may read everything of the call, and write what
  *     its description names, but neither parameters nor moments.
+ *   - A callback runs in the floating-point mode of the calling thread. If it changes the mode, the change outlives the
+ *     call.
+ *   - A callback may fork. The child may make calls of its own, but the call that the callback belongs to returns
+ *     FASTBP_RUNTIME_ERROR in the child if it uses a team, and never returns if the team is a fastbp_pool's.
  *   - A callback may call fastbp, with any net and outputs of its own. Such a call may get one thread only. On "cuda"
  * it must not.
  *   - A C++ exception that a callback throws is caught: the call ends as if the callback had asked for that, and the
