@@ -82,6 +82,14 @@ FASTBP_FORMULA double output_loss(const OutputPoint& o, double y, double p) {
     }
 }
 
+// The same for an x that is stored in a type whose largest number is `largest`. Where x is infinite in that type, the
+// loss is infinite too.
+template <Loss kind>
+FASTBP_FORMULA double stored_output_loss(const OutputPoint& o, double y, double p, double largest) {
+    const double e = output_loss<kind>(o, y, p);
+    return magnitude(o.x) > largest ? __builtin_inf() : e;
+}
+
 // de/ds. Cross entropy: g' cancels. Poisson: g' - y (ln g)' = (x - y) (ln g)', in which the residual is exact.
 template <Loss kind>
 FASTBP_FORMULA double output_slope(const OutputPoint& o, double y, double p) {

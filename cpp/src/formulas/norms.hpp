@@ -24,8 +24,11 @@ FASTBP_FORMULA double example_factor(double norm, double limit) {
     return norm <= limit ? 1.0 : norm < HUGE_VAL ? limit / norm : 0.0;
 }
 
-// The unit in which a norm is computed, so that no square of a finite number overflows.
-FASTBP_FORMULA double norm_unit(double largest) { return largest > 0x1p480 ? 0x1p540 : 1.0; }
+// The unit in which a norm is computed, so that no square of a finite number overflows. `largest` bounds the numbers;
+// it is null if no square can overflow.
+FASTBP_FORMULA double norm_unit(const double* largest) {
+    return largest != nullptr && *largest > 0x1p480 ? 0x1p540 : 1.0;
+}
 
 // What clips a whole gradient: as torch's clip_grad_norm_.
 FASTBP_FORMULA double clip_factor(double squares, double unit, double limit) {

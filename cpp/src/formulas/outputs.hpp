@@ -15,6 +15,11 @@ struct Output {
     double limit, distance;
 };
 
+FASTBP_FORMULA double value_of(Output x) { return x.limit + x.distance; }
+
+// x - y. It keeps the digits of the distance if y is the limit.
+FASTBP_FORMULA double residual_of(Output x, double y) { return x.distance - (y - x.limit); }
+
 template <Activation kind>
 FASTBP_FORMULA Output output(double s, [[maybe_unused]] double a) {
     if constexpr (kind == Activation::logistic) {

@@ -20,6 +20,8 @@ template <class Real>
 struct LossFunction {
     Loss kind = Loss::none;
     Vector<const Real> parameter = {};  // huber's delta or pinball's quantile, one per output; else empty
+
+    FASTBP_VIEW double parameter_of(Index j) const { return parameter.empty() ? 0.0 : double(parameter[j]); }
 };
 
 // Layer l: w (d(l-1), d(l)), b (d(l),), g.
@@ -110,6 +112,13 @@ struct TangentPass {
     Matrix<const Real> input(Index k) const { return k == 0 ? x0 : Matrix<const Real>(layer[k - 1].x); }
     Matrix<const Real> w(Index k) const { return net.empty() ? Matrix<const Real>{} : net[k].w; }
 };
+
+// True if all weights in a row of c are 0. An empty c means that all weights are 1.
+FASTBP_VIEW bool is_masked(const Matrix<const double>& c, Index row) {
+    for (Index j = 0; j < c.cols; ++j)
+        if (c(row, j) != 0) return false;
+    return !c.empty();
+}
 
 // y of a tile, as numbers or as class numbers, and the weights c: (N, 1) or (N, d(L)), empty where all are one.
 // A target of weight 0 is not looked at. `scale` is read when the operation runs.

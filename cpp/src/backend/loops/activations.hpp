@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/loops/row_folds.hpp"
+#include "formulas/softmax.hpp"
 
 namespace fastbp::loops {
 namespace {
@@ -27,9 +28,8 @@ inline Real lane_sum(Index n, Term term) {
     return lane[0];
 }
 
-// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. The exponential would magnify the
-// rounding error of the shift, so this error is computed (Knuth's TwoSum) and corrected in the result. If rows are
-// narrow, one loop computes the exponentials of several rows, to fill the vectors.
+// x = softmax(s), each row shifted by its maximum, for at most rows_at_a_time rows. If rows are narrow, one loop
+// computes the exponentials of several rows, to fill the vectors.
 template <bool unit, class Real>
 inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
     const Index s_step = step_of<unit>(s), x_step = step_of<unit>(x), n = x.cols;
@@ -42,15 +42,12 @@ inline void softmax(Matrix<const Real> s, Matrix<Real> x) {
             const Real* s_row = row_of(s, r) + place.column * s_step;
             const Real m = largest[r];
             for (Index j = 0; j < place.columns; ++j, ++k) {
-                const Real s_j = s_row[j * s_step], shifted = s_j - m, minus_m = shifted - s_j;
-                shift[k] = shifted;
-                error[k] = (s_j - (shifted - minus_m)) - (m + minus_m);
+                const formulas::ShiftedInput<Real> shifted = formulas::shifted_input(s_row[j * s_step], m);
+                shift[k] = shifted.value;
+                error[k] = shifted.error;
             }
         }
-        for (Index i = 0; i < k; ++i) {
-            const Real e = formulas::exponential(shift[i]);
-            shift[i] = e + e * error[i];
-        }
+        for (Index i = 0; i < k; ++i) shift[i] = formulas::exponential_of<Real>({shift[i], error[i]});
         k = 0;
         for (Index r = place.row; r < place.row + place.rows; ++r) {
             Real* x_row = row_of(x, r) + place.column * x_step;
@@ -182,25 +179,19 @@ void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const 
     });
 }
 
-// The same for softmax, which mixes a row: delta = x (u - mean) with mean = sum_j u_j x_j. So delta_dot = x_dot (u -
-// mean) + x (u_dot - mean_dot), and x_dot is softmax's Jacobian times s_dot. The s_dot, u and u_dot of the largest x
-// are subtracted first.
+// The same for softmax, which couples the columns of a row.
 template <class Real>
 void softmax_derivative_tangent_row(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
                                     Matrix<Real> delta_dot, Index r) {
     const Index m = column_of_largest(row_of(x, r), x.col_stride, x.cols);
-    const Real s_dot_m = s_dot(r, m), u_m = u(r, m), u_dot_m = delta_dot(r, m);
-    Real mean_s = 0, mean = 0, mean_dot = 0;
+    formulas::SoftmaxTangent<Real> row{s_dot(r, m), u(r, m), delta_dot(r, m)};
     for (Index j = 0; j < x.cols; ++j) {
-        mean_s += x(r, j) * (s_dot(r, j) - s_dot_m);
-        mean += x(r, j) * (u(r, j) - u_m);
+        row.mean_s += row.mean_s_term(x(r, j), s_dot(r, j));
+        row.mean += row.mean_term(x(r, j), u(r, j));
     }
-    const auto x_dot = [&](Index j) { return x(r, j) * ((s_dot(r, j) - s_dot_m) - mean_s); };
-    for (Index j = 0; j < x.cols; ++j) mean_dot += (delta_dot(r, j) - u_dot_m) * x(r, j) + (u(r, j) - u_m) * x_dot(j);
-    for (Index j = 0; j < x.cols; ++j) {
-        const Real moved = x_dot(j) * ((u(r, j) - u_m) - mean);
-        delta_dot(r, j) = moved + x(r, j) * ((delta_dot(r, j) - u_dot_m) - mean_dot);
-    }
+    for (Index j = 0; j < x.cols; ++j)
+        row.mean_dot += row.mean_dot_term(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j));
+    for (Index j = 0; j < x.cols; ++j) delta_dot(r, j) = row.delta_dot(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j));
 }
 
 // (10): delta_dot = g'(s) delta_dot + g''(s) s_dot u, where delta_dot enters holding u_dot.

@@ -209,7 +209,7 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
         return multiply_turned<Real>(a, b, c, [=](Matrix<Real> turned, Matrix<Real> part) {
             for (Index j = 0; j < part.cols; ++j)
                 for (Index r = 0; r < part.rows; ++r)
-                    part(r, j) = alpha * turned(j, r) + (beta == 0 ? Real(0) : beta * part(r, j));
+                    part(r, j) = alpha * turned(j, r) + formulas::kept(beta, part(r, j));
         });
     TileJob<Real> how{};
     how.finish = beta == 0 ? Finish::overwrite : Finish::blend;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "formulas/activations.hpp"
+#include "formulas/blend.hpp"
 #include "formulas/dispatch.hpp"
 #include "formulas/losses.hpp"
 #include "seam/network.hpp"

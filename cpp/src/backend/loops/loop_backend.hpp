@@ -125,11 +125,11 @@ class LoopBackend : public Backend<Real> {
         if (!grad.empty()) loops_.add_penalty(l2, l1, w, grad);
     }
     void sum_of_squares(VectorIn w, const double* largest, double* out) noexcept override {
-        loops_.sum_of_squares(w, largest == nullptr ? 1.0 : formulas::norm_unit(*largest), out);
+        loops_.sum_of_squares(w, formulas::norm_unit(largest), out);
     }
     void sum_of_magnitudes(VectorIn w, double* out) noexcept override { loops_.sum_of_magnitudes(w, out); }
     void clip_factor(const double* squares, const double* largest, double limit, double* factor) noexcept override {
-        *factor = formulas::clip_factor(*squares, largest == nullptr ? 1.0 : formulas::norm_unit(*largest), limit);
+        *factor = formulas::clip_factor(*squares, formulas::norm_unit(largest), limit);
     }
     void largest_magnitude(In m, double* out) noexcept override {
         if (!m.empty()) loops_.largest_magnitude(m, out);
@@ -150,13 +150,6 @@ class LoopBackend : public Backend<Real> {
     }
 
   private:
-    // True if all weights of the row are 0.
-    static bool is_masked(Matrix<const double> c, Index row) {
-        for (Index j = 0; j < c.cols; ++j)
-            if (c(row, j) != 0) return false;
-        return true;
-    }
-
     const LoopTable<Real>& loops_;
     const char* name_;
 };

@@ -85,8 +85,8 @@ inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k) {
             const formulas::Output out = formulas::output<kind>(block.s[k], block.a);
-            block.x[k] = out.limit + out.distance;
-            block.residual[k] = out.distance - (block.y[k] - out.limit);
+            block.x[k] = value_of(out);
+            block.residual[k] = residual_of(out, block.y[k]);
             block.prime[k] = formulas::output_prime<kind>(block.s[k], block.x[k], block.a);
         }
     });
@@ -122,7 +122,7 @@ inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss
     for (Index k = 0; k < block.n; ++k) {
         const formulas::Output out = formulas::output<Activation::logistic>(block.s[k], 0);
         e[k] = formulas::logistic_cross_entropy(block.y[k], block.s[k]);
-        slope[k] = out.distance - (block.y[k] - out.limit);
+        slope[k] = residual_of(out, block.y[k]);
     }
 }
 
@@ -139,9 +139,7 @@ inline void gather_block(const BlockPlace& place, const LossFunction<Real>& loss
         FASTBP_INDEPENDENT
         for (Index k = 0; k < block.n; ++k) {
             const formulas::OutputPoint point = block.point(k);
-            const double loss_of_x = formulas::output_loss<kind>(point, block.y[k], block.parameter[k]);
-            // Where x is infinite in the net's type the loss is, too.
-            e[k] = formulas::magnitude(point.x) > block.largest ? __builtin_inf() : loss_of_x;
+            e[k] = formulas::stored_output_loss<kind>(point, block.y[k], block.parameter[k], block.largest);
             slope[k] = formulas::output_slope<kind>(point, block.y[k], block.parameter[k]);
         }
     });

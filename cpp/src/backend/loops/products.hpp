@@ -10,7 +10,7 @@ namespace {
 template <class Real>
 inline void scale_row(Real beta, Real* row, Index step, Index n) {
     if (beta == 1) return;
-    for (Index j = 0; j < n; ++j) row[j * step] = beta == 0 ? Real(0) : beta * row[j * step];
+    for (Index j = 0; j < n; ++j) row[j * step] = formulas::kept(beta, row[j * step]);
 }
 
 // row += factor * other

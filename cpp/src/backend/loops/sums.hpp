@@ -30,7 +30,7 @@ void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b
             for (Index j = 0; j < n; ++j) sum[j] += double(row[j * step]);
         }
         Real* out = b.data + begin;
-        for (Index j = 0; j < n; ++j) out[j] = (beta == 0 ? Real(0) : beta * out[j]) + alpha * Real(sum[j]);
+        for (Index j = 0; j < n; ++j) out[j] = formulas::kept(beta, out[j]) + alpha * Real(sum[j]);
     }
 }
 
@@ -81,7 +81,7 @@ template <class Real>
 void reduce(Partials<Real> partials, Real beta, Vector<Real> out) {
     for_each_sum<Real>(partials, out.size, [=](Index begin, Index n, const Real* sums) {
         Real* to = out.data + begin;
-        for (Index i = 0; i < n; ++i) to[i] = (beta == 0 ? Real(0) : beta * to[i]) + sums[i];
+        for (Index i = 0; i < n; ++i) to[i] = formulas::kept(beta, to[i]) + sums[i];
     });
 }
 

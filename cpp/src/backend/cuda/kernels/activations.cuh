@@ -4,6 +4,7 @@
 #include "backend/cuda/kernels/grid.cuh"
 #include "formulas/activations.hpp"
 #include "formulas/dispatch.hpp"
+#include "formulas/softmax.hpp"
 #include "seam/network.hpp"
 
 namespace fastbp::cuda {
@@ -31,11 +32,7 @@ __global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> 
         }
         Real sum = 0;
         each_column(x.cols, [&](Index j) {
-            // The exponential would magnify the rounding error of the shift, so it is computed (Knuth's TwoSum).
-            const Real s_j = s(r, j), shifted = s_j - largest, minus_largest = shifted - s_j;
-            const Real error = (s_j - (shifted - minus_largest)) - (largest + minus_largest);
-            const Real e = formulas::exponential(shifted);
-            x(r, j) = e + e * error;
+            x(r, j) = formulas::exponential_of(formulas::shifted_input(s(r, j), largest));
             sum += x(r, j);
         });
         sum = warp_sum(sum);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "backend/cuda/runtime.hpp"
+#include "formulas/blend.hpp"
 #include "seam/network.hpp"
 
 namespace fastbp::cuda {
@@ -156,11 +157,7 @@ __device__ inline double block_sum(double value) {
     return value;
 }
 
-// beta old, without looking at it where beta is 0.
-template <class Real>
-__device__ inline Real kept(Real beta, const Real& old) {
-    return beta == 0 ? Real(0) : beta * old;
-}
+using formulas::kept;
 
 // A blend known to the host, or one that lies on the device and is read when the kernel runs.
 template <class Real>

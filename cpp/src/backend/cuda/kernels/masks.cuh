@@ -6,17 +6,17 @@
 
 namespace fastbp::cuda {
 
-// True if all weights of the row are 0, the same in all lanes.
-__device__ inline bool is_masked(const Matrix<const double>& c, Index row) {
+// fastbp::is_masked by a warp, the same in all lanes.
+__device__ inline bool is_masked_for_warp(const Matrix<const double>& c, Index row) {
     double weights = 0;  // how many are not 0
     each_column(c.cols, [&](Index j) { weights += c(row, j) != 0 ? 1 : 0; });
-    return warp_sum(weights) == 0;
+    return warp_sum(weights) == 0 && !c.empty();
 }
 
 template <class Real>
 __global__ void clear_rows_of_matrix(Matrix<const double> c, Matrix<Real> m) {
     each_row(m.rows, [=](Index r) {
-        if (is_masked(c, r)) each_column(m.cols, [=](Index j) { m(r, j) = 0; });
+        if (is_masked_for_warp(c, r)) each_column(m.cols, [=](Index j) { m(r, j) = 0; });
     });
 }
 

@@ -82,13 +82,9 @@ inline void add_scratch(Queue& queue, Index blocks, const double* scale, double*
     queue.launch(add_blocks, {dim3(1), dim3(block_size)}, queue.scratch, blocks, scale, sum);
 }
 
-__device__ inline double unit_for(const double* largest) {
-    return largest == nullptr ? 1.0 : formulas::norm_unit(*largest);
-}
-
 template <bool squares, class Real>
 __global__ void block_sums(Vector<const Real> w, const double* largest, double* of_block) {
-    const double scale = 1 / unit_for(largest);
+    const double scale = 1 / formulas::norm_unit(largest);
     double sum = 0;
     each_number(w.size, [&](Index i) {
         const double v = scale * double(w[i]);
@@ -106,7 +102,7 @@ void sum_of(Queue& queue, Vector<const Real> w, const double* largest, double* o
 }
 
 __global__ static void one_clip_factor(const double* squares, const double* largest, double limit, double* factor) {
-    *factor = formulas::clip_factor(*squares, unit_for(largest), limit);
+    *factor = formulas::clip_factor(*squares, formulas::norm_unit(largest), limit);
 }
 
 // ---- elementwise ---------------------------------------------------------------------------------------------

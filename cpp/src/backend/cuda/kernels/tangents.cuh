@@ -17,29 +17,24 @@ __global__ void derivative_tangent_elements(Real a, Matrix<const Real> s, Matrix
     });
 }
 
-// Softmax in a row: delta = x (u - mean) with mean = sum_j u_j x_j, so delta_dot = x_dot (u - mean) + x (u_dot -
-// mean_dot), and x_dot = x (s_dot - sum_j x_j s_dot_j). The s_dot, u and u_dot of the largest x are subtracted first.
 template <class Real>
 __global__ void softmax_derivative_tangent_rows(Matrix<const Real> x, Matrix<const Real> s_dot, Matrix<const Real> u,
                                                 Matrix<Real> delta_dot) {
     each_row(x.rows, [=](Index r) {
         const Index m = column_of_largest(x, r);
-        const Real s_dot_m = s_dot(r, m), u_m = u(r, m), u_dot_m = delta_dot(r, m);
+        formulas::SoftmaxTangent<Real> row{s_dot(r, m), u(r, m), delta_dot(r, m)};
         Real mean_s = 0, mean = 0, mean_dot = 0;
         each_column(x.cols, [&](Index j) {
-            mean_s += x(r, j) * (s_dot(r, j) - s_dot_m);
-            mean += x(r, j) * (u(r, j) - u_m);
+            mean_s += row.mean_s_term(x(r, j), s_dot(r, j));
+            mean += row.mean_term(x(r, j), u(r, j));
         });
-        mean_s = warp_sum(mean_s);
-        mean = warp_sum(mean);
-        const auto x_dot = [&](Index j) { return x(r, j) * ((s_dot(r, j) - s_dot_m) - mean_s); };
+        row.mean_s = warp_sum(mean_s);
+        row.mean = warp_sum(mean);
         each_column(x.cols,
-                    [&](Index j) { mean_dot += (delta_dot(r, j) - u_dot_m) * x(r, j) + (u(r, j) - u_m) * x_dot(j); });
-        mean_dot = warp_sum(mean_dot);  // all lanes have read delta_dot of the largest
-        each_column(x.cols, [&](Index j) {
-            const Real moved = x_dot(j) * ((u(r, j) - u_m) - mean);
-            delta_dot(r, j) = moved + x(r, j) * ((delta_dot(r, j) - u_dot_m) - mean_dot);
-        });
+                    [&](Index j) { mean_dot += row.mean_dot_term(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j)); });
+        row.mean_dot = warp_sum(mean_dot);  // all lanes have read delta_dot of the largest
+        each_column(x.cols,
+                    [&](Index j) { delta_dot(r, j) = row.delta_dot(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j)); });
     });
 }
 
@@ -66,7 +61,7 @@ __global__ void output_tangent_elements(ActivationFunction<Real> g, LossFunction
         const double c = y.weight(r, j);
         double curvature = 0;
         if (c != 0) {
-            const double y_j = double(y.value(r, j)), p = loss.parameter.empty() ? 0.0 : double(loss.parameter[j]);
+            const double y_j = double(y.value(r, j)), p = loss.parameter_of(j);
             const auto point = output_point(g.kind, double(g.a), double(s(r, j)), y_j, loss.kind == Loss::poisson);
             formulas::with_loss(loss.kind, [&](auto tag) {
                 constexpr Loss kind = decltype(tag)::value;
@@ -79,8 +74,6 @@ __global__ void output_tangent_elements(ActivationFunction<Real> g, LossFunction
     });
 }
 
-// Behind softmax: (the mix of a_dot) - x_dot (sum of a), with x_dot = x slope and slope_j = s_dot_j - sum x s_dot.
-// Gauss-Newton leaves out the second term, except behind the canonical link.
 template <class Real>
 __global__ void softmax_output_tangent_rows(LossFunction<Real> loss, Matrix<const Real> s, Matrix<const Real> x,
                                             Target<Real> y, Matrix<const Real> s_dot, Matrix<Real> delta_dot,
@@ -88,10 +81,11 @@ __global__ void softmax_output_tangent_rows(LossFunction<Real> loss, Matrix<cons
     const double scale = *y.scale;
     const bool whole = which == Curvature::hessian || is_canonical(loss.kind, Activation::softmax);
     each_row(x.rows, [=](Index r) {
-        const SoftmaxLoss<Real> terms{loss, softmax_row(s, x, r), y};
-        const SoftmaxRow<Real>& row = terms.row;
-        const bool masked = is_masked(y, r, x.cols);
-        const auto from_largest = [&](Index j) { return double(s_dot(r, j)) - double(s_dot(r, row.largest)); };
+        const SoftmaxRow<Real> row = softmax_row(s, x, r);
+        const TargetRow<Real> target{y, r};
+        const SoftmaxLoss<Real> terms{loss, row, target};
+        const bool masked = is_masked_for_warp(y.c, r);
+        const auto from_largest = [&](Index j) { return double(s_dot(r, j)) - double(s_dot(r, row.m)); };
         double mean = 0, sum = 0;
         each_column(x.cols, [&](Index j) {
             mean += row.output(j) * from_largest(j);
@@ -101,10 +95,10 @@ __global__ void softmax_output_tangent_rows(LossFunction<Real> loss, Matrix<cons
         sum = warp_sum(sum);
         const auto slope = [&](Index j) { return from_largest(j) - mean; };
         const auto a_dot = [&](Index j) { return terms.term_dot(j, slope(j), which); };
-        const double rest = sum_of_rest(row, a_dot), a_dot_m = a_dot(row.largest);
+        const double rest = sum_of_rest(row, a_dot), a_dot_m = a_dot(row.m);
         each_column(x.cols, [&](Index j) {
-            const double turned = whole ? row.output(j) * slope(j) * sum : 0.0;
-            const double all = mixed(row, j, a_dot(j), a_dot_m, rest) - turned;
+            const double mixed = row.mixed(j, a_dot(j), a_dot_m, rest);
+            const double all = row.mixed_dot(j, mixed, slope(j), sum, whole);
             delta_dot(r, j) = masked ? Real(0) : Real(scale * all);
         });
     });
