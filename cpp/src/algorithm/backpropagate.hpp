@@ -17,17 +17,17 @@ void delta_recursion(Backend<Real>& on, Network<Real> net, const Pass<Real>& pas
         on.propagate_delta(net[k], pass.layer[k].delta, net[k - 1].g, pass.layer[k - 1]);  // (4)
 }
 
-// What a caller wants to know of single rows, and how it limits them. Both vectors may be empty.
+// Norms of single rows' gradients that a caller requests, and their limit. `c` and `norm` may be empty.
 struct ExampleNorms {
-    Vector<const double> c;  // the rows' weights, empty where all are one; (3) has them in delta(L), with the scale
+    Vector<const double> c;  // the rows' weights, empty if all are 1; delta(L) contains them and the scale
     const double* scale = nullptr;
-    double limit = 0;        // > 0: a row whose own gradient has a larger norm is scaled down to it
-    Vector<double> squares;  // scratch; empty: nothing is wanted
-    Vector<double> norm;     // where each row's norm goes, before c and scale
+    double limit = 0;        // if > 0, a row whose gradient has a larger norm is scaled down to this norm
+    Vector<double> squares;  // scratch memory; empty if nothing is requested
+    Vector<double> norm;     // the result: each row's norm without c and scale
 };
 
-// Between (4) and (5): the norm of each row's own gradient, from those of x and delta alone, and the rows' deltas
-// scaled down where that is too large. So a sum of clipped gradients is one product, as (5) is (Goodfellow 2015).
+// Between (4) and (5): computes the norm of each row's gradient from the norms of x and delta, and scales the deltas of
+// rows whose norm is too large. So the sum of clipped gradients is still the one product (5) (Goodfellow 2015).
 template <class Real>
 void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNorms& e) noexcept {
     if (e.squares.empty()) return;
@@ -38,7 +38,7 @@ void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNo
     for (const LayerValues<Real>& layer : pass.layer) on.scale_rows(e.squares, layer.delta);
 }
 
-// (5)(6) for l = L..1 into the sink; with steps, each layer's parameters make theirs at once.
+// (5)(6) for l = L..1 into the sink. If there are steps, each layer's parameters are updated at once.
 template <class Real>
 void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink,
                       std::span<const LayerStep<Real>> steps = {}) noexcept {
@@ -48,7 +48,7 @@ void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink
         else
             on.step_layer(pass.input(Index(k)), pass.layer[k].delta, sink[k], steps[k]);
     }
-    on.meet();  // nobody overwrites values of this tile that another thread still reads
+    on.meet();  // no thread may overwrite values of this tile that another thread still reads
 }
 
 // The operations before (5): (4), norms of single examples, and (7).

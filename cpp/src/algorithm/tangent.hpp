@@ -6,7 +6,8 @@
 
 namespace fastbp {
 
-// c = a_dot b + a b_dot, the derivative of a product; a factor without a tangent is constant, and one has a tangent.
+// c = a_dot b + a b_dot, the derivative of a product. An empty tangent means that the factor is constant. At least one
+// factor has a tangent.
 template <class Real>
 void product_tangent(Backend<Real>& on, const Input<Real>& a, Matrix<const Real> a_dot, Matrix<const Real> b,
                      Matrix<const Real> b_dot, Matrix<Real> c) noexcept {
@@ -31,8 +32,8 @@ void forward_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pas
     }
 }
 
-// (4) and (10) for l = L..2, with u(l-1) kept in between; (7)'s derivative into input_grad_dot where it is not empty.
-// delta(L) and delta_dot(L) are there.
+// (4) and (10) for l = L..2, which keep u(l-1) in between, and the derivative of (7) if input_grad_dot is not empty.
+// Requires delta(L) and delta_dot(L).
 template <class Real>
 void delta_recursion_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot,
                              Matrix<Real> input_grad_dot = {}) noexcept {
@@ -56,13 +57,13 @@ template <class Real>
 void weight_gradients_tangent(Backend<Real>& on, const Pass<Real>& pass, const TangentPass<Real>& dot, Sink<Real> sink,
                               const Blend<Real>* accumulate) noexcept {
     for (std::size_t k = sink.size(); k-- > 0;) {
-        LayerSink<Real> rest = sink[k];
+        LayerSink<Real> target = sink[k];
         const Matrix<const Real> x_dot = dot.input(Index(k));
         if (!x_dot.empty()) {
-            on.accumulate_gradients({x_dot}, pass.layer[k].delta, {rest.w, {}, rest.blend_w, rest.blend_b});
-            rest.blend_w = accumulate;
+            on.accumulate_gradients({x_dot}, pass.layer[k].delta, {target.w, {}, target.blend_w, target.blend_b});
+            target.blend_w = accumulate;
         }
-        on.accumulate_gradients(pass.input(Index(k)), dot.layer[k].delta, rest);
+        on.accumulate_gradients(pass.input(Index(k)), dot.layer[k].delta, target);
     }
     on.meet();
 }

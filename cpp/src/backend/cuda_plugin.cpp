@@ -10,7 +10,7 @@
 namespace fastbp {
 namespace {
 
-// The plugin's functions, or why there are none.
+// The plugin's functions, or the reason why they are missing.
 struct Plugin {
     const char* (*unavailable)(int) = nullptr;
     Backend<float>* (*make32)(int, const BackendOptions*, char* why, std::size_t room) = nullptr;
@@ -18,7 +18,7 @@ struct Plugin {
     std::string missing;
 };
 
-// Where libfastbp.so lies, unless FASTBP_CUDA names a file.
+// The plugin beside libfastbp.so, or the file that FASTBP_CUDA names.
 std::string plugin_path() {
     const LoadTime& facts = at_load_time();
     return facts.cuda.starts_with('/') ? facts.cuda : facts.folder + "/libfastbp_cuda.so";
@@ -47,7 +47,7 @@ Plugin open_plugin() {
     return plugin;
 }
 
-// It is never closed: memory on the device may outlive every net.
+// The plugin is never closed, because memory on the device may outlive every net.
 const Plugin& plugin() {
     static constinit MadeOnce<Plugin> opened;
     return opened.get(open_plugin);

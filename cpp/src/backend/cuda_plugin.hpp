@@ -8,11 +8,12 @@
 
 namespace fastbp {
 
-// A backend of device number `ordinal`, of which cuda_unavailable says "". Throws std::bad_alloc or Error.
+// Return a backend on the device of this number. Requires that cuda_unavailable(ordinal) is "". Throws std::bad_alloc
+// or Error.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options);
 
-// Why no net can be made on it: the plugin itself, the driver, a GPU or cuBLASLt is missing; or "".
+// Return the reason why the device cannot be used, or "": the plugin, the driver, the GPU or cuBLASLt is missing.
 std::string cuda_unavailable(int ordinal);
 
 }  // namespace fastbp

@@ -37,8 +37,8 @@ FASTBP_FORMULA Real g(Real s, [[maybe_unused]] Real a) {
     } else if constexpr (kind == Activation::gelu) {
         return gaussian_linear_unit(s);
     } else if constexpr (kind == Activation::silu) {
-        // Only the lower bound: logistic is 0 there, and -inf * 0 would be NaN. Where logistic is subnormal
-        // its few digits are those of x: an error of s times the smallest number, and nothing to a gradient.
+        // Only the lower bound is needed: logistic is 0 there, and -inf * 0 would be NaN. If logistic is subnormal, x
+        // has an error of s times the smallest number, which does not matter to a gradient.
         return at_least(s, static_cast<Real>(-1000)) * logistic(s);
     } else if constexpr (kind == Activation::softplus) {
         return softplus(s);

@@ -1,4 +1,4 @@
-// What every blend target = beta target + .. keeps of its target.
+// The part beta target of a blend target = beta target + ..
 #pragma once
 
 #include "formulas/elementary.hpp"

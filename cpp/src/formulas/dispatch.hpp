@@ -1,4 +1,4 @@
-// From an activation or a loss known at run time to code that was compiled for it alone.
+// Dispatch from an activation or a loss known at run time to code that is compiled for it.
 #pragma once
 
 #include "formulas/elementary.hpp"
@@ -11,7 +11,7 @@ struct ActivationTag {
     static constexpr Activation value = kind;
 };
 
-// Call body(tag) with the activation as a constant, unless couples_columns(kind).
+// Calls body(tag) with the activation as a constant, unless couples_columns(kind).
 template <class Body>
 FASTBP_FORMULA void with_activation(Activation kind, Body body) {
     switch (kind) {

@@ -19,7 +19,7 @@ FASTBP_FORMULA DropoutNumbers<Real> dropout_numbers(double keep, std::uint64_t s
         Real(1 / keep)};
 }
 
-// value / keep where the unit is kept in this row, else 0.
+// value / keep if the unit is kept in this row, else 0.
 template <class Real>
 FASTBP_FORMULA Real dropped(const DropoutNumbers<Real>& k, std::uint32_t unit, std::uint32_t row, Real value) {
     const bool kept = philox(unit, row, k.step, k.layer, k.key0, k.key1) <= k.kept_below;

@@ -85,7 +85,7 @@ FASTBP_FORMULA double magnitude(double x) { return __builtin_fabs(x); }
 FASTBP_FORMULA float with_sign(float x, float sign) { return __builtin_copysignf(x, sign); }
 FASTBP_FORMULA double with_sign(double x, double sign) { return __builtin_copysign(x, sign); }
 
-// A NaN compares false, and so passes.
+// NaN compares false and is returned.
 template <class Real>
 FASTBP_FORMULA Real at_least(Real x, Real low) {
     return x < low ? low : x;

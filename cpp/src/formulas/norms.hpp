@@ -1,4 +1,4 @@
-// Penalties, and the norms that gradients are held to.
+// Penalties, and norms of gradients.
 #pragma once
 
 #include <cmath>
@@ -14,12 +14,12 @@ FASTBP_FORMULA Real penalty_slope(Real v, Real l2, Real l1) {
     return l2 * v + l1 * sign;
 }
 
-// The norm of one example's gradient, from its squares with the example's weight in them.
+// The norm of one example's gradient. `squares` is of the weighted gradient, and `weight` is divided out.
 FASTBP_FORMULA double example_norm(double squares, double weight) {
     return weight == 0 ? 0.0 : square_root(squares) / magnitude(weight);
 }
 
-// What scales an example down to the limit; nan and inf are left out.
+// The factor that scales an example down to the limit. It is 0 for a norm of NaN or inf, which leaves the example out.
 FASTBP_FORMULA double example_factor(double norm, double limit) {
     return norm <= limit ? 1.0 : norm < HUGE_VAL ? limit / norm : 0.0;
 }
@@ -30,7 +30,7 @@ FASTBP_FORMULA double norm_unit(const double* largest) {
     return largest != nullptr && *largest > 0x1p480 ? 0x1p540 : 1.0;
 }
 
-// What clips a whole gradient: as torch's clip_grad_norm_.
+// The factor that clips a whole gradient, as torch's clip_grad_norm_.
 FASTBP_FORMULA double clip_factor(double squares, double unit, double limit) {
     return ::fmin(limit / unit / (square_root(squares) + 1e-6 / unit), 1.0);
 }

@@ -1,5 +1,5 @@
-// Random numbers that are a function of their place: Philox4x32-10, Salmon, Moraes, Dror and Shaw 2011. Nothing is
-// stored, and the same place gives the same number in any tile, block or thread.
+// Philox4x32-10, a counter-based random number generator: Salmon, Moraes, Dror and Shaw 2011. A number is a function of
+// its position, so no state is stored and tiles, blocks and threads change nothing.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What the formulas of a step take, from a rule and the numbers of this step.
+// The arguments of the step formulas, computed from a rule and the numbers of this step.
 #pragma once
 
 #include <cmath>
@@ -27,14 +27,14 @@ FASTBP_FORMULA AdamNumbers<Real> adam_numbers(const StepRule& rule, const StepSc
             Real(decoupled ? 1 - now.lr * rule.weight_decay : 1),
             Real(now.lr * root / correction1),
             eps,
-            vanishing_square(eps)};
+            tiny_square(eps)};
 }
 
 template <class Real>
 FASTBP_FORMULA RmspropNumbers<Real> rmsprop_numbers(const StepRule& rule, const StepScalars& now) {
     const Real eps = Real(rule.eps);
-    return {Real(now.lr),        Real(rule.alpha),     Real(1 - rule.alpha), eps, Real(rule.weight_decay),
-            Real(rule.momentum), vanishing_square(eps)};
+    return {Real(now.lr),        Real(rule.alpha), Real(1 - rule.alpha), eps, Real(rule.weight_decay),
+            Real(rule.momentum), tiny_square(eps)};
 }
 
 template <class Real>
@@ -47,7 +47,7 @@ FASTBP_FORMULA RpropNumbers<Real> rprop_numbers(const StepRule& rule) {
     return {Real(rule.eta_minus), Real(rule.eta_plus), Real(rule.step_size_min), Real(rule.step_size_max)};
 }
 
-// A step's loss becomes the ledger's next; where it is not finite, or one before was not, there is no step.
+// Appends a step's loss to the ledger. If the loss is not finite, or an earlier step was refused, no step is made.
 FASTBP_FORMULA void note_loss(double loss, Ledger& ledger, StepScalars& now) {
     const bool finite = loss - loss == 0;
     if (ledger.stopped == 0 && finite) {
@@ -58,7 +58,7 @@ FASTBP_FORMULA void note_loss(double loss, Ledger& ledger, StepScalars& now) {
     }
 }
 
-// A gradient with a number that is refused is noted, and there is no step.
+// Notes a refused number of a gradient in the ledger. No step is made.
 FASTBP_FORMULA void note_gradient(Index place, double number, Ledger& ledger, StepScalars& now) {
     if (ledger.stopped != 0) return;
     ledger.stopped = 1;

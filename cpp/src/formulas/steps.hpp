@@ -9,29 +9,29 @@ FASTBP_FORMULA float square_root(float v) { return __builtin_sqrtf(v); }
 FASTBP_FORMULA double square_root(double v) { return __builtin_sqrt(v); }
 
 // A moment whose gradient has become zero decays towards the subnormal numbers, where each operation takes a hundred
-// times as long (every rare pixel of an image brings some). Long before, where it moves no parameter any more, it is
-// rounded to 0; its square is not where eps = 0 and the step depends on it alone.
+// times as long (a pixel that is rarely set causes this). Long before that, the moment moves no parameter any more and
+// is set to 0. The mean of squares is not set to 0 if eps = 0, because the step then depends on it alone.
 template <class Real>
-constexpr Real vanishing = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-96 : 0x1p-900);
+constexpr Real tiny = static_cast<Real>(sizeof(Real) == 4 ? 0x1p-96 : 0x1p-900);
 
 template <class Real>
-FASTBP_FORMULA Real without_vanishing(Real moment, Real limit = vanishing<Real>) {
+FASTBP_FORMULA Real flush_tiny(Real moment, Real limit = tiny<Real>) {
     return magnitude(moment) < limit ? static_cast<Real>(0) : moment;
 }
 
 template <class Real>
-FASTBP_FORMULA Real vanishing_square(Real eps) {
+FASTBP_FORMULA Real tiny_square(Real eps) {
     return eps > 0 ? static_cast<Real>(sizeof(Real) == 4 ? 0x1p-120 : 0x1p-1000) : static_cast<Real>(0);
 }
 
-// A direction over a root of squares. Both are 0 for a parameter without gradients if eps = 0, and a root alone is 0 if
-// the squares underflow: the parameter then rests.
+// direction / root, or 0 if the root is 0. If eps = 0, both are 0 for a parameter without gradients, and the root alone
+// is 0 if the squares underflow. The parameter then does not change.
 template <class Real>
 FASTBP_FORMULA Real quotient_or_zero(Real direction, Real root) {
     return root == 0 ? Real(0) : direction / root;
 }
 
-// SGD: torch.optim.SGD. `buffer` is only touched where momentum is not 0; the first step starts it as the gradient.
+// SGD: torch.optim.SGD. `buffer` is used only if momentum is not 0. The first step sets it to the gradient.
 template <class Real>
 struct SgdNumbers {
     Real lr, momentum, keep, weight_decay;  // keep = 1 - dampening, or 1 in the first step
@@ -46,7 +46,7 @@ FASTBP_FORMULA void sgd_step(const SgdNumbers<Real>& k, Real g, Real& p) {
 template <class Real>
 FASTBP_FORMULA void sgd_momentum_step(const SgdNumbers<Real>& k, Real g, Real& p, Real& buffer) {
     const Real decayed = g + k.weight_decay * p;
-    buffer = without_vanishing(k.momentum * buffer + k.keep * decayed);
+    buffer = flush_tiny(k.momentum * buffer + k.keep * decayed);
     p -= k.lr * (k.nesterov ? decayed + k.momentum * buffer : buffer);
 }
 
@@ -63,8 +63,8 @@ struct AdamNumbers {
 template <bool may_divide_by_0, class Real, class Number>
 FASTBP_FORMULA void adam_step(const AdamNumbers<Real>& k, Number g, Number& p, Number& m, Number& v) {
     const Number decayed = g + k.weight_decay * p;
-    m = without_vanishing(m + k.fresh1 * (decayed - m), vanishing<Real>);
-    v = without_vanishing(k.beta2 * v + k.fresh2 * decayed * decayed, k.least_square);
+    m = flush_tiny(m + k.fresh1 * (decayed - m), tiny<Real>);
+    v = flush_tiny(k.beta2 * v + k.fresh2 * decayed * decayed, k.least_square);
     if constexpr (may_divide_by_0)
         p = k.keep * p - quotient_or_zero(k.step_size * m, square_root(v) + k.eps);
     else
@@ -82,7 +82,7 @@ struct RmspropNumbers {
 template <class Real>
 FASTBP_FORMULA Real rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square) {
     const Real decayed = g + k.weight_decay * p;
-    square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
+    square = flush_tiny(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
     return quotient_or_zero(decayed, square_root(square) + k.eps);
 }
 
@@ -90,8 +90,8 @@ template <class Real>
 FASTBP_FORMULA Real centered_rmsprop_direction(const RmspropNumbers<Real>& k, Real g, Real p, Real& square,
                                                Real& mean) {
     const Real decayed = g + k.weight_decay * p;
-    square = without_vanishing(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
-    mean = without_vanishing(mean + k.fresh * (decayed - mean));
+    square = flush_tiny(k.alpha * square + k.fresh * decayed * decayed, k.least_square);
+    mean = flush_tiny(mean + k.fresh * (decayed - mean));
     const Real difference = square - mean * mean;  // which rounding may bring below 0
     const Real variance = difference < 0 ? Real(0) : difference;
     return quotient_or_zero(decayed, square_root(variance) + k.eps);
@@ -99,7 +99,7 @@ FASTBP_FORMULA Real centered_rmsprop_direction(const RmspropNumbers<Real>& k, Re
 
 template <class Real>
 FASTBP_FORMULA void rmsprop_momentum_step(const RmspropNumbers<Real>& k, Real direction, Real& p, Real& buffer) {
-    buffer = without_vanishing(k.momentum * buffer + direction);
+    buffer = flush_tiny(k.momentum * buffer + direction);
     p -= k.lr * buffer;
 }
 

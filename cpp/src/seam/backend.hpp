@@ -15,14 +15,14 @@
 
 namespace fastbp {
 
-// What a net asks of its backend.
+// The options of a net for its backend.
 struct BackendOptions {
     Precision precision = Precision::full;
-    bool deterministic = false;  // the same bits in every run on this device
+    bool deterministic = false;  // identical bits in every run on this device
 };
 
-// A step that is run again and again on the same views, for `replay`: all that changes is read from slots when its
-// operations run. `runs` and `recording` belong to the backend.
+// A step that `replay` runs repeatedly on the same views. Operations read all numbers that change from slots when they
+// run. `runs` and `recording` belong to the backend.
 struct Step {
     int runs = 0;
     void* recording = nullptr;
@@ -48,28 +48,28 @@ class Backend {
     // Memory aligned to 64 bytes, or nullptr. The only operation that allocates; never called inside a pass.
     virtual void* allocate(std::size_t bytes) noexcept = 0;
     virtual void release(void* memory) noexcept = 0;
-    // From and to the process's memory. `from` may be changed when upload returns; what download brings is there when
-    // it returns.
+    // Copies from and to the process's memory. The caller may change `from` when upload returns. The result of download
+    // is complete when it returns.
     virtual void upload(const void* from, void* to, std::size_t bytes) noexcept = 0;
     virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
-    // From one place in the backend's memory to another, which does not overlap it.
+    // Copies within the backend's memory. The two ranges must not overlap.
     virtual void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept = 0;
-    // Whether operations may still be under way when they return; results are there after `synchronize`.
+    // True if operations return before they are complete. Results are complete after `synchronize`.
     virtual bool asynchronous() const noexcept { return false; }
     // True if the backend computes with compressed rows. Otherwise load_rows spreads them into a dense tile, no input
     // of a layer is compressed, and the four operations on compressed rows are never called.
     virtual bool keeps_rows_compressed() const noexcept { return true; }
-    // Around all operations of a call: they follow what the caller has enqueued on this stream of its device, and
-    // operations of other threads wait.
+    // Enclose all operations of a call. The operations run after the work on the caller's stream, and operations of
+    // other threads wait.
     virtual void begin_call(void* stream) noexcept { static_cast<void>(stream); }
     virtual void end_call() noexcept {}
-    // After code of the caller's that ran within the call: what that has enqueued on its stream comes first.
+    // Called after a callback within a call: the next operations run after the work that it enqueued on the stream.
     virtual void resume() noexcept {}
-    // What went wrong since begin_call, or nullptr; waits for nothing.
+    // The first error since begin_call, or nullptr. Does not wait.
     virtual const char* failure() const noexcept { return nullptr; }
     // tile(i, j) = source row rows[i], column j, converted to the tile's type.
     virtual void load_rows(const RowSource&, RowRange rows, Out tile) noexcept = 0;
-    // The same of compressed rows, which stay so.
+    // The same for compressed rows, which stay compressed.
     virtual void load_csr(const RowSource&, RowRange, CsrTile<Real>) noexcept { std::abort(); }
     virtual void load_weights(const RowSource&, RowRange rows, Matrix<double> tile) noexcept = 0;
     virtual void load_classes(const RowSource&, RowRange rows, Vector<std::int32_t> tile) noexcept = 0;
@@ -78,15 +78,15 @@ class Backend {
     virtual void clear_masked_csr(Matrix<const double>, CsrTile<Real>) noexcept { std::abort(); }
     // m(n, j) = 0 if c(n, j) is 0. A c of one column applies to all columns of m.
     virtual void clear_masked_outputs(Matrix<const double> c, Out m) noexcept = 0;
-    // Looks at targets and weights, before a pass: the results are in the process's memory when these return.
-    // *misfits = how many numbers, and sums of rows, do not fit.
+    // Check targets and weights before a pass. The results are in the process's memory when these return.
+    // *misfits = the number of numbers, and of sums of rows, that break the rule.
     virtual void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept = 0;
-    // sums[k] = the sum of c over rows k batch to (k + 1) batch of these, divided by the number of its columns.
+    // sums[k] = the sum of c over the rows k batch to (k + 1) batch, divided by the number of columns of c.
     virtual void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept = 0;
-    // Runs the step. A backend that records may run a recording of an earlier call instead, until `forget`.
+    // Runs the step. A backend may replay a recording of an earlier run instead, until `forget`.
     virtual void replay(Step& step) noexcept { step.run(); }
     virtual void forget(Step& step) noexcept { static_cast<void>(step); }
-    // A barrier where several threads share the pass; elsewhere nothing.
+    // A barrier if several threads share the pass. Otherwise it does nothing.
     virtual void meet() noexcept {}
     virtual void synchronize() noexcept {}
     virtual const char* name() const noexcept = 0;
@@ -120,7 +120,7 @@ class Backend {
     // squares[n] = (|x_n|^2 + 1) |delta_n|^2 (+ squares[n] where accumulate).
     virtual void gradient_squares(const Input<Real>& x, In delta, bool accumulate, Vector<double> squares) noexcept = 0;
     // norm[n] = sqrt(squares[n]) / abs(scale c[n]), 0 where c[n] = 0; factor[n] = limit / norm[n], at most 1, and 0
-    // where the norm is too large to be told. c may be empty: all 1. Either result may be empty, and be squares itself.
+    // if the norm overflows. c may be empty: all 1. Either result may be empty, and be squares itself.
     virtual void example_norms(Vector<const double> squares, Vector<const double> c, const double* scale, double limit,
                                Vector<double> norm, Vector<double> factor) noexcept = 0;
     // row n of m *= factor[n]; exactly 0 if factor[n] is 0, even if m holds inf or nan.
@@ -145,21 +145,21 @@ class Backend {
     // If *place is not -1, the ledger notes it and the number there as refused, and now->step becomes 0. Only the first
     // refusal is noted.
     virtual void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept = 0;
-    // Notes *loss as the ledger's next. Where it is not finite, or one before it was not, it is not counted, and
-    // now->step becomes 0.
+    // Appends *loss to the ledger. If this loss or an earlier one is not finite, it is not appended, and now->step
+    // becomes 0.
     virtual void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept = 0;
-    // One optimiser step on params with the sum of the partials as gradient; moments as moment_count says. Nothing
-    // where now->step is 0.
+    // One optimiser step on params. The gradient is the sum of the partials, and moment_count gives the number of
+    // moments. Does nothing if now->step is 0.
     virtual void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                         std::span<const VectorOut> moments) noexcept = 0;
 
     // ---- the lecture's equations: where a backend may fuse ---------------------------------------------------------
-    // (1)(2): s = x(l-1) w + rest + b; x = g(s), and dropout. `rest`: the part of the sum that others have made, or
-    // empty.
-    virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
+    // (1)(2): s = x(l-1) w + partial_sum + b; x = g(s), and dropout. `partial_sum` is the part of the sum that other
+    // threads computed, or empty.
+    virtual void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In partial_sum,
                                  const LayerValues<Real>& out) noexcept {
         product(in, layer.w, 0, out.s);
-        if (!rest.empty()) add(rest, out.s);
+        if (!partial_sum.empty()) add(partial_sum, out.s);
         activate_and_drop(layer.g, layer.b, out);
     }
 
@@ -194,8 +194,8 @@ class Backend {
         }
     }
 
-    // (5)(6) and an optimiser's step on w, some rows at a time: their gradient is used while it is in a near cache, and
-    // its place in the sink again for the next ones; and on b. Either may be empty.
+    // (5)(6) and an optimiser step on w and b. Some rows of w are updated at a time, while their gradient is in a near
+    // cache, and the next rows reuse its memory in the sink. w or b may be empty.
     virtual void step_layer(const Input<Real>& in, In delta, const LayerSink<Real>& sink,
                             const LayerStep<Real>& step) noexcept {
         const std::size_t moments = std::size_t(moment_count(*step.rule));
@@ -244,7 +244,7 @@ class Backend {
         gemm(1, a.dense, b, beta, c);
     }
 
-    // What follows the product in affine_activate.
+    // The part of affine_activate behind the product.
     void activate_and_drop(G g, VectorIn b, const LayerValues<Real>& out) noexcept {
         if (!out.dropout.active()) return activate(g, b, out.s, out.x);
         const Out before = derivative_needs_s(g.kind) ? out.x : out.s;

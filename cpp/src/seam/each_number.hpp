@@ -1,5 +1,5 @@
-// The numbers of a caller's array in the process's memory, one after the other, whatever their type: for looks at
-// targets and weights, which are small beside the work that follows.
+// Visit the numbers of an array in the process's memory in order, whatever their type. It serves checks of targets and
+// weights, whose cost is small beside the work that follows.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,7 @@ void for_each_number(const RowSource& source, RowRange rows, Body body) {
         }
 }
 
-// As Backend::count_misfits and Backend::sum_weights.
+// Implementations of Backend::count_misfits and Backend::sum_weights.
 inline Index count_misfits(const RowSource& numbers, const NumberRule& rule) {
     const RowRange all{nullptr, 0, numbers.rows};
     Index misfits = 0;

@@ -21,7 +21,8 @@ enum class Activation : std::int32_t {
     softmax = 11,
 };
 
-// Of products in float32, where a backend offers it: with the mantissa of TF32, or on numbers rounded to bfloat16.
+// The precision of products in float32, if a backend offers a choice: full, with the mantissa of TF32, or with factors
+// rounded to bfloat16.
 enum class Precision : std::int32_t { full = 0, tf32 = 1, bf16 = 2 };
 
 enum class Loss : std::int32_t {
@@ -34,7 +35,7 @@ enum class Loss : std::int32_t {
     pinball = 6,
 };
 
-// True where g' needs the summed input s; elsewhere it follows from x = g(s) and s need not be kept.
+// True if g' needs the summed input s. Otherwise g' is computed from x = g(s), and s need not be kept.
 static constexpr bool derivative_needs_s(Activation g) {
     return g == Activation::elu || g == Activation::gelu || g == Activation::silu || g == Activation::sine;
 }

@@ -20,7 +20,7 @@ class Error : public std::runtime_error {
     ErrorKind kind_;
 };
 
-// Memory that a device did not give.
+// A failed allocation of device memory.
 class OutOfMemory : public std::bad_alloc {
   public:
     OutOfMemory(std::size_t bytes, const char* device) {

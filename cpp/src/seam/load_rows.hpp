@@ -9,7 +9,7 @@ namespace fastbp {
 template <class To>
 void load_rows(const RowSource& source, RowRange rows, Matrix<To> tile);
 
-// The same of compressed rows.
+// The same for compressed rows.
 template <class Real>
 void load_csr(const RowSource& source, RowRange rows, CsrTile<Real> tile);
 

@@ -1,5 +1,5 @@
-// What a pass works on: the network, the values of one tile of rows, the target, and where gradients go.
-// Everything here is a list of views; nothing owns memory. Symbols and equations: NOTATION.md.
+// The data of a pass: the network, the values of one tile of rows, the target, and the destination of gradients.
+// Everything here is a list of views and owns no memory. Symbols and equations: NOTATION.md.
 #pragma once
 
 #include <span>
@@ -35,15 +35,15 @@ struct Layer {
 template <class Real>
 using Network = std::span<const Layer<Real>>;
 
-// What enters a layer: rows of numbers, or CSR rows at layer 1. A column stands at most once in a row.
+// The input of a layer: a matrix, or CSR rows at layer 1. A row contains each column at most once.
 template <class Real>
 struct Input {
     Matrix<const Real> dense;
     const Csr<Real>* csr = nullptr;
 };
 
-// Which units of a tile are dropped, as a function of their place: seed, step, layer, row of the data and unit. Kept
-// values are divided by `keep`. Not active where `step` is null.
+// The dropout of a tile. Whether a unit is dropped is a function of seed, step, layer, row of the data and unit. Kept
+// values are divided by `keep`. Not active if `step` is null.
 struct Dropout {
     double keep = 1;
     std::uint64_t seed = 0;
@@ -59,9 +59,9 @@ struct Dropout {
     Dropout column_block(Index begin) const { return {keep, seed, step, layer, rows, first_unit + begin}; }
 };
 
-// The values of one tile in one layer. Where g' does not need s, s and x are the same memory. Where the layer has an
-// active dropout they are apart: x is what is left, and s holds what g' needs, that is g(s) where g' follows from it. u
-// is delta(l+1) w(l+1)^T, kept for the R-operator only and empty otherwise.
+// The values of one tile in one layer. If g' does not need s, s and x share memory. With active dropout they do not: x
+// is the result of dropout, and s holds the argument of g', which is g(s) if g' is computed from it. u is delta(l+1)
+// w(l+1)^T, kept for the R-operator only and otherwise empty.
 template <class Real>
 struct LayerValues {
     Matrix<Real> s, x, delta, u;
@@ -101,8 +101,8 @@ struct LayerTangents {
     }
 };
 
-// The tangents of a pass. What does not move has none: x0 may be empty, and so may net (its w and b are w_dot and
-// b_dot).
+// The tangents of a pass. x0 or net is empty if the direction does not contain the inputs or the parameters. The w and
+// b of net are w_dot and b_dot.
 template <class Real>
 struct TangentPass {
     Matrix<const Real> x0;
@@ -121,7 +121,7 @@ FASTBP_VIEW bool is_masked(const Matrix<const double>& c, Index row) {
 }
 
 // y of a tile, as numbers or as class numbers, and the weights c: (N, 1) or (N, d(L)), empty where all are one.
-// A target of weight 0 is not looked at. `scale` is read when the operation runs.
+// A target of weight 0 is not read. `scale` is read when the operation runs.
 template <class Real>
 struct Target {
     Matrix<const Real> values;
@@ -136,8 +136,8 @@ struct Target {
     }
 };
 
-// Where output_delta reports, in float64: it adds the scaled and weighted loss of all rows to `sum` and, where asked
-// for, sets `example` to each row's e_n before weights and scale.
+// The results of output_delta besides delta, in float64. It adds the scaled and weighted loss of all rows to `sum`. If
+// `example` is not empty, it becomes each row's e_n without weights and scale.
 struct LossSlots {
     double* sum = nullptr;
     Vector<double> example = {};
@@ -150,7 +150,8 @@ struct Blend {
     Real alpha = 1, beta = 0;
 };
 
-// Where de/dw(l) and de/db(l) go. The blends are read when the operation runs, so that a recorded step may change them.
+// The destination of de/dw(l) and de/db(l). The blends are read when the operation runs, so that they may change
+// between runs of a recorded step.
 template <class Real>
 struct LayerSink {
     Matrix<Real> w;
@@ -162,13 +163,13 @@ struct LayerSink {
 template <class Real>
 using Sink = std::span<const LayerSink<Real>>;
 
-// One layer's parameters, and what a step on them needs besides their gradient.
+// One layer's parameters, and the operands of a step on them besides the gradient.
 template <class Real>
 struct LayerStep {
     const StepRule* rule = nullptr;
     const StepScalars* now = nullptr;  // read when the operation runs
     double l2 = 0, l1 = 0;             // of w
-    Matrix<Real> w;                    // rows one after the other
+    Matrix<Real> w;                    // contiguous rows
     Vector<Real> b;
     Matrix<Real> moments_of_w[most_moments];
     Vector<Real> moments_of_b[most_moments];

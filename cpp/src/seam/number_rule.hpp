@@ -1,4 +1,4 @@
-// What the numbers of a target, or weights, may be. Plain data; may be called on a device.
+// The rule that the numbers of a target, or weights, must obey. Plain data; its functions may be called on a device.
 #pragma once
 
 #include "seam/views.hpp"

@@ -1,4 +1,4 @@
-// The numbers of a caller's array, one at a time: what each type holds, and what a tile makes of it.
+// Conversion of single numbers from the type of a caller's array to the type of a tile.
 #pragma once
 
 #include <bit>
@@ -37,7 +37,7 @@ constexpr T number(T value) {
     return value;
 }
 
-// A real number as a class number: -1 where it is none that an int could hold.
+// A real number as a class number, or -1 if no int can hold it.
 template <class To, class From>
 constexpr To convert(From value) {
     if constexpr (std::is_integral_v<To> && std::is_floating_point_v<From>)

@@ -1,4 +1,4 @@
-// What a recipe of optimisation fixes, and the numbers of one step. Plain data.
+// The constants of an optimiser, and the numbers of one step. Plain data.
 #pragma once
 
 #include "seam/views.hpp"
@@ -22,7 +22,7 @@ struct StepScalars {
     Index step = 1;  // counts from 1; 0: no step
 };
 
-// The losses of an epoch's steps, kept by the backend where nobody waits for each.
+// The losses of an epoch's steps. An asynchronous backend keeps them, so that the caller need not wait for each step.
 struct Ledger {
     double* losses = nullptr;
     Index count = 0;
@@ -31,7 +31,7 @@ struct Ledger {
     double refused_number = 0;
 };
 
-// How many arrays of the parameters' size a rule keeps between steps, and the most that any rule keeps.
+// The number of arrays of the parameters' size that a rule keeps between steps. No rule keeps more than most_moments.
 inline int moment_count(const StepRule& rule) {
     const int buffer = rule.momentum != 0 ? 1 : 0;
     switch (rule.kind) {

@@ -1,13 +1,13 @@
-// Views: where numbers lie, never who owns them. Plain data, standard library only; what is constexpr may be called on
-// a device.
+// Views: addresses, sizes and strides of numbers, without ownership. Plain data, standard library only. constexpr
+// functions may be called on a device.
 #pragma once
 
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 
-// For the functions of views: in every unit they become part of their caller. A unit compiled for a newer instruction
-// set must define no function that the linker could take for another unit's.
+// The functions of views are always inlined. A unit compiled for a newer instruction set must define no function that
+// the linker could use in another unit.
 #define FASTBP_VIEW __attribute__((always_inline)) constexpr
 
 namespace fastbp {
@@ -64,7 +64,7 @@ struct Csr {
     FASTBP_VIEW Csr row_block(Index begin, Index end) const {
         return {starts + begin, columns, values, end - begin, cols};
     }
-    // The numbers that are kept, as one row.
+    // The stored numbers as one row.
     Matrix<const Real> kept_numbers() const {
         const Index begin = rows > 0 ? starts[0] : 0, end = rows > 0 ? starts[rows] : 0;
         return {values + begin, 1, end - begin, end - begin, 1};
@@ -107,9 +107,9 @@ inline Index bytes_of(NumberType type) {
     return 8;
 }
 
-// Rows of a caller's array in whatever form they lie: strides in bytes, of any sign, numbers possibly unaligned or
-// in the other byte order; or in compressed rows, where `starts` is not null, and `data` holds the numbers that are
-// kept, col_stride apart. `load_rows` and `load_csr` turn them into a tile.
+// Rows of a caller's array in any layout: strides in bytes, of any sign, and numbers that may be unaligned or in the
+// other byte order. If `starts` is not null, the rows are compressed, and `data` holds the stored numbers with stride
+// col_stride. `load_rows` and `load_csr` copy them into a tile.
 struct RowSource {
     const std::byte* data = nullptr;
     NumberType type = NumberType::float32;
@@ -117,7 +117,7 @@ struct RowSource {
     Index rows = 0, cols = 0;
     Index row_stride = 0, col_stride = 0;
 
-    bool on_device = false;  // all of it lies in the backend's own memory, which the process cannot read
+    bool on_device = false;  // all of it is in the backend's memory, which the process cannot read
 
     const std::byte* columns = nullptr;  // of compressed rows, like starts
     const std::byte* starts = nullptr;
@@ -141,7 +141,7 @@ struct RowSource {
     }
 };
 
-// Where a tile of compressed rows is put.
+// The destination of a tile of compressed rows.
 template <class Real>
 struct CsrTile {
     Index* starts = nullptr;  // rows + 1
@@ -149,8 +149,8 @@ struct CsrTile {
     Real* values = nullptr;
 };
 
-// Which rows of a source: `count` of them, through `order` where it is given, else consecutive from `first`; with both
-// moved on by a number that is read when the operation runs.
+// `count` rows of a source. If `order` is given, they are order[first], order[first + 1], ..; otherwise first, first +
+// 1, .. `moved`, if not null, is added to `first` when the operation runs.
 struct RowRange {
     const Index* order = nullptr;
     Index first = 0, count = 0;

@@ -61,13 +61,13 @@ class Cpu final : public LoopBackend<Real> {
     }
 
     // (1)(2): the loops add the bias, and apply relu, before the sums leave the registers.
-    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In partial_sum,
                          const LayerValues<Real>& out) noexcept override {
         if (in.csr != nullptr || out.s.empty() || !loops_.finishes_in_registers(in.dense, layer.w, out.s))
-            return Backend<Real>::affine_activate(layer, in, rest, out);
+            return Backend<Real>::affine_activate(layer, in, partial_sum, out);
         const bool in_one_place = out.s.data == out.x.data && !out.dropout.active();
         const bool relu = in_one_place && layer.g.kind == Activation::relu;
-        loops_.gemm_with_relu(in.dense, layer.w, rest, layer.b, relu, out.s);
+        loops_.gemm_with_relu(in.dense, layer.w, partial_sum, layer.b, relu, out.s);
         if (relu || (in_one_place && layer.g.kind == Activation::identity)) return;
         this->activate_and_drop(layer.g, {}, out);
     }

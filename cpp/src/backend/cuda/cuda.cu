@@ -25,8 +25,7 @@ namespace {
 
 constexpr Shape one_thread{dim3(1), dim3(1)};
 
-// The stream, the scratch, and the event by which the stream and the caller's follow each other. Made first and
-// released last.
+// Owns the stream, the scratch memory, and the event that orders this stream and the caller's.
 struct OwnQueue : Queue {
     cudaEvent_t reached = nullptr;
 
@@ -44,7 +43,7 @@ struct OwnQueue : Queue {
         if (stream != nullptr) cudaStreamDestroy(stream);
     }
 
-    // What is enqueued on `after` from now on waits for what is on `before`.
+    // All later work on `after` waits for the work that is on `before` now.
     void follow(cudaStream_t before, cudaStream_t after) noexcept {
         failure.note(cudaEventRecord(reached, before), "marking a place in a stream");
         failure.note(cudaStreamWaitEvent(after, reached, 0), "waiting for another stream");
@@ -64,7 +63,9 @@ class Cuda final : public Backend<Real> {
 
     Cuda(int ordinal, const BackendOptions& options, const Library& library)
         : ordinal_(ordinal), products_(library, options, queue_), staging_(queue_), recordings_(queue_) {}
-    ~Cuda() override { calls_.emplace_back(ordinal_, queue_.failure, nullptr); }  // what it owns goes on its own device
+    ~Cuda() override {
+        calls_.emplace_back(ordinal_, queue_.failure, nullptr);
+    }  // the members are destroyed on their device
 
     // ---- memory and order -------------------------------------------------------------------------------------
     void* allocate(std::size_t bytes) noexcept override {
@@ -99,8 +100,8 @@ class Cuda final : public Backend<Real> {
     bool asynchronous() const noexcept override { return true; }
     bool keeps_rows_compressed() const noexcept override { return false; }
 
-    // A call within a call of the same thread, from a function of the caller's, is a part of it: it may follow another
-    // stream, and what fails in it fails both.
+    // A callback of a call may begin another call on the same thread. The inner call may follow another stream. A
+    // failure in it fails both calls.
     void begin_call(void* stream) noexcept override {
         one_call_.lock();
         if (calls_.empty()) queue_.failure.clear();
@@ -121,7 +122,7 @@ class Cuda final : public Backend<Real> {
         one_call_.unlock();
     }
     const char* failure() const noexcept override { return queue_.failure.text(); }
-    const Failure& met() const noexcept { return queue_.failure; }
+    const Failure& first_failure() const noexcept { return queue_.failure; }
     void synchronize() noexcept override {
         queue_.failure.note(cudaStreamSynchronize(queue_.stream), "waiting for the device");
     }
@@ -247,20 +248,20 @@ class Cuda final : public Backend<Real> {
     }
 
     // ---- the lecture's equations ------------------------------------------------------------------------------
-    // (1)(2): bias and relu in the product, where nothing needs s from before them.
-    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In rest,
+    // (1)(2): the product adds the bias and applies relu, if nothing needs s without them.
+    void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In partial_sum,
                          const LayerValues<Real>& out) noexcept override {
         const bool relu = layer.g.kind == Activation::relu;
         const bool ends_in_s = out.s.data == out.x.data || out.dropout.active();
-        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && rest.empty() && has_numbers(out.s) &&
+        if ((relu || layer.g.kind == Activation::identity) && ends_in_s && partial_sum.empty() && has_numbers(out.s) &&
             products_.affine(in.dense, layer.w, layer.b, relu, out.s)) {
             if (out.dropout.active()) drop(out.dropout, out.s, out.x);
         } else {
-            Backend<Real>::affine_activate(layer, in, rest, out);
+            Backend<Real>::affine_activate(layer, in, partial_sum, out);
         }
     }
 
-    // (5)(6): the blends lie on the device.
+    // (5)(6): the blends are in device memory.
     void accumulate_gradients(const Input<Real>& in, In delta, const LayerSink<Real>& sink) noexcept override {
         if (has_numbers(sink.w)) products_.gemm_blended(in.dense.transposed(), delta, sink.blend_w, sink.w);
         if (!sink.b.empty()) cuda::column_sums(queue_, {{}, sink.blend_b}, delta, sink.b);
@@ -279,21 +280,21 @@ class Cuda final : public Backend<Real> {
             staging_.load_rows(source, rows, tile);
     }
     void exchange(const void* from, void* to, std::size_t bytes, cudaMemcpyKind kind) noexcept {
-        queue_.met_host = true;
+        queue_.used_host_memory = true;
         queue_.failure.note(cudaMemcpyAsync(to, from, bytes, kind, queue_.stream), "copying");
         synchronize();
     }
 
-    // The device is current from a call's begin to its end; the stream is its caller's.
-    struct CallHere {
+    // The device is current from a call's begin to its end. The stream is the caller's.
+    struct ActiveCall {
         OnDevice here;
         cudaStream_t stream;
-        CallHere(int ordinal, Failure& failure, cudaStream_t caller) noexcept
+        ActiveCall(int ordinal, Failure& failure, cudaStream_t caller) noexcept
             : here(ordinal, failure), stream(caller) {}
     };
 
     const int ordinal_;
-    std::deque<CallHere> calls_;  // under way, each within the one before; released last
+    std::deque<ActiveCall> calls_;  // under way, each within the one before; destroyed last
     OwnQueue queue_;
     Products<Real> products_;
     Staging staging_;
@@ -309,7 +310,7 @@ std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptio
     const OnDevice here(ordinal, failure);
     if (failure.noted()) return nullptr;
     auto backend = std::make_unique<Cuda<Real>>(ordinal, options, *library());
-    failure = backend->met();
+    failure = backend->first_failure();
     if (failure.noted()) return nullptr;
     return backend;
 }

@@ -1,4 +1,4 @@
-// The backend of NVIDIA's GPUs: kernels of its own and cuBLASLt, in the order of the calls on a stream of its own.
+// The backend for NVIDIA GPUs: kernels and cuBLASLt, which run on the backend's own stream in the order of the calls.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace fastbp::cuda {
 
-// On the GPU with this number; nullptr where that fails. cuBLASLt is there: library() is not null.
+// A backend on the GPU of this number, or nullptr and a failure. Requires that library() is not null.
 template <class Real>
 std::unique_ptr<Backend<Real>> make_cuda_backend(int ordinal, const BackendOptions& options, Failure& failure);
 

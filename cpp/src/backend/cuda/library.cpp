@@ -9,10 +9,10 @@
 namespace fastbp::cuda {
 namespace {
 
-constexpr std::size_t major_version = 13;  // of the headers; the library's name carries it
+constexpr std::size_t major_version = 13;  // of the headers, and part of the library's name
 
-// In the order of the search. The first finds what the process has loaded already, by its name. $ORIGIN is the folder
-// of this plugin, which the loader knows: in an installation, site-packages/fastbp/lib.
+// The files to try, in this order. The first one is found by its name if the process has loaded it already. $ORIGIN is
+// the folder of this plugin, in an installation site-packages/fastbp/lib.
 std::vector<std::string> places() {
     const char* variable = std::getenv("FASTBP_CUBLASLT");
     if (variable != nullptr && *variable != '\0') return {variable};
@@ -34,7 +34,7 @@ struct Search {
     }
 
   private:
-    // Why this file does not do, or nothing.
+    // The reason why the file cannot be used, or an empty text.
     std::string fill(const std::string& place) {
         void* file = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (file == nullptr) {

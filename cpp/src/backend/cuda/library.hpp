@@ -1,5 +1,5 @@
-// cuBLASLt as a table of functions, filled at run time: the plugin is not linked to it, so that a machine without it
-// loads fastbp all the same and is told what is missing.
+// cuBLASLt as a table of functions, filled at run time. The plugin is not linked to it, so that fastbp loads without it
+// and can name what is missing.
 #pragma once
 
 #include <cublasLt.h>
@@ -23,10 +23,10 @@ struct Library {
     decltype(&cublasLtMatmul) matmul = nullptr;
 };
 
-// The table, filled once per process; nullptr where the library is missing. FASTBP_CUBLASLT names another file.
+// The table, filled once per process, or nullptr if the library is missing. FASTBP_CUBLASLT names another file.
 const Library* library() noexcept;
 
-// Why library() is nullptr: what was tried, and what brings it. Empty where it is not missing.
+// Why library() is nullptr: the files that were tried, and how to install the library. Otherwise an empty text.
 const char* library_missing() noexcept;
 
 }  // namespace fastbp::cuda

@@ -1,4 +1,5 @@
-// What libfastbp_cuda.so exports. The core asks for the build id first: a plugin of another build is refused.
+// The functions that libfastbp_cuda.so exports. The core reads the build id first and refuses a plugin of another
+// build.
 #include <cstdio>
 
 #include "backend/cuda/cuda.hpp"
@@ -10,9 +11,9 @@
 namespace fastbp::cuda {
 namespace {
 
-constexpr int least_capability = 75;  // the oldest GPUs that this is compiled for
+constexpr int least_capability = 75;  // of the oldest GPUs that the plugin is compiled for
 
-// What the driver lacks, or nullptr.
+// The reason why the driver cannot be used, or nullptr.
 const char* driver_missing(char (&text)[512]) {
     int driver = 0, runtime = 0;
     cudaDriverGetVersion(&driver);
@@ -24,7 +25,7 @@ const char* driver_missing(char (&text)[512]) {
     return text;
 }
 
-// What is wrong with the GPU of this number, or nullptr.
+// The reason why the GPU of this number cannot be used, or nullptr.
 const char* gpu_missing(int ordinal, char (&text)[512]) {
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
@@ -63,7 +64,7 @@ Backend<Real>* make(int ordinal, const BackendOptions* options, char* why, std::
 
 FASTBP_EXPORT const char* fastbp_cuda_build_id() { return FASTBP_BUILD_ID; }
 
-// Why there is no backend on the GPU with this number, or nullptr; stays until the thread asks again.
+// The reason why the GPU of this number has no backend, or nullptr. The text is valid until the thread's next call.
 FASTBP_EXPORT const char* fastbp_cuda_unavailable(int ordinal) {
     using namespace fastbp::cuda;
     static thread_local char text[512];
@@ -72,8 +73,8 @@ FASTBP_EXPORT const char* fastbp_cuda_unavailable(int ordinal) {
     return library() == nullptr ? library_missing() : nullptr;
 }
 
-// The backend belongs to the caller; nullptr where there is none, and then `why` says why, or stays as it was where
-// memory is what is missing.
+// The caller owns the backend. If the result is nullptr, `why` has the reason. If memory is missing, `why` is
+// unchanged.
 FASTBP_EXPORT fastbp::Backend<float>* fastbp_cuda_make_backend32(int ordinal, const fastbp::BackendOptions* options,
                                                                  char* why, std::size_t room) {
     return fastbp::cuda::make<float>(ordinal, options, why, room);

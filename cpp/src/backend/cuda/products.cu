@@ -19,7 +19,8 @@ Arithmetic arithmetic_of(Precision precision) {
     return {CUDA_R_32F, CUDA_R_32F, CUBLAS_COMPUTE_32F};
 }
 
-// Whether a view's rows are what lies together. A single row or column may have any stride.
+// True if the rows of a view are contiguous. A single row or column may have
+// any stride.
 template <class T>
 bool by_rows(Matrix<T> m) {
     return m.cols > 1 ? m.col_stride == 1 : m.row_stride != 1;
@@ -65,35 +66,37 @@ template <class Real>
 Products<Real>::Products(const Library& lt, const BackendOptions& options, Queue& queue) noexcept
     : queue_(queue),
       rounds_(std::is_same_v<Real, float> && options.precision == Precision::bf16),
-      plans_(lt, arithmetic_of<Real>(options.precision), options.deterministic, queue),
+      cache_(lt, arithmetic_of<Real>(options.precision), options.deterministic, queue),
       rounded_a_(queue.failure),
       rounded_b_(queue.failure) {}
 
 template <class Real>
 void Products<Real>::gemm(Real alpha, In a, In b, Real beta, Out c) noexcept {
     if (a.cols == 0) return scale(queue_, BlendArgument<Real>{{alpha, beta}}, c);
-    require(multiply(a, b, {&alpha, &beta, beta == 0 ? Scalars::overwriting : Scalars::blending}, c));
+    require(multiply(a, b, {&alpha, &beta, beta == 0 ? ScalarMode::overwriting : ScalarMode::blending}, c));
 }
 
 template <class Real>
 void Products<Real>::gemm_blended(In a, In b, const Blend<Real>* blend_on_device, Out c) noexcept {
     if (a.cols == 0) return scale(queue_, BlendArgument<Real>{{}, blend_on_device}, c);
-    require(multiply(a, b, {&blend_on_device->alpha, &blend_on_device->beta, Scalars::on_device}, c));
+    require(multiply(a, b, {&blend_on_device->alpha, &blend_on_device->beta, ScalarMode::on_device}, c));
 }
 
 template <class Real>
 bool Products<Real>::affine(In a, In b, Vector<const Real> bias, bool relu, Out c) noexcept {
-    // cuBLASLt adds the bias down its columns, which are our rows, and reads it sixteen bytes at a time.
+    // cuBLASLt adds the bias down its columns, which are our rows, and reads it
+    // sixteen bytes at a time.
     const bool aligned = reinterpret_cast<std::uintptr_t>(bias.data) % 16 == 0;
     if (bias.empty() || !aligned || a.cols == 0 || !by_rows(c)) return false;
     const Real alpha = 1, beta = 0;
     const Epilogue epilogue = relu ? Epilogue::bias_relu : Epilogue::bias;
-    return multiply(a, b, {&alpha, &beta, Scalars::overwriting, epilogue, bias.data}, c);
+    return multiply(a, b, {&alpha, &beta, ScalarMode::overwriting}, c, epilogue, bias.data);
 }
 
-// In cuBLASLt's columns a result that lies by rows is c^T = b^T a^T.
+// cuBLASLt stores columns, so a result that is stored by rows is computed as
+// c^T = b^T a^T.
 template <class Real>
-bool Products<Real>::multiply(In a, In b, const Ends& ends, Out c) noexcept {
+bool Products<Real>::multiply(In a, In b, Scalars scalars, Out c, Epilogue epilogue, const void* bias) noexcept {
     if (c.empty() || c.rows == 0 || c.cols == 0) return true;
     if (by_rows(c)) {
         std::swap(a, b);
@@ -102,24 +105,24 @@ bool Products<Real>::multiply(In a, In b, const Ends& ends, Out c) noexcept {
         c = c.transposed();
     }
     const Stored from_a = stored(a), from_b = stored(b);
-    Product product{from_a,       from_b,        c.data,   c.cols > 1 ? c.col_stride : c.rows, ends.alpha, ends.beta,
-                    ends.scalars, ends.epilogue, ends.bias};
+    Product product{from_a, from_b, c.data, c.cols > 1 ? c.col_stride : c.rows, scalars, epilogue, bias};
     if (rounds_) {
         product.a = in_bf16(from_a, rounded_a_);
         product.b = in_bf16(from_b, rounded_b_);
-        if (product.a.data == nullptr || product.b.data == nullptr || !plans_.offers(product)) return false;
+        if (product.a.data == nullptr || product.b.data == nullptr || !cache_.offers(product)) return false;
         round(from_a, product.a);
         round(from_b, product.b);
     }
-    return plans_.run(product);
+    return cache_.run(product);
 }
 
 template <class Real>
 void Products<Real>::require(bool done) noexcept {
-    if (!done) queue_.failure.note("cuBLASLt has no algorithm for a product of this form");
+    if (!done) queue_.failure.note("cuBLASLt has no algorithm for a product of these sizes and strides");
 }
 
-// Where a factor's copy lies. Its columns begin at multiples of 16 bytes.
+// The memory of a factor's rounded copy. Its columns begin at multiples of 16
+// bytes.
 template <class Real>
 Stored Products<Real>::in_bf16(const Stored& factor, Scratch& scratch) noexcept {
     const Index ld = (factor.rows + 7) / 8 * 8;

@@ -21,9 +21,9 @@ void Recordings::replay(Step& step) noexcept {
 
 void Recordings::run(Step& step) noexcept {
     if (step.runs == 0) {
-        queue_.met_host = queue_.untimed = false;
+        queue_.used_host_memory = queue_.untimed = false;
         step.run();
-        if (!queue_.untimed) step.runs = queue_.met_host ? decided : seen;
+        if (!queue_.untimed) step.runs = queue_.used_host_memory ? decided : seen;
         return;
     }
     if (step.runs == seen) record(step);
@@ -32,7 +32,7 @@ void Recordings::run(Step& step) noexcept {
                         "running a recorded step");
 }
 
-// While it is recorded nothing runs, so that what fails then may be forgotten.
+// Recording runs no work on the device, so its failures are cleared and the step runs unrecorded.
 void Recordings::record(Step& step) noexcept {
     step.runs = decided;
     if (queue_.failure.noted()) return;

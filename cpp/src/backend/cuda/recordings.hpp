@@ -1,4 +1,4 @@
-// Steps that are run again and again: recorded once as a CUDA graph, which is then one launch.
+// Records a repeated step once as a CUDA graph. Each later run is then a single launch.
 #pragma once
 
 #include "backend/cuda/runtime.hpp"
@@ -13,14 +13,14 @@ class Recordings {
     Recordings(const Recordings&) = delete;
     Recordings& operator=(const Recordings&) = delete;
 
-    // Runs the step: as it is until its products have been timed, then as its recording. One that cannot be
-    // recorded runs as it is from then on.
+    // Runs the step directly until its products have been timed, and then replays its recording. A step that cannot be
+    // recorded always runs directly.
     void replay(Step& step) noexcept;
     void forget(Step& step) noexcept;
 
   private:
-    static constexpr int seen = 1, decided = 2;  // what Step::runs says here
-    static constexpr int most_under_way = 16;    // so that an interrupt need not wait for many
+    static constexpr int seen = 1, decided = 2;  // values of Step::runs
+    static constexpr int most_under_way = 16;    // so that an interrupt waits for few steps
 
     void run(Step& step) noexcept;
     void record(Step& step) noexcept;

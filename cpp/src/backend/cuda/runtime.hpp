@@ -1,5 +1,4 @@
-// What everything here needs of the CUDA runtime: the first thing that went wrong in a call, the current device, and
-// the queue that kernels are launched into.
+// Wrappers of the CUDA runtime: the first error of a call, the current device, and the queue of kernels.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,17 +9,17 @@
 
 namespace fastbp::cuda {
 
-// What an error that CUDA tells little of most likely comes from, or "".
+// The most likely cause of an error whose own text does not help, or "".
 inline const char* cause_of(cudaError_t error) noexcept {
     return error == cudaErrorInitializationError
                ? ": a process that was forked after its parent had used CUDA cannot use it; start it by spawn"
                : "";
 }
 
-// The first thing that went wrong, as text; what follows from it is not noted.
+// The text of the first error. Later errors, which may follow from it, are not noted.
 class Failure {
   public:
-    // Notes an error, with what was being done: "launching a kernel".
+    // Notes an error. `doing` names the attempted action: "launching a kernel".
     void note(cudaError_t error, const char* doing) noexcept {
         if (error == cudaSuccess || noted()) return;
         std::snprintf(text_, sizeof text_, "CUDA: %s: %s (%s)%s", doing, cudaGetErrorString(error),
@@ -43,14 +42,14 @@ class Failure {
     bool for_memory_ = false;
 };
 
-// Whether what is enqueued on the stream becomes part of a graph, or would spoil one that another stream records.
+// True if work on the stream would become part of a graph, or would break a graph that another stream records.
 inline bool capturing(cudaStream_t stream) noexcept {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     return cudaStreamIsCapturing(stream, &status) == cudaErrorStreamCaptureImplicit ||
            status != cudaStreamCaptureStatusNone;
 }
 
-// Makes a device current on this thread for as long as this lives; then it is the one again that the caller had.
+// Makes a device current on this thread, and restores the caller's device on destruction.
 class OnDevice {
   public:
     OnDevice(int ordinal, Failure& failure) noexcept {
@@ -69,20 +68,22 @@ class OnDevice {
     bool changed_ = false;
 };
 
-// The blocks of a launch, and the threads of a block.
+// The number of blocks of a launch, and of threads of a block.
 struct Shape {
     dim3 grid, block;
 };
 
-// Where kernels go, one after the other. The scratch holds what the two kernels of an operation hand on.
+// The stream that runs all kernels in order. The scratch memory passes numbers between the two kernels of an operation.
 struct Queue {
     static constexpr Index scratch_size = Index(1) << 16;
 
     cudaStream_t stream = nullptr;
     double* scratch = nullptr;
     Failure failure;
-    bool met_host = false;  // something went to or came from the process's memory, which no recording has
-    bool untimed = false;   // a product ran whose plan is still to be chosen by time, which no recording can do
+    // A step cannot be recorded if it copied from or to the process's memory, or if it ran a product whose algorithm is
+    // not final yet.
+    bool used_host_memory = false;
+    bool untimed = false;
 
     template <class... Parameters, class... Arguments>
     void launch(void (*kernel)(Parameters...), Shape shape, Arguments... arguments) noexcept {

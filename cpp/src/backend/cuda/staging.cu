@@ -7,7 +7,7 @@
 namespace fastbp::cuda {
 namespace {
 
-// Columns from `begin` of compressed rows, as dense ones.
+// Spreads the columns from `begin` of compressed rows into a dense tile.
 template <class To>
 void spread_rows(const RowSource& source, RowRange rows, Index begin, Matrix<To> tile) {
     constexpr Index most = 64;
@@ -46,13 +46,13 @@ Staging::~Staging() {
 }
 
 void* Staging::next_buffer() noexcept {
-    queue_.met_host = true;
+    queue_.used_host_memory = true;
     turn_ = (turn_ + 1) % buffers;
     queue_.failure.note(cudaEventSynchronize(copied_[turn_]), "waiting for a copy to the device");
     return memory_ + std::size_t(turn_) * buffer_bytes;
 }
 
-// Both have unit stride in the same direction; `filled` is in the buffer whose turn it is.
+// Copies the current buffer to the device. Both matrices have unit stride in the same direction.
 template <class To>
 void Staging::send(Matrix<To> filled, Matrix<To> tile) noexcept {
     if (tile.col_stride != 1) return send(filled.transposed(), tile.transposed());

@@ -1,12 +1,11 @@
-// The way of a caller's rows from the process's memory into tiles on the device.
+// Copies a caller's rows from the process's memory into tiles on the device.
 #pragma once
 
 #include "backend/cuda/runtime.hpp"
 
 namespace fastbp::cuda {
 
-// Pinned memory that rows are gathered into and copied from while the next ones are gathered: buffers in turn, each
-// filled again when its copy is done.
+// A ring of pinned buffers. Rows are gathered into one buffer while the others are copied to the device.
 class Staging {
   public:
     explicit Staging(Queue& queue) noexcept;

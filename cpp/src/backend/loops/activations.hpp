@@ -78,8 +78,8 @@ void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, 
         }
         return;
     }
-    // Where s is kept beside x its row gets the bias by itself: it stays in the cache, and a third loop for each
-    // activation is not worth its size.
+    // If s is kept beside x, a separate loop adds the bias to a row of s, which then is in the cache. One fused loop
+    // for each activation would cost too much code.
     const bool in_place = s.data == x.data;
     with_activation(g.kind, [&](auto tag) {
         constexpr Activation kind = decltype(tag)::value;
@@ -100,7 +100,7 @@ void activate(ActivationFunction<Real> g, Vector<const Real> b, Matrix<Real> s, 
     });
 }
 
-// Column of the largest of n numbers; 0 if there is none, as among NaN.
+// The column of the largest of n numbers. With NaN it may be any column.
 template <class Real>
 inline Index column_of_largest(const Real* x, Index step, Index n) {
     Index at = 0;
@@ -159,9 +159,9 @@ void activate_tangent(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<c
     multiply_by_derivative<unit>(g, s, x, x_dot);
 }
 
-constexpr Index tangent_block = 64;  // numbers of a row that tangents take at a time, in memory of the stack
+constexpr Index tangent_block = 64;  // numbers of a row that tangents process at a time, on the stack
 
-// g'(s) and g''(s) of the n numbers of row r from `begin`. One loop for each activation, whatever is then made of them.
+// g'(s) and g''(s) of the n numbers of row r from `begin`. One loop for each activation serves all callers.
 template <bool unit, class Real>
 void derivatives(ActivationFunction<Real> g, Matrix<const Real> s, Matrix<const Real> x, Index r, Index begin, Index n,
                  Real* prime, Real* second) {

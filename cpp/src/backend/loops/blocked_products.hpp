@@ -1,6 +1,6 @@
-// Matrix products for sizes where BLAS wastes time on copies: panels of b that lie badly, or are used by many rows,
-// are copied to memory of the stack; a and c are used where they lie, but for few columns, and for few rows with a w
-// that must be turned.
+// Matrix products for sizes at which BLAS loses time with copies. Panels of b are copied to the stack if their strides
+// are bad or many rows use them. a and c are used in place. Products of few columns, or of few rows with a transposed
+// w, are computed as c^T on the stack.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@ namespace fastbp::loops {
 namespace {
 
 constexpr Index deepest_panel = 136;  // rows of b: with the panel's width, at least half of an L1 cache
-constexpr Index block_rows = 192;     // rows of c that use a panel before the next is made
-// Up to so many rows of c a panel that lies well is not copied. Tiles of fewer registers read it more often.
+constexpr Index block_rows = 192;     // rows of c that use a panel before the next panel is copied
+// A panel with good strides is not copied for up to this many rows of c. Tiles of fewer registers read it more often.
 template <class Real>
 constexpr Index rows_in_place = Vectors<Real>::registers == 32 ? 32 : 16;
-// What a product reads and writes is fetched ahead where it may be far: in a cache of another level, or in another
-// processor's, if sums are long enough to wait for it meanwhile.
+// A product prefetches its operands if they may be in a slower cache, or in that of another processor, and if the sums
+// are long enough to hide the latency.
 constexpr Index long_sum = 112;
 constexpr Index first_cache = 48 << 10;    // bytes
 constexpr Index most_in_place = 16 << 10;  // bytes: half of the smallest cache of the first level
 
-// Whether the registers are wide enough for tiles to beat BLAS.
+// True if the registers are wide enough for tiles to be faster than BLAS.
 template <class Real>
 constexpr bool has_tiles = Vectors<Real>::lanes * sizeof(Real) > 16;
 
@@ -33,14 +33,14 @@ constexpr Index panel_width = most_vectors * Vectors<Real>::lanes;
 
 inline Index lesser(Index a, Index b) { return a < b ? a : b; }
 
-// How large each part of n is where none may have more than `most`: all about alike, and multiples of 8.
+// The size of each part of n, at most `most`. All parts have about the same size, a multiple of 8.
 inline Index even_part(Index n, Index most) {
     const Index parts = n > most ? (n + most - 1) / most : 1;
     return (n + parts * 8 - 1) / (parts * 8) * 8;
 }
 
-// How many vectors wide the panels for so many rows of c are. Few rows want narrower ones, so that all of them pass
-// over a panel at once or in the fewest full tiles; unless one panel is all there is.
+// The width of the panels, in vectors, for this number of rows of c. With few rows panels are narrower, so that one
+// tile, or a few full tiles, hold all rows; unless there is only one panel.
 template <class Real>
 inline Index panel_vectors(Index rows, Index cols) {
     if (rows > rows_in_place<Real> || rows <= most_rows<Real, 4>) return 4;
@@ -62,14 +62,15 @@ inline void copy_rows(Matrix<const Real> b, Real* panel) {
     }
 }
 
-// panel(k, j) = b(k, j), rows `width` apart, filled up with zeros to whole vectors. b has unit column stride. Of a loop
-// over any number of vectors gcc makes a call of memcpy for each row, which takes four times as long.
+// panel(k, j) = b(k, j), with row stride `width`, padded with zeros to whole vectors. b has unit column stride. The
+// number of vectors is a constant, because gcc replaces a loop over any number of vectors by memcpy, which takes four
+// times as long.
 template <class Real>
 inline void copy_panel_as_it_lies(Matrix<const Real> b, Index width, Real* panel) {
     with_vectors(width / Vectors<Real>::lanes, [&](auto count) { copy_rows<Real, count>(b, panel); });
 }
 
-// The same where b has unit row stride, by squares transposed in registers. Of those at its edges only what is there.
+// The same for a b of unit row stride. It transposes squares in registers, and partial squares at the edges.
 template <class Real>
 inline void copy_panel_transposed(Matrix<const Real> b, Index width, Real* panel) {
     using S = Vectors<Real>;
@@ -103,8 +104,8 @@ inline void copy_panel(Matrix<const Real> b, Index width, Real* panel) {
     return b.col_stride == 1 ? copy_panel_as_it_lies(b, width, panel) : copy_panel_transposed(b, width, panel);
 }
 
-// Whether a panel can be used where it lies: whole vectors, for few rows of c, or next to each other, or aligned and
-// with gaps so small that all of it has half a cache for itself.
+// True if a panel can be used in place: it consists of whole vectors, and there are few rows of c, or its rows are
+// contiguous, or they are aligned and the panel with its gaps fits into half a cache.
 template <class Real>
 inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
     using S = Vectors<Real>;
@@ -115,11 +116,11 @@ inline bool can_stay(Matrix<const Real> part, Index width, Index rows) {
     return rows <= rows_in_place<Real> || part.row_stride == width || (aligned && span <= most_in_place);
 }
 
-// c = finish(a b + rest), c of unit column stride; rest may be empty. `how` holds what finishing takes, at c's first
-// number. Sums over several panels lie in c meanwhile: a product is blended with them, an equation finished with the
-// last panel.
+// c = finish(a b + partial_sum). c has unit column stride, partial_sum may be empty, and `how` holds the operands of
+// the finish for c's first number. Sums over several panels are stored in c in between. A product is blended with them,
+// and an equation is finished with the last panel.
 template <class Real>
-void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Real> rest, Matrix<Real> c,
+void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Real> partial_sum, Matrix<Real> c,
                      const TileJob<Real>& how) {
     using S = Vectors<Real>;
     alignas(64) Real panel[deepest_panel * panel_width<Real>];
@@ -139,8 +140,8 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
                 job.finish = first ? how.finish : Finish::blend, job.beta = first ? how.beta : 1;
             else
                 job.finish = last ? how.finish : Finish::overwrite;
-            const Matrix<const Real> before = first ? rest : is_product ? Matrix<const Real>{} : c;
-            job.rest_row = before.row_stride;
+            const Matrix<const Real> before = first ? partial_sum : is_product ? Matrix<const Real>{} : c;
+            job.partial_sum_row = before.row_stride;
             for (Index j = 0, left = (c.cols + S::lanes - 1) / S::lanes, vectors; left > 0; left -= vectors) {
                 vectors = next_part(left, most);
                 const Index width = vectors * S::lanes, cols = lesser(c.cols - j, width);
@@ -151,7 +152,7 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
                 job.b_step = in_place ? b.row_stride : width;
                 job.c = &c(i, j);
                 job.mask = S::first(int(cols - width + S::lanes));
-                job.rest = before.empty() ? nullptr : &before(i, j);
+                job.partial_sum = before.empty() ? nullptr : &before(i, j);
                 if (how.bias != nullptr) job.bias = how.bias + j;
                 if (how.output != nullptr) job.output = how.output + i * how.output_row + j;
                 job.first_panel = j == 0;
@@ -162,40 +163,40 @@ void multiply_blocks(Matrix<const Real> a, Matrix<const Real> b, Matrix<const Re
     }
 }
 
-// Some products are better made as c^T = b^T a^T, in memory of the stack, and then turned.
+// Some products are faster as c^T = b^T a^T, computed on the stack and then transposed.
 template <class Real>
-constexpr Index most_turned = Index(1) << 13;  // numbers of c
+constexpr Index most_transposed = Index(1) << 13;  // numbers of c
 
 template <class Real>
-inline Index turned_width(Matrix<Real> c) {
+inline Index transposed_width(Matrix<Real> c) {
     constexpr Index n = Vectors<Real>::lanes;
     return (c.rows + n - 1) / n * n;
 }
 
-// Those of one or two columns: by the rows of a or, where its columns have no gaps, by panels of a^T, which lie well.
+// Products of one or two columns use the rows of a, or panels of a^T if the columns of a have no gaps.
 template <class Real>
 inline bool has_few_columns(Matrix<const Real> a, Matrix<const Real> b) {
     return is_narrow(a, b) || (b.cols <= most_narrow && a.row_stride == 1);
 }
 
-// put(c^T, c) for as many rows of c as there is memory for.
+// Calls put(c^T, c) for blocks of rows of c that fit into the memory on the stack.
 template <class Real, class Put>
-void multiply_turned(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c, Put put) {
+void multiply_transposed(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c, Put put) {
     constexpr Index n = Vectors<Real>::lanes;
-    alignas(64) Real sums[most_turned<Real>];
+    alignas(64) Real sums[most_transposed<Real>];
     TileJob<Real> how{};
     how.finish = Finish::overwrite;
     how.alpha = 1;
-    const Index most = most_turned<Real> / c.cols / n * n;
+    const Index most = most_transposed<Real> / c.cols / n * n;
     for (Index i = 0; i < c.rows; i += most) {
         const Index end = lesser(c.rows, i + most);
         const Matrix<const Real> rows = a.row_block(i, end);
-        const Matrix<Real> part = c.row_block(i, end), turned{sums, c.cols, part.rows, turned_width(part), 1};
+        const Matrix<Real> part = c.row_block(i, end), transposed{sums, c.cols, part.rows, transposed_width(part), 1};
         if (is_narrow(a, b))
-            multiply_narrow(rows, b, turned);
+            multiply_narrow(rows, b, transposed);
         else
-            multiply_blocks<Real>(b.transposed(), rows.transposed(), {}, turned, how);
-        put(turned, part);
+            multiply_blocks<Real>(b.transposed(), rows.transposed(), {}, transposed, how);
+        put(transposed, part);
     }
 }
 
@@ -206,10 +207,10 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
     if (c.col_stride != 1 || (b.col_stride != 1 && b.row_stride != 1) || a.cols == 0)
         return gemm<Real>(alpha, a, b, beta, c);
     if (has_few_columns(a, b))
-        return multiply_turned<Real>(a, b, c, [=](Matrix<Real> turned, Matrix<Real> part) {
+        return multiply_transposed<Real>(a, b, c, [=](Matrix<Real> transposed, Matrix<Real> part) {
             for (Index j = 0; j < part.cols; ++j)
                 for (Index r = 0; r < part.rows; ++r)
-                    part(r, j) = alpha * turned(j, r) + formulas::kept(beta, part(r, j));
+                    part(r, j) = alpha * transposed(j, r) + formulas::kept(beta, part(r, j));
         });
     TileJob<Real> how{};
     how.finish = beta == 0 ? Finish::overwrite : Finish::blend;
@@ -218,10 +219,10 @@ void blocked_gemm(Real alpha, Matrix<const Real> a, Matrix<const Real> b, Real b
     multiply_blocks<Real>(a, b, {}, c, how);
 }
 
-// s = relu(turned^T + b), or without relu, by squares transposed in registers. The rows of `turned` have room for whole
-// vectors.
+// s = transposed^T + b, or relu of that, by squares transposed in registers. The rows of `transposed` are padded to
+// whole vectors.
 template <class Real>
-void finish_turned(Matrix<Real> turned, Vector<const Real> b, bool relu, Matrix<Real> s) {
+void finish_transposed(Matrix<Real> transposed, Vector<const Real> b, bool relu, Matrix<Real> s) {
     using S = Vectors<Real>;
     constexpr Index n = S::lanes;
     for (Index j = 0; j < s.cols; j += n) {
@@ -231,7 +232,7 @@ void finish_turned(Matrix<Real> turned, Vector<const Real> b, bool relu, Matrix<
         for (Index i = 0; i < s.rows; i += n) {
             typename S::V square[n];
 #pragma GCC unroll 16
-            for (Index k = 0; k < n; ++k) square[k] = k < cols ? S::load(&turned(j + k, i)) : S::all(0);
+            for (Index k = 0; k < n; ++k) square[k] = k < cols ? S::load(&transposed(j + k, i)) : S::all(0);
             transpose<Real>(square);
             for (Index k = 0; k < n && i + k < s.rows; ++k) {
                 const auto affine = S::add(square[k], bias);
@@ -241,27 +242,30 @@ void finish_turned(Matrix<Real> turned, Vector<const Real> b, bool relu, Matrix<
     }
 }
 
-// Of few columns, or of few rows with a w that must be turned, if x and s are fewer numbers.
+// True for few columns, and for few rows with a w that must be transposed, if x and s are fewer numbers.
 template <class Real>
-inline bool better_turned(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Matrix<Real> s) {
-    if (!rest.empty()) return false;
+inline bool better_transposed(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> partial_sum,
+                              Matrix<Real> s) {
+    if (!partial_sum.empty()) return false;
     return has_few_columns(x, w) ||
-           (w.col_stride != 1 && x.col_stride == 1 && turned_width(s) * s.cols <= most_turned<Real> &&
+           (w.col_stride != 1 && x.col_stride == 1 && transposed_width(s) * s.cols <= most_transposed<Real> &&
             s.rows * (x.cols + s.cols) < x.cols * s.cols);
 }
 
-// The two equations behind which relu stands. The order of a sum's terms goes by x's and w's columns and strides alone.
+// The two equations that end in relu or its derivative. The order of a sum's terms depends only on the columns and
+// strides of x and w.
 template <class Real>
-void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> rest, Vector<const Real> b,
+void gemm_with_relu(Matrix<const Real> x, Matrix<const Real> w, Matrix<const Real> partial_sum, Vector<const Real> b,
                     bool relu, Matrix<Real> s) {
-    if (better_turned(x, w, rest, s))
-        return multiply_turned<Real>(
-            x, w, s, [=](Matrix<Real> turned, Matrix<Real> part) { finish_turned<Real>(turned, b, relu, part); });
+    if (better_transposed(x, w, partial_sum, s))
+        return multiply_transposed<Real>(x, w, s, [=](Matrix<Real> transposed, Matrix<Real> part) {
+            finish_transposed<Real>(transposed, b, relu, part);
+        });
     TileJob<Real> how{};
     how.alpha = 1;
     how.finish = relu ? Finish::affine_relu : Finish::affine;
     how.bias = b.data;
-    multiply_blocks<Real>(x, w, rest, s, how);
+    multiply_blocks<Real>(x, w, partial_sum, s, how);
 }
 
 template <class Real>
@@ -275,22 +279,22 @@ void gemm_with_relu_prime(Matrix<const Real> delta, Matrix<const Real> w, Matrix
 }
 
 // Measured against OpenBLAS 0.3.34 on one core of a Sapphire Rapids, and with AVX2 of a Zen 3: the loops win by 10 to
-// 90 % where all three matrices fit a cache of the second level, most where b must be turned; products of one or two
-// columns by 20 to 130 % (AVX2; not measured with AVX-512). They lose where few columns leave lanes empty, or few rows
-// do not pay for the turning of wide panels, and with the plain vectors.
+// 90 % if all three matrices fit a second-level cache, most of all if b must be transposed, and for products of one or
+// two columns by 20 to 130 % (AVX2; not measured with AVX-512). They lose if few columns leave lanes empty, if few rows
+// do not pay for transposing wide panels, and with the plain vectors.
 template <class Real>
 bool faster_than_blas(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> c) {
     if (c.col_stride != 1 && c.row_stride == 1)
         return faster_than_blas<Real>(b.transposed(), a.transposed(), c.transposed());
     constexpr Index lanes = Vectors<Real>::lanes, most = 1 << 18;
     if (!has_tiles<Real> || b.rows * b.cols > most || c.rows * c.cols > most || a.rows * a.cols > most) return false;
-    if (lanes * sizeof(Real) == 32) {  // where a product is large in all three directions, BLAS's copies pay
+    if (lanes * sizeof(Real) == 32) {  // if a product is large in all three dimensions, the copies of BLAS pay off
         const Index fewest = lesser(lesser(c.rows, c.cols), a.cols);
         return fewest <= 64 || c.rows * c.cols * a.cols <= 1 << 23;
     }
-    const bool a_turned = a.row_stride == 1 && a.rows > 1, b_turned = b.row_stride == 1 && b.rows > 1;
-    if (b_turned && c.rows < 8) return false;
-    return c.cols >= (a_turned ? lanes : lanes / 4 + 1);
+    const bool a_transposed = a.row_stride == 1 && a.rows > 1, b_transposed = b.row_stride == 1 && b.rows > 1;
+    if (b_transposed && c.rows < 8) return false;
+    return c.cols >= (a_transposed ? lanes : lanes / 4 + 1);
 }
 
 template <class Real>

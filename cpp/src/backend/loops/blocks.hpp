@@ -1,4 +1,4 @@
-// What the loops share: the walk over the rows of a block.
+// Helpers of all loops: strides, rows and blocks of a matrix.
 #pragma once
 
 #include "formulas/activations.hpp"
@@ -10,14 +10,14 @@
 namespace fastbp::loops {
 namespace {
 
-// The arrays of an elementwise loop are either the same or apart, never shifted against each other.
+// The arrays of an elementwise loop are either identical or disjoint.
 #define FASTBP_INDEPENDENT _Pragma("GCC ivdep")
 
 using formulas::with_activation;
 using formulas::with_loss;
 using formulas::with_residual_loss;
 
-// The stride between columns: a constant where the block is known to have unit strides.
+// The stride between columns, a constant if the block is known to have unit strides.
 template <bool unit, class T>
 inline Index step_of(const Matrix<T>& m) {
     return unit ? 1 : m.col_stride;
@@ -33,7 +33,7 @@ inline bool without_gaps(const Matrix<T>&... m) {
     return ((m.empty() || (m.row_stride == m.cols && m.col_stride == 1)) && ...);
 }
 
-// The rows and columns to loop over: one long row where no block has gaps.
+// The rows and columns to loop over: one long row if no matrix has gaps.
 struct Extent {
     Index rows, cols;
 };

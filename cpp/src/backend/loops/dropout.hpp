@@ -7,7 +7,7 @@
 namespace fastbp::loops {
 namespace {
 
-// to = from / keep where the unit is kept, else 0. from may be to.
+// to = from / keep if the unit is kept, else 0. to may be from.
 template <bool unit, class Real>
 void drop(const Dropout& dropout, Matrix<const Real> from, Matrix<Real> to) {
     const Index from_step = step_of<unit>(from), to_step = step_of<unit>(to);

@@ -1,5 +1,5 @@
-// Single examples between (4) and (5): the norms of their gradients, and scaling them. A row's gradient is the outer
-// product of (x, 1) and delta, so its norm needs no more than theirs.
+// Between (4) and (5): the norm of each row's gradient, and scaling of rows. A row's gradient is the outer product of
+// (x, 1) and delta, so its norm is the product of their norms.
 #pragma once
 
 #include "backend/loops/row_folds.hpp"
@@ -9,7 +9,7 @@
 namespace fastbp::loops {
 namespace {
 
-// Of rows n, .. of m, in float64, in which the squares of float32 are exact.
+// The squares of rows n, .. of m, in float64, where the square of a float32 number is exact.
 template <bool unit, class Real>
 inline void row_squares(Matrix<const Real> m, Index n, Index rows, double* out) {
     using S = Vectors<double>;

@@ -1,5 +1,5 @@
-// A backend whose memory is the process's own and whose arithmetic is a table of loops. plain is this and no more; cpu
-// puts BLAS in the place of gemm.
+// A backend that uses the process's memory and computes with a table of loops. The plain backend is this class; the CPU
+// backend replaces gemm by BLAS.
 #pragma once
 
 #include <algorithm>

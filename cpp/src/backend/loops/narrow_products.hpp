@@ -1,6 +1,6 @@
-// Products with one or two columns, as nets of so many outputs have: tiles would leave most lanes of their registers
-// empty. Here a register sums one row times one column, a vector of terms at a time, and its lanes are added in the
-// end.
+// Products with one or two columns, which nets with one or two outputs need. Tiles would leave most lanes of their
+// registers empty. Here each lane of a register sums every n-th term of one row times one column, and the lanes are
+// added at the end.
 #pragma once
 
 #include "backend/loops/tiles.hpp"
@@ -16,7 +16,7 @@ inline bool is_narrow(Matrix<const Real> a, Matrix<const Real> b) {
     return b.cols <= most_narrow && a.col_stride == 1 && (b.row_stride == 1 || b.rows * b.cols <= most_copied);
 }
 
-// The columns of b, `step` apart and each without gaps.
+// The columns of b, each contiguous, with stride `step` between columns.
 template <class Real>
 struct Columns {
     const Real* data;
@@ -63,11 +63,11 @@ inline void sum_by_lanes(Matrix<const Real> a, Columns<Real> b, LaneSums<Real, c
         for (int j = 0; j < cols; ++j) sums[j][at + i] = sum[i][j];
 }
 
-// turned(j, i) = (a b)(i, j); the rows of `turned` have room for whole vectors.
+// transposed(j, i) = (a b)(i, j). The rows of `transposed` are padded to whole vectors.
 template <int cols, class Real>
-void multiply_columns(Matrix<const Real> a, Columns<Real> b, Matrix<Real> turned) {
+void multiply_columns(Matrix<const Real> a, Columns<Real> b, Matrix<Real> transposed) {
     using S = Vectors<Real>;
-    constexpr Index n = S::lanes, together = 4;  // rows, for enough sums to hide the time of an addition
+    constexpr Index n = S::lanes, together = 4;  // rows, enough sums to hide the latency of an addition
     LaneSums<Real, cols> sums;
 #pragma GCC unroll 2
     for (int j = 0; j < cols; ++j)
@@ -83,15 +83,15 @@ void multiply_columns(Matrix<const Real> a, Columns<Real> b, Matrix<Real> turned
                 sum_by_lanes<1, cols>(part, b, sums, i), ++i;
         }
         for (int j = 0; j < cols; ++j)
-            S::store(&turned(j, begin), fold_lanes<Real>(sums[j], [](auto u, auto v) { return S::add(u, v); }));
+            S::store(&transposed(j, begin), fold_lanes<Real>(sums[j], [](auto u, auto v) { return S::add(u, v); }));
     }
 }
 
 template <class Real>
-void multiply_narrow(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> turned) {
+void multiply_narrow(Matrix<const Real> a, Matrix<const Real> b, Matrix<Real> transposed) {
     Real memory[most_copied];
     const Columns<Real> columns(b, memory);
-    b.cols == 1 ? multiply_columns<1>(a, columns, turned) : multiply_columns<2>(a, columns, turned);
+    b.cols == 1 ? multiply_columns<1>(a, columns, transposed) : multiply_columns<2>(a, columns, transposed);
 }
 
 }  // namespace

@@ -35,9 +35,9 @@ inline void scatter(const Matrix<T>& out, Body body) {
     }
 }
 
-// One block, and what equations (3) and (9) need of it. `weight` is c; `largest` is the largest number of the net's
-// type. The functions below are the same for all types, and are kept out of line: copies of them would make up a third
-// of the library.
+// One block, and the numbers that equations (3) and (9) need. `weight` is c; `largest` is the largest number of the
+// net's type. The functions below serve all types and are not inlined, because copies of them would make up a third of
+// the library.
 struct OutputBlock {
     Loss loss;
     Activation g;

@@ -1,4 +1,4 @@
-// Matrix products as loops: what a machine without any BLAS runs, and what tests compare BLAS with.
+// Matrix products as plain loops, used without a BLAS and as the reference of tests.
 #pragma once
 
 #include "backend/loops/blocks.hpp"
@@ -6,7 +6,7 @@
 namespace fastbp::loops {
 namespace {
 
-// c = beta c; beta = 0 writes without reading, so that nan in c does not survive.
+// c = beta c. If beta is 0, c becomes 0 even if it holds NaN.
 template <class Real>
 inline void scale_row(Real beta, Real* row, Index step, Index n) {
     if (beta == 1) return;

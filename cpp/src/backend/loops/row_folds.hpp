@@ -1,5 +1,5 @@
-// What the numbers of a row come to, their sum or the largest, for many rows at a time: each row is folded into one
-// register, then the lanes of as many registers as there are lanes, together.
+// Folds of rows, such as a sum or a maximum, for many rows at a time. Each row is folded into one register. Then the
+// lanes of as many registers as there are lanes are folded together.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr Index rows_at_a_time = 16;  // a multiple of every register's lanes
 
-// The n numbers of a row from column j, as To; in the lanes behind them `otherwise`.
+// The n numbers of a row from column j, converted to To. The lanes behind them hold `otherwise`.
 template <bool unit, class To, class Real>
 inline typename Vectors<To>::V load_part(Matrix<const Real> m, Index r, Index j, Index n,
                                          typename Vectors<To>::V otherwise) {
@@ -25,8 +25,8 @@ inline typename Vectors<To>::V load_part(Matrix<const Real> m, Index r, Index j,
     return S::load(numbers);
 }
 
-// out[i] = fold of term(i, j, n): the n numbers of row i from column j, and behind them what changes nothing. `out` has
-// rows_at_a_time numbers, of which those behind `rows` mean nothing.
+// out[i] = fold of term(i, j, n): the n numbers of row i from column j, and neutral numbers behind them. `out` has
+// rows_at_a_time numbers. Those behind `rows` are undefined.
 template <class To, class Term, class Fold>
 inline void fold_rows(Index rows, Index cols, Term term, Fold fold, To* out) {
     using S = Vectors<To>;
@@ -45,7 +45,7 @@ inline void fold_rows(Index rows, Index cols, Term term, Fold fold, To* out) {
     }
 }
 
-// Of rows `first`, .. of m. A nan need not be among them.
+// The maxima of rows `first`, .. of m. NaN may be ignored.
 template <bool unit, class Real>
 inline void row_maxima(Matrix<const Real> m, Index first, Index rows, Real* out) {
     using S = Vectors<Real>;

@@ -105,7 +105,7 @@ template <class Real>
     Pair sum = {};  // weighted and plain; in a vector, c e is rounded before it is added, with and without FMA
     for (Index j = 0; j < loss.row.n; ++j) {
         const double c = loss.y.weight(j);
-        if (c == 0) continue;  // a masked target may be nan
+        if (c == 0) continue;  // a masked target may be NaN
         const double e = loss.loss_of(j);
         sum += Pair{c * e, e};
     }

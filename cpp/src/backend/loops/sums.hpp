@@ -8,9 +8,9 @@
 namespace fastbp::loops {
 namespace {
 
-constexpr Index block_size = 256;  // numbers that are summed at a time, in memory of the stack
+constexpr Index block_size = 256;  // numbers that are summed at a time, on the stack
 
-// Four rows are added in their own type, as a tree, and then in float64: a quarter of the conversions.
+// Four rows are added in their own type, as a tree, and the result in float64. This saves three of four conversions.
 template <bool unit, class Real>
 void column_sums(Real alpha, Matrix<const Real> delta, Real beta, Vector<Real> b) {
     const Index step = step_of<unit>(delta);
@@ -51,7 +51,7 @@ void add(Matrix<const Real> from, Matrix<Real> to) {
     }
 }
 
-// out = partials[0] + .. + partials[count - 1] of one block, halves first: the tree depends on the count alone.
+// out = partials[0] + .. + partials[count - 1] of one block, halves first. The tree depends on the count only.
 template <class Real>
 void tree_sum(const Vector<const Real>* partials, Index count, Index begin, Index n, Real* out) {
     if (count == 1) {

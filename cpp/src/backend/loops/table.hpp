@@ -1,5 +1,5 @@
-// The seam's arithmetic as loops: one text, compiled several times into tables of functions. The plain backend
-// takes any strides; the CPU backend asks for unit column strides and is compiled for each instruction set.
+// The seam's arithmetic as loops: one source, compiled several times into tables of functions. The plain backend
+// accepts any strides. The CPU backend requires unit column strides and is compiled for each instruction set.
 //
 // A unit compiled for a newer instruction set must define nothing the linker could share with other units
 // (a weak inline function compiled for AVX-512 would crash an older machine), so everything in this folder is
@@ -21,12 +21,12 @@ struct LoopTable {
     using Loss = LossFunction<Real>;
 
     void (*gemm)(Real alpha, In a, In b, Real beta, Out c);
-    // Null in the plain table: whether to prefer gemm to a BLAS for this product, and whether besides it can be
-    // finished in registers, by one of the two that follow: s = x w + rest + b and then relu or nothing, and below =
-    // (delta w) * relu' from relu's output x.
+    // The next four are null in the plain table. True if gemm is faster than BLAS for this product, and true if the
+    // product can also be finished in registers. Two products that are: s = x w + partial_sum + b, with or without
+    // relu, and below = (delta w) * relu', computed from relu's output x.
     bool (*faster_than_blas)(In a, In b, Out c);
     bool (*finishes_in_registers)(In a, In b, Out c);
-    void (*gemm_with_relu)(In x, In w, In rest, Vector<const Real> b, bool relu, Out s);
+    void (*gemm_with_relu)(In x, In w, In partial_sum, Vector<const Real> b, bool relu, Out s);
     void (*gemm_with_relu_prime)(In delta, In w, In x, Out below);
     void (*sparse_gemm)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);
     void (*sparse_gemm_transposed)(Real alpha, const Csr<Real>& a, In b, Real beta, Out c);

@@ -16,7 +16,7 @@
 namespace fastbp::loops {
 namespace {
 
-// What becomes of finished sums.
+// The operation that stores finished sums.
 enum class Finish {
     overwrite,    // c = alpha sum, which never reads c
     blend,        // c = alpha sum + beta c
@@ -25,7 +25,8 @@ enum class Finish {
     relu_prime,   // c = sum where relu's output is positive, else 0
 };
 
-// What a tile reads and writes. `b` has whole vectors; of the last vector of c only the lanes in `mask` are touched.
+// The operands of a tile. The rows of b are whole vectors. In the last vector of c only the lanes in `mask` are
+// accessed.
 template <class Real>
 struct TileJob {
     Index depth;  // of the sum
@@ -39,15 +40,15 @@ struct TileJob {
     Index c_row;
     typename Vectors<Real>::Mask mask;
     const Real* bias = nullptr;
-    const Real* rest = nullptr;  // added to the sums before they are finished; rows rest_row apart
-    Index rest_row = 0;
+    const Real* partial_sum = nullptr;  // added to the sums before they are finished; rows partial_sum_row apart
+    Index partial_sum_row = 0;
     const Real* output = nullptr;  // of relu, rows output_row apart
     Index output_row = 0;
     bool fetch = false;        // lines of a and c before they are needed
     bool first_panel = false;  // of those that use these rows of a
 };
 
-// At vector `at` of a row; of the row's last only the lanes in the mask.
+// The vector `at` of a row. In the last vector of the row only the lanes in the mask are accessed.
 template <class Real>
 inline typename Vectors<Real>::V load_at(const TileJob<Real>& job, const Real* row, int at, bool last) {
     using S = Vectors<Real>;
@@ -87,18 +88,18 @@ inline void finish_tile(const TileJob<Real>& job, const typename Vectors<Real>::
 }
 
 template <class Real, int rows, int vectors>
-inline void add_rest(const TileJob<Real>& job, typename Vectors<Real>::V (&sums)[rows][vectors]) {
+inline void add_partial_sum(const TileJob<Real>& job, typename Vectors<Real>::V (&sums)[rows][vectors]) {
     using S = Vectors<Real>;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; ++j) {
-            const Real* row = job.rest + i * job.rest_row;
+            const Real* row = job.partial_sum + i * job.partial_sum_row;
             sums[i][j] = S::add(sums[i][j], load_at(job, row, j * S::lanes, j == vectors - 1));
         }
 }
 
-// Asked for before the sums begin, and come meanwhile.
+// Prefetches the operands of the finish before the sums begin.
 template <class Real, int rows, int vectors>
 inline void fetch_what_finishes(const TileJob<Real>& job) {
     constexpr int lanes = Vectors<Real>::lanes;
@@ -107,13 +108,13 @@ inline void fetch_what_finishes(const TileJob<Real>& job) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; ++j) {
             __builtin_prefetch(job.c + i * job.c_row + j * lanes, 1);
-            if (job.rest != nullptr) __builtin_prefetch(job.rest + i * job.rest_row + j * lanes);
+            if (job.partial_sum != nullptr) __builtin_prefetch(job.partial_sum + i * job.partial_sum_row + j * lanes);
         }
 }
 
-// sums += a column of a times a row of b. The shorter of the two is loaded whole, the other passes by. Held is what gcc
-// would load anew for each multiplication, or overwrite with the last sum that it is needed for, which moves the sums
-// from register to register.
+// sums += a column of a times a row of b. The shorter of the two is loaded as a whole, the other element by element.
+// `hold` keeps a factor in a register. Otherwise gcc would load it again for each multiplication, or move sums between
+// registers.
 template <class Real, int rows, int vectors>
 inline void add_term(const Real* a, Index a_row, const Real* b, typename Vectors<Real>::V (&sums)[rows][vectors]) {
     using S = Vectors<Real>;
@@ -159,8 +160,8 @@ void multiply_tile(const TileJob<Real>& given) {
         add_term<Real>(a, a_row, b, sums);
         add_term<Real>(a + a_step, a_row, b + b_step, sums);
     }
-    const TileJob<Real> job = given;  // which no store to c can change
-    if (job.rest != nullptr) add_rest(job, sums);
+    const TileJob<Real> job = given;  // a copy, which no store to c can change
+    if (job.partial_sum != nullptr) add_partial_sum(job, sums);
     switch (job.finish) {
         case Finish::overwrite: return finish_tile<Real, Finish::overwrite>(job, sums);
         case Finish::blend: return finish_tile<Real, Finish::blend>(job, sums);
@@ -170,7 +171,7 @@ void multiply_tile(const TileJob<Real>& given) {
     }
 }
 
-// The sums have 24 of 32 registers, or 12 of 16: the others hold what is multiplied.
+// The sums occupy 24 of 32 registers, or 12 of 16. The others hold the factors.
 constexpr int most_vectors = 4;
 template <class Real, int vectors>
 constexpr int most_rows = std::min(12, Vectors<Real>::registers * 3 / 4 / vectors);
@@ -187,11 +188,11 @@ inline void fetch_rows(const TileJob<Real>& job, Index begin, Index end) {
         for (Index k = 0; k < job.depth; k += line) __builtin_prefetch(job.a + i * job.a_row + k);
 }
 
-// What the next part takes of n where none may have more than `most`. The last two are alike: a small tile has too few
-// sums to hide the time that each addition takes.
+// The size of the next part of n, at most `most`. The last two parts have about the same size, because a small tile has
+// too few sums to hide the latency of an addition.
 inline Index next_part(Index n, Index most) { return n >= 2 * most ? most : n > most ? (n + 1) / 2 : n; }
 
-// All rows of one column of tiles: job.a and job.c are moved on from tile to tile.
+// All rows of one column of tiles. job.a and job.c advance from tile to tile.
 template <class Real, int vectors>
 void multiply_tiles(TileJob<Real> job, Index rows) {
     constexpr Index full = most_rows<Real, vectors>;
@@ -203,7 +204,7 @@ void multiply_tiles(TileJob<Real> job, Index rows) {
         tiles[std::size_t(height - 1)](job);
         job.a += height * job.a_row;
         job.c += height * job.c_row;
-        if (job.rest != nullptr) job.rest += height * job.rest_row;
+        if (job.partial_sum != nullptr) job.partial_sum += height * job.partial_sum_row;
         if (job.output != nullptr) job.output += height * job.output_row;
     }
 }

@@ -58,7 +58,7 @@ void adam_update(const StepRule& rule, const StepScalars& now, Partials<Real> gr
         adam_update<true>(k, gradient, params, moments);
 }
 
-// p along direction(i), or along its momentum where there is a buffer.
+// A step on p along direction(i), or along its momentum if there is a buffer.
 template <class Real, class Direction>
 inline void rmsprop_descend(const formulas::RmspropNumbers<Real>& k, Index n, Real* p, Real* buffer,
                             Direction direction) {

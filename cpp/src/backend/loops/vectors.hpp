@@ -244,7 +244,7 @@ struct Lanes {
     friend Lanes quotient_or_zero(Lanes direction, Lanes root) {
         return {S::where_less(S::all(0), root.v, direction.v / root.v)};
     }
-    friend Lanes without_vanishing(Lanes a, Real limit) { return {S::zero_where_small(a.v, S::all(limit))}; }
+    friend Lanes flush_tiny(Lanes a, Real limit) { return {S::zero_where_small(a.v, S::all(limit))}; }
 };
 
 // Rows i and i + distance exchange the lanes that are on the wrong side of the diagonal at this distance.

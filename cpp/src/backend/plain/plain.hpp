@@ -1,5 +1,5 @@
-// The plain backend: every operation a loop, any strides, compiled for the machine's baseline. The oracle of the
-// others.
+// The plain backend: all operations are loops over any strides, compiled for the baseline instruction set. Tests
+// compare the other backends with it.
 #pragma once
 
 #include <memory>

@@ -18,12 +18,12 @@ __global__ void activate_elements(Real a, Vector<const Real> b, Matrix<Real> s, 
     });
 }
 
-// Each row shifted by its maximum. A lane reads in a later pass what it wrote itself, so that x may be s.
+// Shifts each row by its maximum. Later passes of a lane read only what the lane wrote itself, so x may be s.
 template <class Real>
 __global__ void softmax_rows(Vector<const Real> b, Matrix<Real> s, Matrix<Real> x) {
     each_row(x.rows, [=](Index r) {
         if (!b.empty()) each_column(x.cols, [=](Index j) { s(r, j) += b[j]; });
-        __syncwarp();  // the first number of the row is another lane's
+        __syncwarp();  // another lane wrote the first number of the row
         Real largest = s(r, 0);
         each_column(x.cols, [&](Index j) { largest = s(r, j) > largest ? s(r, j) : largest; });
         for (int distance = warp_size / 2; distance > 0; distance /= 2) {
@@ -61,7 +61,7 @@ __global__ void derivative_elements(Real a, Matrix<const Real> s, Matrix<const R
         [=](Index r, Index j, Loaded at) { to(r, j) = at.from * formulas::g_prime<kind>(at.s, at.x, a); });
 }
 
-// The first column of the largest number, the same in all lanes.
+// The first column of the largest number. All lanes get the same result.
 template <class Real>
 __device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
     Index at = lane() < m.cols ? lane() : 0;
@@ -70,11 +70,11 @@ __device__ inline Index column_of_largest(Matrix<const Real> m, Index r) {
         const Index other = __shfl_xor_sync(whole_warp, at, distance);
         if (m(r, other) > m(r, at) || (m(r, other) == m(r, at) && other < at)) at = other;
     }
-    return __shfl_sync(whole_warp, at, 0);  // with a nan in the row, lanes need not agree
+    return __shfl_sync(whole_warp, at, 0);  // with NaN in the row, the lanes may have different results
 }
 
-// The same for softmax, which mixes a row: to = x (from - sum_j from_j x_j). The `from` of the largest x is subtracted
-// first. In the last pass a lane reads only numbers that it wrote itself, so `to` may be `from`.
+// The same for softmax: to = x (from - sum_j from_j x_j). The `from` of the largest x is subtracted first. In the last
+// pass a lane reads only numbers that it wrote itself, so `to` may be `from`.
 template <class Real>
 __global__ void softmax_derivative_rows(Matrix<const Real> x, Matrix<const Real> from, Matrix<Real> to) {
     each_row(to.rows, [=](Index r) {

@@ -1,5 +1,5 @@
-// A few bytes from the process's memory: as an argument of a kernel they are in order with what was enqueued before,
-// the call returns at once, and a recording may have them.
+// Uploads a few bytes as the argument of a kernel. The kernel runs in stream order, the call returns at once, and a
+// recording may contain it.
 #pragma once
 
 #include "backend/cuda/runtime.hpp"

@@ -1,4 +1,4 @@
-// Dropout, whose mask is a function of each number's place.
+// Dropout. The mask is a function of the row and the unit.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"

@@ -1,5 +1,5 @@
-// Single examples between (4) and (5): the norms of their gradients, and scaling them. A row's gradient is the outer
-// product of (x, 1) and delta, so its norm needs no more than theirs.
+// Between (4) and (5): the norm of each row's gradient, and scaling of rows. A row's gradient is the outer product of
+// (x, 1) and delta, so its norm is the product of their norms.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"
@@ -8,7 +8,7 @@
 
 namespace fastbp::cuda {
 
-// Over the whole of a row, the same in all lanes.
+// The sum of the squares of a row. All lanes get the same result.
 template <class Real>
 __device__ inline double row_squares(Matrix<const Real> m, Index r) {
     double sum = 0;
@@ -25,7 +25,7 @@ __global__ void gradient_squares_rows(Matrix<const Real> x, Matrix<const Real> d
     });
 }
 
-// Either result may be empty, or be squares itself.
+// Either result may be empty, or the same memory as `squares`.
 __global__ static void example_norm_elements(Vector<const double> squares, Vector<const double> c, const double* scale,
                                              double limit, Vector<double> norm, Vector<double> factor) {
     each_number(squares.size, [=](Index n) {

@@ -1,5 +1,5 @@
-// How a kernel walks over views. A thread takes an element, or a warp a row, and then the ones that are a whole grid
-// further; a grid depends on sizes alone.
+// Loops of kernels over views. Each thread handles an element, or each warp a row, and then those at the distance of a
+// whole grid. The grid depends on sizes only.
 #pragma once
 
 #include <cmath>
@@ -12,23 +12,23 @@ namespace fastbp::cuda {
 
 constexpr int warp_size = 32, warps_per_block = 8, block_size = warp_size * warps_per_block;
 constexpr unsigned whole_warp = 0xffffffffU;
-constexpr Index most_blocks = 1024;  // about as many as run at a time on a large device
+constexpr Index most_blocks = 1024;  // about as many as a large device runs at the same time
 
 constexpr Index parts(Index whole, Index part) { return (whole + part - 1) / part; }
 constexpr Index between(Index low, Index n, Index high) { return n < low ? low : n > high ? high : n; }
 
-// ---- where a launch has its blocks ---------------------------------------------------------------------------
+// ---- shapes of launches ---------------------------------------------------------------------------------------
 
 inline Shape over_numbers(Index n) {
     return {dim3(unsigned(between(1, parts(n, block_size), most_blocks))), dim3(block_size)};
 }
 
-// A warp for each row.
+// One warp for each row.
 inline Shape over_rows(Index rows) {
     return {dim3(unsigned(between(1, parts(rows, warps_per_block), most_blocks))), dim3(warp_size, warps_per_block)};
 }
 
-// Threads beside each other take columns; where these are few a block has more rows.
+// Neighbouring threads handle neighbouring columns. If there are few columns, a block has more rows.
 inline Shape over_elements(Index rows, Index cols) {
     unsigned across = 1;
     while (across < block_size && across < cols) across *= 2;
@@ -47,8 +47,8 @@ bool without_gaps(const Matrix<T>& m) {
     return m.empty() || (m.col_stride == 1 && (m.rows == 1 || m.row_stride == m.cols));
 }
 
-// Makes the views of an elementwise operation easy to walk: transposes them where rows have unit stride, and makes one
-// row of them where none has gaps.
+// Brings the views of an elementwise operation into a simple form: transposes them if the row stride is 1, and treats
+// them as one row if none has gaps.
 template <class First, class... Others>
 void straighten(Matrix<First>& m, Matrix<Others>&... others) {
     if (m.col_stride != 1 && m.row_stride == 1) {
@@ -61,9 +61,9 @@ void straighten(Matrix<First>& m, Matrix<Others>&... others) {
     ((others = {others.data, 1, n, n, 1}), ...);
 }
 
-// ---- what a thread takes -------------------------------------------------------------------------------------
+// ---- loops ----------------------------------------------------------------------------------------------------
 
-// Loops are not unrolled: threads hide latency, and code for seven generations of GPUs is to be small.
+// Loops are not unrolled: other threads hide the latency, and the code for seven GPU generations must stay small.
 
 // Calls body(i).
 template <class Body>
@@ -83,8 +83,8 @@ __device__ inline void each_element(Index rows, Index cols, Body body) {
         for (Index j = Index(blockIdx.x) * blockDim.x + threadIdx.x; j < cols; j += across) body(r, j);
 }
 
-// Calls finish(r, j, load(r, j)) for every element. Of a thread's next elements all are asked for before the first is
-// finished, since memory answers late.
+// Calls finish(r, j, load(r, j)) for every element. A thread loads several elements before it finishes the first one,
+// to hide the latency of memory.
 template <class Load, class Finish>
 __device__ inline void each_element(Index rows, Index cols, Load load, Finish finish) {
     using Loaded = decltype(load(rows, cols));
@@ -115,7 +115,7 @@ __device__ inline void each_row(Index rows, Body body) {
 
 __device__ inline Index lane() { return threadIdx.x % warp_size; }
 
-// Calls body(j) for the lane's columns of its warp's row.
+// Calls body(j) for the columns that a lane handles in its warp's row.
 template <class Body>
 __device__ inline void each_column(Index cols, Body body) {
 #pragma unroll 1
@@ -124,7 +124,7 @@ __device__ inline void each_column(Index cols, Body body) {
 
 // ---- sums ----------------------------------------------------------------------------------------------------
 
-// The sum over the lanes, the same bits in each.
+// The sum over the lanes. All lanes get the same bits.
 template <class T>
 __device__ inline T warp_sum(T value) {
     for (int distance = warp_size / 2; distance > 0; distance /= 2)
@@ -132,7 +132,7 @@ __device__ inline T warp_sum(T value) {
     return value;
 }
 
-// The largest value of all threads of a block, returned in its first thread. No value may be nan.
+// The largest value of all threads of a block. The first thread gets the result. No value may be NaN.
 __device__ inline double block_maximum(double value) {
     __shared__ double of_warp[warps_per_block];
     const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
@@ -145,7 +145,7 @@ __device__ inline double block_maximum(double value) {
     return value;
 }
 
-// The sum over the threads of a whole block, in its first.
+// The sum over all threads of a block. The first thread gets the result.
 __device__ inline double block_sum(double value) {
     __shared__ double of_warp[warps_per_block];
     const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
@@ -159,7 +159,7 @@ __device__ inline double block_sum(double value) {
 
 using formulas::kept;
 
-// A blend known to the host, or one that lies on the device and is read when the kernel runs.
+// A blend whose numbers the host knows, or one in device memory that the kernel reads.
 template <class Real>
 struct BlendArgument {
     Blend<Real> value = {};

@@ -1,4 +1,4 @@
-// Equation (3): a warp for each row, and the loss as sums of blocks that are then added in order.
+// Equation (3). A warp handles a row. Each block sums its losses, and the sums of the blocks are added in order.
 #pragma once
 
 #include "backend/cuda/kernels/activations.cuh"
@@ -9,7 +9,7 @@
 
 namespace fastbp::cuda {
 
-// What a kernel of this file reads and writes. `block_losses` has a place for each block.
+// The arguments of the kernels of this file. `block_losses` has one number for each block.
 template <class Real>
 struct OutputLayer {
     Matrix<const Real> s, x;
@@ -34,8 +34,8 @@ __device__ inline void report_block(const OutputLayer<Real>& out, double weighte
 
 // ---- behind an elementwise g ---------------------------------------------------------------------------------
 
-// One output, with everything that a loss may read of it. One function for all kernels, g and losses: copies of it
-// would be a megabyte of the wheel. All threads take the same branch.
+// The quantities of one output that a loss may read. One function serves all kernels, g and losses, because inlined
+// copies would add a megabyte to the wheel. All threads of a launch take the same branch.
 __device__ __attribute__((noinline)) static formulas::OutputPoint output_point(Activation g, double a, double s,
                                                                                double y, bool with_logarithm) {
     formulas::OutputPoint point{};
@@ -60,7 +60,7 @@ __global__ void elementwise_loss_rows(ActivationFunction<Real> g, LossFunction<R
         double plain = 0;
         each_column(out.x.cols, [&](Index j) {
             const double c = out.y.weight(r, j);
-            if (c == 0) {  // a masked output may be nan
+            if (c == 0) {  // a masked output may be NaN
                 if (!out.delta.empty()) out.delta(r, j) = 0;
                 return;
             }
@@ -109,7 +109,8 @@ __device__ inline SoftmaxRow<Real> softmax_row(const Matrix<const Real>& s, cons
             m};
 }
 
-// delta = c scale (x - y), for the class itself without cancellation: x_k - 1 = -(sum of the others).
+// Cross entropy with class number k: delta = c scale (x - y). x_k - 1 is computed as -(sum of the others), without
+// cancellation.
 template <class Real>
 __global__ void softmax_class_rows(OutputLayer<Real> out) {
     const double scale = *out.y.scale;
@@ -132,7 +133,7 @@ __global__ void softmax_class_rows(OutputLayer<Real> out) {
     report_block(out, weighted);
 }
 
-// The sum of a row's terms without that of the largest x, the same in all lanes.
+// The sum of a row's terms without the term of the largest x. All lanes get the same result.
 template <class Real, class Term>
 __device__ inline double sum_of_rest(const SoftmaxRow<Real>& row, Term a) {
     double rest = 0;

@@ -6,7 +6,7 @@
 
 namespace fastbp::cuda {
 
-// fastbp::is_masked by a warp, the same in all lanes.
+// is_masked of the seam, computed by a warp. All lanes get the same result.
 __device__ inline bool is_masked_for_warp(const Matrix<const double>& c, Index row) {
     double weights = 0;  // how many are not 0
     each_column(c.cols, [&](Index j) { weights += c(row, j) != 0 ? 1 : 0; });

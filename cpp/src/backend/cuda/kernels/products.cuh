@@ -1,4 +1,4 @@
-// What products need besides cuBLASLt: factors rounded to bfloat16, and beta c where there is nothing to sum.
+// Kernels for products beside cuBLASLt: they round factors to bfloat16, and compute beta c if the inner dimension is 0.
 #pragma once
 
 #include <bit>
@@ -8,7 +8,7 @@
 
 namespace fastbp::cuda {
 
-// To the nearest, ties to even. NaN stays NaN even where the half that is kept would be that of infinity.
+// Rounds to the nearest, ties to even. NaN stays NaN even if its upper half is that of infinity.
 __device__ inline std::uint16_t rounded_to_bf16(float number) {
     const auto bits = std::bit_cast<std::uint32_t>(number);
     if ((bits & 0x7fffffffU) > 0x7f800000U) return std::uint16_t(bits >> 16 | 0x40U);

@@ -1,4 +1,4 @@
-// Rows of an array that lies on the device, of any dtype and strides, into a tile. There numbers are aligned and in the
+// Load rows of an array in device memory, of any dtype and strides, into a tile. Such numbers are aligned and in the
 // device's byte order.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Equation (6), penalties, norms, and the sum of partial gradients. Sums have two stages, in a fixed order: blocks put
-// theirs into the scratch, in float64, and a small kernel adds these.
+// Equation (6), penalties, norms, and the sum of partial gradients. Sums have two stages in a fixed order: each block
+// writes its sum to the scratch memory in float64, and a small kernel adds these sums.
 #pragma once
 
 #include <span>
@@ -17,8 +17,8 @@ __device__ inline void put_column_sum(Blend<Real> k, double sum, Real& b) {
     b = kept(k.beta, b) + k.alpha * Real(sum);
 }
 
-// sums(chunk, j) = the sum of column j over the rows of a chunk; where there is one chunk only, b has it at once. A
-// block has a chunk of rows and 32 columns.
+// sums(chunk, j) = the sum of column j over the rows of a chunk. A block handles a chunk of rows and 32 columns. If
+// there is only one chunk, the sum goes to b directly.
 template <class Real>
 __global__ void chunk_sums(Matrix<const Real> delta, Index chunk_rows, double* sums, BlendArgument<Real> blend,
                            Vector<Real> b) {
@@ -70,7 +70,7 @@ void column_sums(Queue& queue, BlendArgument<Real> blend, Matrix<const Real> del
 
 // ---- sums of everything --------------------------------------------------------------------------------------
 
-// *sum += scale (the numbers in the scratch); scale may be null: 1.
+// *sum += scale (sum of the numbers in the scratch memory). A null scale is 1.
 __global__ static void add_blocks(const double* of_block, Index blocks, const double* scale, double* sum) {
     double value = 0;
     each_number(blocks, [&](Index i) { value += of_block[i]; });
@@ -128,8 +128,8 @@ __global__ void penalty_elements(Real l2, Real l1, Vector<const Real> w, Vector<
 
 // ---- partial gradients ---------------------------------------------------------------------------------------
 
-// As a kernel takes them, with the tree in which they are added, halves first: after partial k the last two sums are
-// joined joins[k] times.
+// The partial gradients as an argument of a kernel, and the tree in which they are added, halves first. After partial k
+// the last two sums are added joins[k] times.
 template <class Real>
 struct PartialPointers {
     static constexpr int most = 64, most_halvings = 6;

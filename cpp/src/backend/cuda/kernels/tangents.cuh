@@ -32,7 +32,7 @@ __global__ void softmax_derivative_tangent_rows(Matrix<const Real> x, Matrix<con
         row.mean = warp_sum(mean);
         each_column(x.cols,
                     [&](Index j) { mean_dot += row.mean_dot_term(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j)); });
-        row.mean_dot = warp_sum(mean_dot);  // all lanes have read delta_dot of the largest
+        row.mean_dot = warp_sum(mean_dot);  // all lanes have read delta_dot of column m
         each_column(x.cols,
                     [&](Index j) { delta_dot(r, j) = row.delta_dot(x(r, j), s_dot(r, j), u(r, j), delta_dot(r, j)); });
     });

@@ -1,4 +1,4 @@
-// Looks at targets and weights that lie on the device, before a pass.
+// Check targets and sum weights in device memory, before a pass.
 #pragma once
 
 #include "backend/cuda/kernels/grid.cuh"
@@ -11,7 +11,7 @@ __device__ inline double number_of(const RowSource& source, Index row, Index col
     return number_at<double>(source.type, source.data + row * source.row_stride + col * source.col_stride);
 }
 
-// The numbers and sums of each block's rows that do not fit.
+// Counts the numbers and the sums of rows, of each block, that break the rule.
 __global__ static void count_block_misfits(RowSource numbers, NumberRule rule, double* of_block) {
     double misfits = 0;
     each_number(numbers.rows, [&](Index i) {
@@ -27,7 +27,7 @@ __global__ static void count_block_misfits(RowSource numbers, NumberRule rule, d
     if (threadIdx.x == 0) of_block[blockIdx.x] = misfits;
 }
 
-// A block has a mini-batch.
+// A block sums the weights of one mini-batch.
 __global__ static void sum_batches(RowSource c, RowRange rows, Index batch, double* sums) {
     const Index begin = Index(blockIdx.x) * batch;
     const Index count = between(0, rows.count - begin, batch);

@@ -1,4 +1,4 @@
-// One optimiser step. What is the same for all parameters is worked out by the first thread of each block.
+// One optimiser step. The first thread of each block computes the numbers that all parameters share.
 #pragma once
 
 #include "backend/cuda/kernels/sums.cuh"
