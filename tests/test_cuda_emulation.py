@@ -1,11 +1,12 @@
 """The emulated CUDA runtime catches what a GPU would not tell, and what is missing for device "cuda" is named."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
-from helpers import SANITIZE, plain_environment
+from helpers import ROOT, SANITIZE, plain_environment
 
 WRONG_KERNELS = {
     "returns_before_the_barrier": "ended while others wait in __syncthreads",
@@ -60,3 +61,16 @@ def test_what_is_missing_is_named(test_build, case):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(kind.__name__)
     assert text in done.stdout
+
+
+def test_the_emulated_functions_are_those_that_the_plugin_or_a_test_calls():
+    folder = ROOT / "tests" / "cuda_emulation"
+    declared = set()
+    for header in ("cuda_runtime_api.h", "cublasLt.h", "cuda_runtime.h"):
+        text = (folder / header).read_text()
+        declared |= set(re.findall(r"\b((?:cuda|cublasLt)[A-Z]\w+|__(?!attribute|builtin)\w+)\(", text))
+    assert {"cudaMalloc", "cublasLtMatmul", "__syncthreads", "__shfl_xor_sync"} <= declared
+    callers = [path for path in (ROOT / "cpp" / "src" / "backend" / "cuda").rglob("*.*") if path.suffix != ".txt"]
+    callers += [*(ROOT / "tests" / "cpp").glob("*.cpp"), *(ROOT / "tests").glob("*.py"), folder / "check.cpp"]
+    called = set(re.findall(r"\w+", " ".join(path.read_text() for path in callers)))
+    assert declared <= called
