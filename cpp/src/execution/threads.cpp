@@ -70,8 +70,6 @@ int default_threads() {
 
 // 0: as many as there are processors.
 const int by_default = default_threads();
-
-const int forced = number_in(at_load_time().team);
 const int team_by_environment = number_in(at_load_time().team);
 
 }  // namespace
@@ -99,6 +97,6 @@ int thread_limit() { return limit_of_this_thread; }
 
 void set_thread_limit(int n) { limit_of_this_thread = std::min(n, most_threads); }
 
-int forced_team() { return forced; }
+int forced_team() { return team_by_environment; }
 
 }  // namespace fastbp
