@@ -37,31 +37,43 @@ class Barrier {
     // `spin_time`: before a waiting member sleeps; 0 where there are more members than processors.
     explicit Barrier(int team, std::chrono::nanoseconds spin_time = default_spin)
         : team_(team), spin_time_(spin_time) {}
+    virtual ~Barrier() = default;
     int team() const { return team_; }
 
     // Returns when all members have called it; what they wrote before is visible after.
     void meet() noexcept {
-        if (team_ == 1) return;
-        const unsigned mine = turn_.load(std::memory_order_acquire);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == team_) {
-            arrived_.store(0, std::memory_order_relaxed);
-            turn_.store(mine + 1, std::memory_order_release);
-            turn_.notify_all();
-            return;
-        }
-        wait_for_change(turn_, mine, spin_time_);
+        if (team_ > 1) wait_for_team();
     }
+
+    // How many times the members have met. All members see the same number between two barriers.
+    unsigned phase() const { return phase_.load(std::memory_order_relaxed); }
 
     // In the child of a fork: the calling thread is the only one left, and waits for nobody.
     void dismiss_others() noexcept { team_ = 1; }
 
     static constexpr std::chrono::microseconds default_spin{20};
 
+  protected:
+    // Virtual for tests, which run the members of a team in a chosen order.
+    virtual void wait_for_team() noexcept {
+        const unsigned mine = phase_.load(std::memory_order_acquire);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == team_) {
+            arrived_.store(0, std::memory_order_relaxed);
+            begin_phase(mine + 1);
+            return;
+        }
+        wait_for_change(phase_, mine, spin_time_);
+    }
+    void begin_phase(unsigned number) noexcept {
+        phase_.store(number, std::memory_order_release);
+        phase_.notify_all();
+    }
+
   private:
     int team_;
     const std::chrono::nanoseconds spin_time_;
     alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> turn_{0};
+    alignas(64) std::atomic<unsigned> phase_{0};
 };
 
 // One thread's place in its team. Member 0 is the calling thread.

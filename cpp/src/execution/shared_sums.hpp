@@ -1,6 +1,8 @@
-// Where a team adds up what its blocks give: numbers for sums of losses and norms, and matrices for a product that is
-// cut along its inner dimension. Each is there twice and used in turn: between two uses of the same half lies the
-// meeting of the other, so nobody still reads what is written next.
+// Memory in which a team adds up the results of its blocks: numbers for sums of losses and norms, and matrices for a
+// product that is cut along its inner dimension.
+//
+// There are two halves of each. Members write one half between two barriers and read it after the second. The next
+// barrier makes sure that all have read, so consecutive phases of the barrier use the halves in turn.
 #pragma once
 
 #include "execution/plan.hpp"
@@ -8,7 +10,6 @@
 
 namespace fastbp {
 
-// A member's view of its team's memory. Every member takes the same turns.
 template <class Real>
 class SharedSums {
   public:
@@ -16,25 +17,21 @@ class SharedSums {
     SharedSums(const Plan& plan, double* numbers, Real* products, Index products_size)
         : parts_(plan.parts), numbers_(numbers), products_(products), products_size_(products_size) {}
 
-    // Of the products of all blocks but the first, in a layer of so many outputs.
+    // The size of the products of all blocks but the first, in a layer of so many outputs.
     static Index products_size(const Plan& plan, Index outputs) { return (plan.parts - 1) * plan.tile * outputs; }
 
-    // The numbers of a block, of which there are two.
-    double& number(int block) { return pair(block)[0]; }
-    double* pair(int block) { return numbers_ + 2 * ((numbers_turn_ ? parts_ : 0) + block); }
-    // The place of block 1, 2, ..'s product.
-    Matrix<Real> product(int block, Index rows, Index cols) const {
-        return dense(products_ + (products_turn_ ? products_size_ : 0) + (block - 1) * rows * cols, rows, cols);
+    // The two numbers of a block, in the half of a phase.
+    double* numbers(unsigned phase, int block) const { return numbers_ + 2 * (int(phase % 2) * parts_ + block); }
+    // The product of block 1, 2, ..
+    Matrix<Real> product(unsigned phase, int block, Index rows, Index cols) const {
+        return dense(products_ + (phase % 2) * products_size_ + (block - 1) * rows * cols, rows, cols);
     }
-    void turn_numbers() { numbers_turn_ = !numbers_turn_; }
-    void turn_products() { products_turn_ = !products_turn_; }
 
   private:
     int parts_;
     double* numbers_;
     Real* products_;
     Index products_size_;
-    bool numbers_turn_ = false, products_turn_ = false;
 };
 
 }  // namespace fastbp

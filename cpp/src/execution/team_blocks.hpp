@@ -1,7 +1,8 @@
-// Split an operation over the members of a team: the blocks of its output, and the barriers between operations.
+// Split an operation among the members of a team: the blocks of its output, and the barriers between operations.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "execution/barrier.hpp"
 #include "execution/plan.hpp"
@@ -21,89 +22,105 @@ struct Cut {
     }
 };
 
-// One member's part in a team, for `Cooperative`.
+// What an operation is split along: the rows or columns of its output. Gradients, and vectors of parameters of one
+// layer, have splits of their own: no layer's gradient or vector is read for that of another. `whole` is one block, for
+// work that is too small to share. `mixed`: blocks of several splits.
+enum class Axis { none, rows, columns, gradients, layer_vectors, whole, mixed };
+
+// What an operation reads of the blocks written since the last barrier.
+enum class Reads {
+    nothing,     // it loads rows, into memory that no member has read since then
+    own_blocks,  // only blocks of the same split, each for the same block of its output
+    all_blocks,
+};
+
+// The part of one member in a team, for `Cooperative`.
+//
+// Barriers are lazy. Blocks of one split pass from operation to operation without a barrier, because each member reads
+// what it wrote itself. `share` waits for the team before an operation that reads more.
 template <class Real>
 class TeamBlocks {
   protected:
     TeamBlocks(Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
         : barrier_(barrier), member_(member), plan_(plan), sums_(sums) {}
 
-    void meet_all() {
+    void barrier_wait() {
         barrier_.meet();
-        unread_ = {};
+        written_ = {};
     }
 
-    // Too few columns to give each block a full one.
+    // True if there are too few columns to give each block a full one.
     bool is_narrow(Index cols) const { return cols < Plan::grain * plan_.parts; }
 
-    // The cut of the blocks that other members cannot read before a barrier: the rows or columns of n, or each layer's
-    // gradients with their own cut.
-    enum class Way { none, rows, columns, gradients };
-    struct Unread {
-        Way way = Way::none;
-        Index n = 0;
-        bool operator==(const Unread&) const = default;
-    };
-    void read_all() {
-        if (unread_.way != Way::none) meet_all();
-    }
-    // Before an operation that reads only its own blocks of this cut.
-    void follow(Unread cut) {
-        if (!(unread_ == cut)) read_all();
+    // Calls body(begin, end) or body(begin, end, k) for each of this member's blocks k of n rows or columns.
+    template <class Body>
+    void share(Axis axis, Index n, Reads reads, Body body) {
+        const bool by_layer = axis == Axis::gradients || axis == Axis::layer_vectors;
+        const Split split{axis, by_layer ? 0 : n};
+        const bool keeps_split = written_.axis == Axis::none || written_ == split;
+        const bool reads_others = reads == Reads::all_blocks ? written_.axis != Axis::none : !keeps_split;
+        const bool waits = reads != Reads::nothing && reads_others;
+        if (waits) barrier_wait();
+        for_each_block(n, [&](Index begin, Index end, int k) {
+            if (k % barrier_.team() != member_) return;
+            if constexpr (std::is_invocable_v<Body, Index, Index, int>)
+                body(begin, end, k);
+            else
+                body(begin, end);
+        });
+        written_ = waits || keeps_split ? split : Split{Axis::mixed};
     }
 
+    // Shares out a sum: body(begin, end, &sum) adds a block's part to 0. Every member then adds the sums of all blocks,
+    // in their order, to its own *out.
     template <class Body>
-    void each_block(Index n, Body body) {
-        const Cut cut{n, Plan::grain, plan_.parts};
-        for (int k = 0; k < plan_.parts; ++k)
-            if (cut.edge(k) < cut.edge(k + 1)) body(cut.edge(k), cut.edge(k + 1), k);
-    }
-    // Calls body for each block of this member.
-    template <class Body>
-    void each(Index n, Body body) {
-        each_block(n, [&](Index p, Index q, int k) {
-            if (k % barrier_.team() == member_) body(p, q, k);
+    void share_sum(Axis axis, Index n, double* out, Body body) {
+        const unsigned phase = share_numbers(axis, n, [&](Index begin, Index end, double& number) {
+            number = 0;
+            body(begin, end, &number);
         });
+        for_each_block(n, [&](Index, Index, int k) { *out += *sums_.numbers(phase, k); });
     }
+    // Shares out a maximum: body(begin, end) returns that of a block. Returns the largest, or `least` if it is larger.
     template <class Body>
-    void cut(Way way, Index n, Body body) {
-        follow({way, n});
-        each(n, [&](Index p, Index q, int) { body(p, q); });
-        unread_ = {way, n};
-    }
-    template <class Body>
-    void by_rows(Index n, Body body) {
-        cut(Way::rows, n, body);
-    }
-    template <class Body>
-    void by_columns(Index n, Body body) {
-        cut(Way::columns, n, body);
-    }
-    // A sum of blocks, added in their order by every member to its own *out.
-    template <class Body>
-    void summed(Way way, Index n, double* out, Body body) {
-        follow({way, n});
-        each(n, [&](Index p, Index q, int k) {
-            sums_.number(k) = 0;
-            body(p, q, &sums_.number(k));
-        });
-        meet_all();
-        each_block(n, [&](Index, Index, int k) { *out += sums_.number(k); });
-        sums_.turn_numbers();
-    }
-    // Calls body in the first member only, for work too small to share.
-    template <class Body>
-    void alone(Body body) {
-        read_all();
-        if (member_ == 0) body();
-        meet_all();
+    double share_maximum(Axis axis, Index n, double least, Body body) {
+        const unsigned phase =
+            share_numbers(axis, n, [&](Index begin, Index end, double& number) { number = body(begin, end); });
+        for_each_block(n, [&](Index, Index, int k) { least = std::max(least, *sums_.numbers(phase, k)); });
+        return least;
     }
 
     Barrier& barrier_;
     const int member_;
     const Plan plan_;
-    SharedSums<Real> sums_;
-    Unread unread_;
+    const SharedSums<Real> sums_;
+
+    // How the blocks are split that were written since the last barrier.
+    struct Split {
+        Axis axis = Axis::none;
+        Index n = 0;
+        bool operator==(const Split&) const = default;
+    };
+    Split written_;
+
+  private:
+    template <class Body>
+    void for_each_block(Index n, Body body) const {
+        const Cut cut{n, Plan::grain, plan_.parts};
+        for (int k = 0; k < plan_.parts; ++k)
+            if (cut.edge(k) < cut.edge(k + 1)) body(cut.edge(k), cut.edge(k + 1), k);
+    }
+
+    // Calls body(begin, end, number) with the number of each of this member's blocks. Returns the phase of the numbers,
+    // which all members may read then.
+    template <class Body>
+    unsigned share_numbers(Axis axis, Index n, Body body) {
+        share(axis, n, Reads::own_blocks,
+              [&](Index begin, Index end, int k) { body(begin, end, *sums_.numbers(barrier_.phase(), k)); });
+        const unsigned phase = barrier_.phase();
+        barrier_wait();
+        return phase;
+    }
 };
 
 }  // namespace fastbp
