@@ -190,7 +190,7 @@ def test_integers_are_exact(seam):
                 np.testing.assert_array_equal(a, e)
 
 
-@pytest.mark.parametrize("driver", ["trace", "threads", "fused_pass", "targets"])
+@pytest.mark.parametrize("driver", ["trace", "threads", "barriers", "fused_pass", "targets"])
 def test_driver(test_build, driver):
-    """C++ programs: no allocation in a pass, a fused one, what threads may do at once, looks at targets."""
+    """C++ programs: no allocation in a pass, a fused one, threads at once, barriers of a team, looks at targets."""
     assert f"{driver}: ok" in run(test_build / driver)
