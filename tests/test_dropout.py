@@ -175,6 +175,26 @@ def test_a_failing_hook_ends_the_fit_before_its_step():
     assert caught.value.history.state.step == 1
 
 
+def test_gradients_that_a_hook_keeps_are_valid_after_the_training():
+    """They are parts of one array, which holds the gradient of the last step."""
+    net = fb.MLP((3, 4, 2), loss="squared_error", seed=0)
+    X, y = np.ones((8, 3)), np.ones((8, 2))
+    kept, last = [], {}
+
+    def hook(k, g):
+        kept.append(g[1:])
+        last[k] = g.copy()
+
+    net.fit(X, y, optimizer=fb.Adam(), batch_size=4, epochs=1, grad_hook=hook)
+    assert len(kept) == 4
+    owner = kept[0].base
+    assert isinstance(owner, np.ndarray)
+    assert owner.flags.owndata
+    assert all(part.base is owner for part in kept)
+    np.testing.assert_array_equal(owner, np.concatenate([last[0], last[1]]))
+    np.testing.assert_array_equal(kept[0], last[1][1:])
+
+
 @pytest.mark.parametrize(
     "options", [{"max_grad_norm": 0}, {"max_grad_norm": -1.0}, {"max_grad_norm": "1"}, {"grad_hook": 3}]
 )

@@ -1,10 +1,13 @@
 """What fastbp.jax asks of the core, what it accepts and what it refuses."""
 
+import gc
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -311,3 +314,31 @@ def test_the_way_named_for_a_hessian():
     params, x = data()
     ours, theirs = (lambda x, f=f: loss_of(f(params, x)) for f in (apply, reference))
     assert_close(jax.jacrev(jax.grad(ours))(x), jax.hessian(theirs)(x), tolerance=1e-5)
+
+
+def test_nets_are_freed_with_the_functions_that_use_them(way, monkeypatch):
+    from fastbp.jax import _ffi
+
+    released, release = [], _ffi._release
+
+    def counted(*attributes):
+        released.append(attributes[0].tolist())
+        release(*attributes)
+
+    monkeypatch.setattr(_ffi, "_release", counted)
+    sizes, results = (5, 11, 3), []
+    params, x = data(sizes)
+    for _ in range(2):  # the second net is made anew
+        apply, other = (fj.mlp(sizes, backend=way)[1] for _ in range(2))
+        assert apply.net is other.net
+        assert pickle.loads(pickle.dumps(apply)).net is apply.net
+        results.append(jax.grad(lambda p, f=apply: loss_of(f(p, x)))(params))
+        results[-1] = [np.asarray(leaf) for leaf in jax.tree.leaves(results[-1])]
+        net = weakref.ref(apply.net)
+        del apply, other
+        jax.clear_caches()
+        gc.collect()
+        assert net() is None
+    assert released == ([list(sizes)] * 2 if way == "ffi" else [])
+    for one, another in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, another)

@@ -3,10 +3,12 @@
 // Every buffer begins with an axis of problems, all of equal shape and independent of each other: one number of them
 // for the results, and for an operand that number, or 1 where all problems share it. A buffer without elements is an
 // operand that is not given, or a result that is not wanted.
-#include <compare>
+#include <algorithm>
 #include <cstdint>
-#include <map>
+#include <list>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "fastbp/fastbp.hpp"
@@ -24,28 +26,56 @@ struct Architecture {
 
     Architecture(ffi::Span<const std::int64_t> d, ffi::Span<const std::int32_t> g, ffi::Span<const double> a)
         : widths(d.begin(), d.end()), activations(g.begin(), g.end()), parameters(a.begin(), a.end()) {}
-    auto operator<=>(const Architecture&) const = default;
+    bool operator==(const Architecture&) const = default;
 };
 
-// Nets are kept, with the memory of their passes, as long as the process: an executable may call for one at any time.
+// The nets of one type, with the memory of their passes. An executable may ask for a net at any time: it is made again
+// if it was released, or if too many others were used since.
 template <class Real>
-const Net<Real>& net_of(const Architecture& architecture) {
-    static std::mutex mutex;
-    static auto& nets = *new std::map<Architecture, Net<Real>>;
-    const std::lock_guard lock(mutex);
-    auto found = nets.find(architecture);
-    if (found == nets.end()) {
-        fastbp_net_spec spec = {};
-        spec.size = sizeof spec;
-        spec.type = TypeOf<Real>::value;
+class Nets {
+  public:
+    static Nets& get() {
+        static auto& nets = *new Nets;  // never destroyed: XLA's threads may outlive every static object
+        return nets;
+    }
+
+    std::shared_ptr<const Net<Real>> of(const Architecture& architecture) {
+        const std::lock_guard lock(mutex_);
+        auto found = find(architecture);
+        if (found == nets_.end()) {
+            nets_.push_front({architecture, make(architecture)});
+            if (nets_.size() > most) nets_.pop_back();
+        } else if (found != nets_.begin()) {
+            nets_.splice(nets_.begin(), nets_, found);
+        }
+        return nets_.front().second;
+    }
+
+    // A call that still uses the net ends before it is freed.
+    void release(const Architecture& architecture) {
+        const std::lock_guard lock(mutex_);
+        if (const auto found = find(architecture); found != nets_.end()) nets_.erase(found);
+    }
+
+  private:
+    static constexpr std::size_t most = 64;
+
+    auto find(const Architecture& architecture) {
+        return std::find_if(nets_.begin(), nets_.end(), [&](const auto& entry) { return entry.first == architecture; });
+    }
+
+    static std::shared_ptr<const Net<Real>> make(const Architecture& architecture) {
+        fastbp_net_spec spec = spec_for(TypeOf<Real>::value);
         spec.layers = std::int32_t(architecture.activations.size());
         spec.widths = architecture.widths.data();
         spec.activations = architecture.activations.data();
         spec.activation_parameters = architecture.parameters.data();
-        found = nets.emplace(architecture, Net<Real>(spec)).first;
+        return std::make_shared<const Net<Real>>(spec);
     }
-    return found->second;
-}
+
+    std::mutex mutex_;
+    std::list<std::pair<Architecture, std::shared_ptr<const Net<Real>>>> nets_;  // the last used first
+};
 
 // The buffers of a call: operands w(1), b(1), .. and the others behind them; results.
 struct Buffers {
@@ -148,9 +178,9 @@ ffi::Error each_problem(const Architecture& architecture, std::int64_t problems,
     };
     try {
         if (buffers.operands.front().element_type() == ffi::DataType::F32)
-            with(net_of<float>(architecture));
+            with(*Nets<float>::get().of(architecture));
         else
-            with(net_of<double>(architecture));
+            with(*Nets<double>::get().of(architecture));
         return ffi::Error::Success();
     } catch (const StatusError& error) {
         return ffi::Error::InvalidArgument(error.what());
@@ -190,6 +220,18 @@ auto binding() {
 
 }  // namespace
 }  // namespace fastbp::jax
+
+// Frees the nets of an architecture that no JAX function uses any more; the attributes are those of the handlers.
+extern "C" void fastbp_jax_release(const std::int64_t* widths, const std::int32_t* activations,
+                                   const double* parameters, std::int64_t layers) {
+    try {
+        const auto count = std::size_t(layers);
+        const fastbp::jax::Architecture architecture({widths, count + 1}, {activations, count}, {parameters, count});
+        fastbp::jax::Nets<float>::get().release(architecture);
+        fastbp::jax::Nets<double>::get().release(architecture);
+    } catch (const std::bad_alloc&) {  // the nets stay until others take their places
+    }
+}
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_forward, fastbp::jax::forward_handler, fastbp::jax::binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(fastbp_jax_pull_back, fastbp::jax::pull_back_handler, fastbp::jax::binding());

@@ -29,9 +29,12 @@ class Callbacks {
           hook_(std::move(hook)),
           progress_(std::move(progress)) {}
 
-    void attach(fastbp_epoch& epoch) {
+    // `grad` is an array of all parameters' number. It holds the gradients for the hook, whose arrays keep it alive.
+    void attach(fastbp_epoch& epoch, const py::object& grad = py::none()) {
         epoch_ = &epoch;
         if (hook_.is_none()) return;
+        grad_ = grad;
+        epoch.grad = memory_of(grad);
         epoch.grad_hook = [](void* self, int32_t layer, void* grad, int64_t count) {
             return static_cast<Callbacks*>(self)->hook(layer, grad, count);
         };
@@ -74,11 +77,11 @@ class Callbacks {
 
     int hook(std::int32_t layer, void* grad, std::int64_t count) {
         return guarded([&] {
-            // A view of the core's memory: the hook is told not to keep it.
+            // A part of grad_: the next step writes it, but memory that the hook keeps stays valid.
             if (place_.distant())
-                call_python(hook_, layer, DeviceArray(place_, dtype_, {count}, grad));
+                call_python(hook_, layer, DeviceArray(place_, dtype_, {count}, grad, grad_));
             else
-                call_python(hook_, layer, py::array(dtype_, {count}, grad, py::capsule(grad, [](void*) {})));
+                call_python(hook_, layer, py::array(dtype_, {count}, grad, grad_));
         });
     }
 
@@ -100,7 +103,7 @@ class Callbacks {
     const Place place_;
     py::dtype dtype_;
     std::int64_t outputs_;
-    py::object hook_, progress_;
+    py::object hook_, progress_, grad_;
     const fastbp_epoch* epoch_ = nullptr;
     std::exception_ptr error_;
 };

@@ -295,7 +295,10 @@ class PyNet {
             double* out = report.mutable_data();
             void* p = memory_of(params);
             Callbacks callbacks(loss_function, place_, dtype_, widths_.back(), grad_hook, progress);
-            callbacks.attach(epoch);
+            if (grad_hook.is_none())
+                callbacks.attach(epoch);
+            else
+                callbacks.attach(epoch, Output(place_, dtype_, Sizes{parameter_count()}).given());
             run(batch, callbacks, [&] {
                 const fastbp_status status = fastbp_run_epoch(net_.get(), p, &batch.data, &epoch);
                 out[0] = epoch.loss_sum;

@@ -1,14 +1,13 @@
 """By Python: `jax.pure_callback`, and the core as fastbp itself calls it."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ._architecture import Architecture, core_net
+from ._architecture import Architecture, cached_with_net, core_net
 from ._params import divided, joined
 
 Array = NDArray[Any]
@@ -39,7 +38,7 @@ def _called(net: Architecture, name: str, operands: Sequence[Any], results: Sequ
     return [next(found) if want else None for want in wanted]
 
 
-@cache
+@cached_with_net
 def _host(net: Architecture, name: str, given: tuple[bool, ...], wanted: tuple[bool, ...]) -> Any:
     """The function that JAX calls; one and the same object for a call, by which JAX knows it again."""
 

@@ -10,7 +10,7 @@ from .._arguments import sizes_of
 from .._functions import RELU_LIKE, ActivationSpec, hidden_activations
 from .._functions import output_activation as output_activation_of
 from ._apply import Apply
-from ._architecture import Architecture
+from ._architecture import architecture
 from ._ways import way_of
 
 Params = list[dict[str, Any]]
@@ -66,7 +66,7 @@ def mlp(
     widths = sizes_of(layer_sizes)
     hidden = hidden_activations(activation, len(widths) - 2)
     last = output_activation_of(output_activation, None, widths[-1])
-    net = Architecture(widths, (*hidden, last), way_of(backend))
+    net = architecture(widths, (*hidden, last), way_of(backend))
 
     def init(key: Any, dtype: Any = None) -> Params:
         if dtype is not None and jnp.dtype(dtype) not in (jnp.float32, jnp.float64):

@@ -6,14 +6,13 @@ pass; else to the problems.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from ._architecture import Architecture, kept_per_row
+from ._architecture import Architecture, cached_with_net, kept_per_row
 from ._ways import CALLS
 
 # What the operands behind the parameters and the results are: rows (E, N, d) that the net passes on one by one, or of a
@@ -40,7 +39,7 @@ def _of_rows(net: Architecture, name: str) -> tuple[tuple[bool, ...], tuple[bool
     return params + operands, (params if name == "pull_back" else ()) + results
 
 
-@cache
+@cached_with_net
 def _operation(net: Architecture, name: str, wanted: tuple[bool, ...]) -> Any:
     operation = custom_vmap(lambda *operands: _call(net, name, wanted, operands))
 
