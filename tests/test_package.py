@@ -28,6 +28,26 @@ def test_the_library_exports_the_c_api_and_nothing_else():
     assert 10 <= len(declared) <= 40
 
 
+def soname(library):
+    return re.search(r"SONAME.*\[(.+)\]", run("readelf", "-d", library)).group(1)
+
+
+@needs_install
+def test_the_package_holds_one_library_under_its_soname():
+    """A wheel has no symbolic links, so the SONAME is the name of the only file."""
+    assert soname(LIBRARY) == LIBRARY.name
+    copies = [path for path in LIBRARY.parent.iterdir() if path.name.startswith("libfastbp.so")]
+    assert copies == [LIBRARY]
+    assert not LIBRARY.is_symlink()
+
+
+def test_the_soname_outside_of_a_wheel_has_the_version_of_the_interface(test_build):
+    library = test_build.parent / "cpp" / "libfastbp.so"
+    assert soname(library) == "libfastbp.so.0"
+    assert library.resolve().name == f"libfastbp.so.{fb.__version__}"
+    assert (library.parent / "libfastbp.so.0").resolve() == library.resolve()
+
+
 @pytest.fixture
 def units(test_build):
     """The object files of the loops, one for each instruction set."""
