@@ -35,7 +35,7 @@ ALLOWED = {
         "fcntl.h",
         "unistd.h",
     },
-    "backend/cuda": {"seam", "formulas", "cuda_runtime.h", "cublasLt.h", "dlfcn.h"},
+    "backend/cuda": {"seam", "formulas", "cuda_runtime.h", "cublasLt.h", "dlfcn.h", "unistd.h"},
     "backend": {"seam", "system", "backend/cpu", "backend/plain", "dlfcn.h"},
     "execution": {"seam", "system", "algorithm", "backend/make_backend.hpp", "pthread.h"},
     "training": {"seam", "system", "algorithm", "backend/make_backend.hpp", "execution"},

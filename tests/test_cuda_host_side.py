@@ -193,6 +193,29 @@ close(net.forward(X), cpu.forward(X))
         assert "forked after its parent had used CUDA" in line
 
 
+def test_a_process_that_is_forked_during_a_call_is_told(test_build):
+    lines = run(
+        test_build,
+        """
+net = cpu.to("cuda")
+child = None
+def hook(k, g):
+    global child
+    if child is None:
+        child = os.fork()
+        if child == 0:
+            threading.Thread(target=lambda: complaint(lambda: net.forward(X))).start()  # the lock is another thread's
+            complaint(lambda: fb.MLP((2, 1), device="cuda"))
+            raise SystemExit(0)
+net.fit(X, y, grad_hook=hook, **FIT)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+""",
+        PYTHONUNBUFFERED="1",
+    )
+    assert len(lines) == 2
+    assert all("forked after its parent had used CUDA" in line for line in lines)
+
+
 def test_too_much_data_changes_nothing(test_build):
     lines = run(
         test_build,

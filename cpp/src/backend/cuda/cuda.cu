@@ -5,6 +5,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "backend/cuda/call_lock.hpp"
 #include "backend/cuda/kernels/bytes.cuh"
 #include "backend/cuda/kernels/dropout.cuh"
 #include "backend/cuda/kernels/examples.cuh"
@@ -300,7 +301,7 @@ class Cuda final : public Backend<Real> {
     Staging staging_;
     Recordings recordings_;
 
-    std::recursive_mutex one_call_;
+    CallLock one_call_;
 };
 
 }  // namespace
