@@ -349,7 +349,8 @@ class MLP(Examples):
             f(net, history) after each epoch, such as fb.Checkpoint; may write net.params; StopIteration ends the fit.
         grad_hook : callable, optional
             f(k, g) in each step for k = L-1 .. 0, before clipping: g, the gradient of weights[k] and biases[k]
-            (flat), may be written, to add up the gradients of several processes, say. Valid during the call only.
+            (flat), may be written, to add up the gradients of several processes, say. The next step overwrites it:
+            keep a copy.
         time_limit : float, optional
             Seconds; fit ends with the epoch in which they pass.
         on_nonfinite : "raise" or "stop"

@@ -1,6 +1,7 @@
 #include "api/memory_use.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 
 #include "api/checks.hpp"
@@ -33,7 +34,9 @@ int lists_of(const void* params) { return params == nullptr ? 2 : 0; }
 }  // namespace
 
 MemoryUse::MemoryUse(const Model& model, Index bytes_per_number, int lists) : model_(model), number_(bytes_per_number) {
-    ranges_.reserve(few + std::size_t(lists) * model.layers.size());
+    const std::size_t most = few + std::size_t(lists) * model.layers.size();
+    if (most > own_.size()) more_ = std::make_unique<Range[]>(most);
+    ranges_ = more_ != nullptr ? more_.get() : own_.data();
 }
 
 void MemoryUse::reads(const char* name, const fastbp_array& array) {
@@ -46,12 +49,9 @@ void MemoryUse::reads(const char* name, const fastbp_array& array) {
         return reads(name, array.starts, (array.rows + 1) * place);
     }
     if (array.data == nullptr || array.rows <= 0 || array.cols <= 0) return;
-    const char* first = static_cast<const char*>(array.data);
-    Index bytes = number;
-    for (const Index reach : {(array.rows - 1) * array.row_stride, (array.cols - 1) * array.col_stride}) {
-        if (reach < 0) first += reach;
-        bytes += reach < 0 ? -reach : reach;
-    }
+    const Index down = (array.rows - 1) * array.row_stride, right = (array.cols - 1) * array.col_stride;
+    const char* first = static_cast<const char*>(array.data) + std::min<Index>(down, 0) + std::min<Index>(right, 0);
+    const Index bytes = number + std::abs(down) + std::abs(right);
     reads(name, first, bytes);
 }
 
@@ -93,15 +93,13 @@ void MemoryUse::writes_parts(void* const* weights, void* const* biases) {
 // Compares each output with everything. Many ranges are sorted instead.
 void MemoryUse::check() {
     constexpr std::size_t most_pairs = 512;
-    const auto outputs =
-        std::size_t(std::count_if(ranges_.begin(), ranges_.end(), [](const Range& r) { return r.written; }));
-    if (outputs * ranges_.size() > most_pairs) return check_sorted();
-    for (const Range& output : ranges_) {
+    if (outputs_ * size_ > most_pairs) return check_sorted();
+    for (const Range& output : ranges()) {
         if (!output.written) continue;
         int found = 0;
-        for (const Range& other : ranges_) found += output.overlaps(other);
+        for (const Range& other : ranges()) found += output.overlaps(other);
         if (found == 1) continue;  // itself
-        for (const Range& other : ranges_)
+        for (const Range& other : ranges())
             if (&other != &output && output.overlaps(other))
                 refuse(other.written && &other > &output ? other : output,
                        other.written && &other > &output ? output : other);
@@ -110,9 +108,9 @@ void MemoryUse::check() {
 
 // In the order of their beginnings, a range overlaps one before it exactly if it overlaps the one that ends last.
 void MemoryUse::check_sorted() {
-    std::sort(ranges_.begin(), ranges_.end(), [](const Range& a, const Range& b) { return a.begin < b.begin; });
+    std::sort(ranges_, ranges_ + size_, [](const Range& a, const Range& b) { return a.begin < b.begin; });
     const Range *last = nullptr, *last_written = nullptr;
-    for (const Range& range : ranges_) {
+    for (const Range& range : ranges()) {
         const Range* before = range.written ? last : last_written;
         if (before != nullptr && range.overlaps(*before))
             refuse(range.written ? range : *before, range.written ? *before : range);

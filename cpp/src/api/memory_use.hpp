@@ -4,8 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory_resource>
-#include <vector>
+#include <memory>
+#include <span>
 
 #include "execution/model.hpp"
 #include "fastbp/fastbp.h"
@@ -50,19 +50,22 @@ class MemoryUse {
     };
 
     void add(const char* name, const void* memory, Index bytes, std::int32_t layer, bool written) {
+        if (memory == nullptr || bytes <= 0) return;
         const auto begin = reinterpret_cast<std::uintptr_t>(memory);
-        if (memory != nullptr && bytes > 0)
-            ranges_.push_back({begin, begin + std::uintptr_t(bytes), name, layer, written});
+        ranges_[size_++] = {begin, begin + std::uintptr_t(bytes), name, layer, written};
+        outputs_ += written;
     }
+    std::span<const Range> ranges() const { return {ranges_, size_}; }
     void check_sorted();
     [[noreturn]] static void refuse(const Range& one, const Range& other);
 
     static constexpr std::size_t few = 16, most_layers = 32, most_lists = 7;
     const Model& model_;
     const Index number_;
-    alignas(Range) std::array<std::byte, (few + most_lists * most_layers) * sizeof(Range)> memory_;
-    std::pmr::monotonic_buffer_resource resource_{memory_.data(), memory_.size()};
-    std::pmr::vector<Range> ranges_{&resource_};
+    std::size_t size_ = 0, outputs_ = 0;
+    std::array<Range, few + most_lists * most_layers> own_;  // not initialised
+    std::unique_ptr<Range[]> more_;                          // in its place for deeper nets
+    Range* ranges_;
 };
 
 // Throw Error if an output of the call overlaps something else of it. The data have been checked.
