@@ -80,8 +80,8 @@ def test_find_larger(ops, rng, size):
 def test_note_gradient(ops):
     on, dtype, _ = ops
     v = np.array([1, np.inf, 3], dtype)
-    assert on.note_gradient(v, -1) == (0, -1, 0.0, 1, 1)
-    assert on.note_gradient(v, 1) == (1, 1, np.inf, 0, 0)
+    assert on.note_gradient(v, -1) == (-1, -1, 0.0, 1)
+    assert on.note_gradient(v, 1) == (1, 1, np.inf, 0)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -115,17 +115,25 @@ void check_sums(Devices<Real>& devices, Index rows, Index cols) {
 
 template <class Real>
 void check_ledger(Devices<Real>& devices) {
-    const Numbers<double, Real> losses(devices, std::vector<double>(4, -1)), loss(devices, {3, 5, HUGE_VAL, 7});
+    const Numbers<LossEntry, Real> entries(devices, std::vector<LossEntry>(4, {-1, -1}));
+    const Numbers<double, Real> loss(devices, {3, 1, 5, 0, HUGE_VAL, 0, 7, 0}), sums(devices, {4, 0.5});
+    const Numbers<Index, Real> numbers(devices, {0, 1, 2, 3});
     const Numbers<Ledger, Real> ledger(devices, {{}});
     const Numbers<StepScalars, Real> now(devices, {{1, 9}});
     devices.both([&](Backend<Real>& on, int d) {
-        const Ledger empty{losses[d]};
+        const Ledger empty{entries[d]};
         on.upload(&empty, ledger[d], sizeof empty);
-        for (int k = 0; k < 4; ++k) on.note_loss(loss[d] + k, ledger[d], now[d]);
+        for (int k = 0; k < 4; ++k) on.note_loss({loss[d] + 2 * k, 2}, numbers[d] + k, ledger[d], now[d]);
+        on.note_penalty(sums[d], sums[d] + 1, 0.5, 2, numbers[d] + 1, ledger[d]);
+        on.clear(sums[d]);
     });
-    losses.expect_equal(0, "noted losses");
+    sums.expect_equal(0, "a slot that is cleared");
     for (int d = 0; d < 2; ++d) {
-        expect(ledger.read(d)[0].count == 2 && ledger.read(d)[0].stopped == 1, "a ledger stops at what is not finite");
+        const auto found = entries.read(d);
+        expect(found[0].loss == 4 && found[1].loss == 5, "the loss of an entry is the sum of its parts");
+        expect(found[1].penalty == 2 && found[0].penalty == -1, "penalties go to their entry");
+        expect(sums.read(d)[0] == 0 && sums.read(d)[1] == 0.5, "one slot is cleared");
+        expect(ledger.read(d)[0].refused_entry == 2, "a ledger keeps the first loss that is not finite");
         expect(now.read(d)[0].step == 0, "no step behind a loss that is not finite");
     }
 }

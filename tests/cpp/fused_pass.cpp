@@ -12,7 +12,8 @@
 #include "backend/loops/loop_backend.hpp"
 #include "backend/loops/make_table.hpp"
 #include "backend/make_backend.hpp"
-#include "training/enqueued_epoch.hpp"
+#include "model_of.hpp"
+#include "training/epoch.hpp"
 
 namespace fastbp::test {
 namespace {
@@ -28,12 +29,14 @@ void expect(bool right, const std::string& what) {
 }
 
 // The plain backend and a kernel for 4 inputs, 3 units of tanh, 2 outputs and the squared error, row by row.
-class Fused final : public LoopBackend<double> {
+class Fused : public LoopBackend<double> {
   public:
     explicit Fused(bool only_enqueues) : LoopBackend(loops_of_plain, "fused"), only_enqueues_(only_enqueues) {}
     int asked = 0, done = 0;
 
-    bool asynchronous() const noexcept override { return only_enqueues_; }
+    ExecutionTraits traits() const noexcept override {
+        return {.asynchronous = only_enqueues_, .shares_operations = only_enqueues_};
+    }
     bool try_fused_pass(Network<double> net, const Pass<double>& pass, const LossFunction<double>& loss,
                         const Target<double>& y, double* loss_sum, Sink<double> sink) noexcept override {
         ++asked;
@@ -112,11 +115,10 @@ struct Problem {
     Job<double> job() const {
         Job<double> job;
         job.params = {params.data()};
-        job.x = source(X, d0);
-        job.y = source(y, d2);
-        job.weights = source(c, d2);
-        job.rows = job.host_rows = {nullptr, 0, rows};
-        job.seed = Seed::loss;
+        job.rows.x = source(X, d0);
+        job.rows.weights = source(c, d2);
+        job.rows.range = job.rows.host_range = {nullptr, 0, rows};
+        job.seed = LossSeed{source(y, d2), false};
         job.scale = 0.1;
         return job;
     }
@@ -145,14 +147,14 @@ std::vector<double> carried_out(Backend<double>& on, const Problem& problem, con
     Memory memory;
     Plan plan{Schedule::rows, Problem::rows, 8, 3};
     Job<double> job = problem.job();
-    job.grad = {memory.grad.data()};
+    job.outputs.grad = {memory.grad.data()};
     change(job, plan, memory);
-    Crew<double> crew(on, problem.model, plan, {1, 0, job.along != Along::nothing, false, 0});
+    Crew<double> crew(on, problem.model, plan, {1, 0, job.direction.has_value(), false, 0});
     Barrier nobody(1);
     const Member alone{0, nobody};
     prepare(on, alone, crew, job);
     expect(carry_out(on, alone, plan, crew, job), "a job is carried out");
-    std::vector<double> all{total_loss(on, plan, crew)};
+    std::vector<double> all{total_loss(crew, plan)};
     for (const auto* part : {&memory.grad, &memory.input_grad, &memory.first, &memory.last, &memory.of_rows})
         for (const double number : *part) all.push_back(std::isnan(number) ? -77 : number);
     return all;
@@ -171,11 +173,11 @@ void gradients() {
     const auto nothing = [](Job<double>&, Plan&, Memory&) {};
     expect(asked_for(problem, nothing, "groups of tiles") == 9, "it is asked for each tile");
     const auto added = [](Job<double>& job, Plan& plan, Memory&) {
-        job.accumulate = true;
+        job.outputs.accumulate = true;
         plan.parts = 1;
     };
     expect(asked_for(problem, added, "a gradient that is added to") == 7, "also to a gradient that is added to");
-    const auto empty = [](Job<double>& job, Plan& plan, Memory&) { job.rows.count = plan.rows = 0, plan.parts = 1; };
+    const auto empty = [](Job<double>& job, Plan& plan, Memory&) { job.rows.range.count = plan.rows = 0, plan.parts = 1; };
     expect(asked_for(problem, empty, "no rows") == 1, "also without rows");
 }
 
@@ -187,11 +189,13 @@ int call_loss(void*, const Index*, Index, Index count, const void* x, double* e,
 
 void not_asked() {
     const Problem problem;
-    const auto keep = [](Job<double>& job, Memory& m) { job.kept = m.kept; };
+    const auto keep = [](Job<double>& job, Memory& m) { job.outputs.kept = m.kept; };
     const std::vector<std::pair<const char*, Change>> cases = {
-        {"the loss alone", [](Job<double>& job, Plan&, Memory&) { job.grad = {}; }},
+        {"the loss alone", [](Job<double>& job, Plan&, Memory&) { job.outputs.grad = {}; }},
         {"an input gradient",
-         [](Job<double>& job, Plan&, Memory& m) { job.input_grad = dense(m.input_grad.data(), Problem::rows, d0); }},
+         [](Job<double>& job, Plan&, Memory& m) {
+             job.outputs.input_grad = dense(m.input_grad.data(), Problem::rows, d0);
+         }},
         {"s that is kept",
          [&](Job<double>& job, Plan&, Memory& m) {
              m.kept[0].s = dense(m.first.data(), Problem::rows, d1);
@@ -207,24 +211,21 @@ void not_asked() {
              m.kept[1].delta = dense(m.last.data(), Problem::rows, d2);
              keep(job, m);
          }},
-        {"losses of rows", [](Job<double>& job, Plan&, Memory& m) { job.example_loss = m.of_rows.data(); }},
-        {"norms of rows", [](Job<double>& job, Plan&, Memory& m) { job.example_grad_norm = m.of_rows.data(); }},
+        {"losses of rows", [](Job<double>& job, Plan&, Memory& m) { job.outputs.example_loss = m.of_rows.data(); }},
+        {"norms of rows", [](Job<double>& job, Plan&, Memory& m) { job.outputs.example_grad_norm = m.of_rows.data(); }},
         {"limited rows", [](Job<double>& job, Plan&, Memory&) { job.max_example_norm = 0.01; }},
         {"a direction",
          [&](Job<double>& job, Plan&, Memory&) {
-             job.along = Along::gradient;
-             job.params_dot = problem.X.data();
+             job.direction = Direction<double>{TangentMode::gradient, problem.X.data(), {}, {}};
          }},
         {"a cotangent",
          [&](Job<double>& job, Plan&, Memory&) {
-             job.seed = Seed::cotangent;
-             job.cotangent = job.y;
+             job.seed = CotangentSeed{Problem::source(problem.y, d2)};
          }},
         {"a loss that is a function",
          [](Job<double>& job, Plan&, Memory&) {
-             job.seed = Seed::function;
-             job.function = {call_loss};
-             job.weights = {};
+             job.seed = FunctionSeed{call_loss};
+             job.rows.weights = {};
          }},
         {"a team that shares", [](Job<double>&, Plan& plan, Memory&) { plan.schedule = Schedule::cooperative; }},
     };
@@ -247,8 +248,8 @@ struct Recipe {
 };
 
 // One epoch in mini-batches of 8 rows, the last of 5.
-Trained train(Backend<double>& on, const Problem& problem, const Recipe& recipe) {
-    std::vector<double> m(problem.params.size()), v(m.size()), losses(7);
+Trained train(std::unique_ptr<Backend<double>> on, const Problem& problem, const Recipe& recipe) {
+    std::vector<double> m(problem.params.size()), v(m.size());
     const std::vector<double> lr(7, 0.05);
     const Vector<double> moments[] = {{m.data(), Index(m.size())}, {v.data(), Index(v.size())}};
     Trained found{problem.params};
@@ -258,57 +259,56 @@ Trained train(Backend<double>& on, const Problem& problem, const Recipe& recipe)
     epoch.batch_size = 8;
     epoch.lr = lr.data();
     epoch.max_grad_norm = recipe.max_grad_norm;
-    epoch.steps_done = &found.steps;
-    epoch.plan = Plan{Schedule::rows, 8, 8, 1};
-    Ledger ledger{losses.data()};
-    Crew<double> crew(on, problem.model, epoch.plan, {1, 1});
-    Job<double> job = problem.job();
-    if (on.asynchronous()) {
-        epoch.ledger = &ledger;
-        std::vector<double> weights(7);
-        on.sum_weights(job.weights, job.rows, 8, weights.data());
-        run_enqueued_epoch(on, problem.model, crew, found.params.data(), job, nullptr, weights, epoch);
-    } else {
-        Barrier nobody(1);
-        run_epoch(on, Member{0, nobody}, problem.model, crew, found.params.data(), job, epoch);
-    }
-    found.loss_sum = epoch.loss_sum;
-    found.stopped = crew.stopped();
+    double weight_sum = 0;
+    Index step = 0;
+    const Runner<double> runner(problem.model, std::move(on), {});
+    const EpochReport report{found.loss_sum, weight_sum, step, found.steps, nullptr};
+    found.stopped = run_epoch(runner, found.params.data(), problem.job(), epoch, report).stopped;
     return found;
 }
 
-Trained as_by_plain(Fused& fused, const Problem& problem, const Recipe& recipe, const std::string& what) {
-    const auto plain = make_backend<double>("plain");
-    const Trained found = train(fused, problem, recipe), expected = train(*plain, problem, recipe);
-    expect_close(found.params, expected.params, what);
-    expect_close({found.loss_sum}, {expected.loss_sum}, what + ", the loss");
-    expect(found.steps == expected.steps && found.stopped == expected.stopped, what + ", the end");
-    return found;
-}
+// An epoch by the fused backend, which must end as that of the plain backend does.
+struct FusedEpoch {
+    Trained found;
+    int asked = 0, done = 0;
+
+    FusedEpoch(bool only_enqueues, const Problem& problem, const Recipe& recipe, const std::string& what) {
+        auto owned = std::make_unique<Counted>(only_enqueues, *this);
+        found = train(std::move(owned), problem, recipe);
+        const Trained expected = train(make_backend<double>("plain"), problem, recipe);
+        expect_close(found.params, expected.params, what);
+        expect_close({found.loss_sum}, {expected.loss_sum}, what + ", the loss");
+        expect(found.steps == expected.steps && found.stopped == expected.stopped, what + ", the end");
+    }
+
+  private:
+    // Leaves its counts when the runner that owns it ends.
+    struct Counted final : Fused {
+        Counted(bool only_enqueues, FusedEpoch& counts) : Fused(only_enqueues), to(counts) {}
+        ~Counted() override { to.asked = asked, to.done = done; }
+        FusedEpoch& to;
+    };
+};
 
 void training() {
     for (const bool only_enqueues : {false, true}) {
         const std::string way = only_enqueues ? ", enqueued" : "";
-        Fused clipped(only_enqueues);
-        as_by_plain(clipped, Problem(), {Optimizer::adam, 0.1}, "a step with the gradient" + way);
+        const FusedEpoch clipped(only_enqueues, Problem(), {Optimizer::adam, 0.1}, "a step with the gradient" + way);
         expect(clipped.asked == 7 && clipped.done == 7, "it is asked for each step" + way);
-        Fused stopped(only_enqueues);
         Problem broken;
         broken.X[20 * d0] = nan;
-        const Trained found = as_by_plain(stopped, broken, {Optimizer::adam, 0.1}, "a loss that is not finite" + way);
-        expect(found.stopped == Stop::not_finite && found.steps == 2, "which ends the epoch before its step" + way);
-        Fused dropping(only_enqueues);
+        const FusedEpoch stopped(only_enqueues, broken, {Optimizer::adam, 0.1}, "a loss that is not finite" + way);
+        expect(stopped.found.stopped == Stop::not_finite && stopped.found.steps == 2,
+               "which ends the epoch before its step" + way);
         Problem with_dropout;
         with_dropout.model.layers[0].dropout = 0.5;
-        as_by_plain(dropping, with_dropout, {Optimizer::adam, 0.1}, "dropout" + way);
+        const FusedEpoch dropping(only_enqueues, with_dropout, {Optimizer::adam, 0.1}, "dropout" + way);
         expect(dropping.asked == 7 && dropping.done == 0, "the pass says that units are dropped" + way);
     }
     for (const Optimizer kind : {Optimizer::sgd, Optimizer::adam}) {
-        Fused fused(false);
-        as_by_plain(fused, Problem(), {kind}, "a step within the pass");
-        expect(fused.asked == 0, "a step within the pass: it is not asked");
-        Fused enqueued(true);
-        as_by_plain(enqueued, Problem(), {kind}, "a step behind the pass");
+        const FusedEpoch in_place(false, Problem(), {kind}, "a step within the pass");
+        expect(in_place.asked == 0, "a step within the pass: it is not asked");
+        const FusedEpoch enqueued(true, Problem(), {kind}, "a step behind the pass");
         expect(enqueued.done == 7, "an enqueued step stands behind its pass");
     }
 }

@@ -4,6 +4,7 @@
 #include "example.hpp"
 #include "execution/job.hpp"
 #include "execution/model.hpp"
+#include "execution/workspace.hpp"
 
 namespace fastbp::test {
 
@@ -24,14 +25,22 @@ inline Model model_of(const Example& example) {
 inline Job<double> gradient_job(const Example& example, const Model& model, double* grad) {
     Job<double> job;
     job.params = {example.params.data()};
-    job.x_view = dense(example.X.data(), example.rows, model.inputs());
-    job.rows = {nullptr, 0, example.rows};
-    job.seed = Seed::loss;
-    job.y = {reinterpret_cast<const std::byte*>(example.y.data()), NumberType::int32, false, example.rows, 1, 4, 4};
-    job.y_is_classes = true;
+    job.rows.x_view = dense(example.X.data(), example.rows, model.inputs());
+    job.rows.range = {nullptr, 0, example.rows};
+    const auto* y = reinterpret_cast<const std::byte*>(example.y.data());
+    job.seed = LossSeed{{y, NumberType::int32, false, example.rows, 1, 4, 4}, true};
     job.scale = 1.0 / double(example.rows);
-    job.grad = {grad};
+    job.outputs.grad = {grad};
     return job;
+}
+
+// The loss of the last job, in the process's memory.
+template <class Real>
+double total_loss(const Crew<Real>& crew, const Plan& plan) {
+    double sum = 0;
+    const Vector<const double> parts = crew.loss_parts(plan);
+    for (Index k = 0; k < parts.size; ++k) sum += parts[k];
+    return sum;
 }
 
 }  // namespace fastbp::test

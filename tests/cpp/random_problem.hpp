@@ -94,26 +94,25 @@ struct Problem {
     Job<Real> rows() const {
         Job<Real> job;
         job.params = {params.data()};
-        job.rows = job.host_rows = {order.empty() ? nullptr : order.data(), 0, N};
-        job.x = source_of(X, model.inputs(), type_of<Real>);
-        job.has_masks = has_masks;
-        if (weight_cols > 0) job.weights = source_of(c, weight_cols, NumberType::float64);
-        if (kind == Rows::in_place) job.x_view = dense(X.data(), N, model.inputs());
+        job.rows.range = job.rows.host_range = {order.empty() ? nullptr : order.data(), 0, N};
+        RowSource& x = job.rows.x;
+        x = source_of(X, model.inputs(), type_of<Real>);
+        job.rows.has_masks = has_masks;
+        if (weight_cols > 0) job.rows.weights = source_of(c, weight_cols, NumberType::float64);
+        if (kind == Rows::in_place) job.rows.x_view = dense(X.data(), N, model.inputs());
         if (kind != Rows::compressed) return job;
-        job.kept_per_row = kept_per_row;
-        job.x.data = reinterpret_cast<const std::byte*>(kept.data());
-        job.x.columns = reinterpret_cast<const std::byte*>(columns.data());
-        job.x.starts = reinterpret_cast<const std::byte*>(starts.data());
+        job.rows.kept_per_row = kept_per_row;
+        x.data = reinterpret_cast<const std::byte*>(kept.data());
+        x.columns = reinterpret_cast<const std::byte*>(columns.data());
+        x.starts = reinterpret_cast<const std::byte*>(starts.data());
         return job;
     }
     // With the loss of the model.
     Job<Real> with_loss() const {
         Job<Real> job = rows();
-        job.seed = Seed::loss;
         job.scale = 1.0 / double(N);
-        job.y_is_classes = !classes.empty();
-        job.y =
-            job.y_is_classes ? source_of(classes, 1, NumberType::int32) : source_of(y, model.outputs(), type_of<Real>);
+        job.seed = classes.empty() ? LossSeed{source_of(y, model.outputs(), type_of<Real>), false}
+                                   : LossSeed{source_of(classes, 1, NumberType::int32), true};
         return job;
     }
 

@@ -8,6 +8,7 @@
 #include "backend/make_backend.hpp"
 #include "example.hpp"
 #include "execution/carry_out.hpp"
+#include "execution/team_size_tuner.hpp"
 #include "model_of.hpp"
 
 namespace fastbp::test {
@@ -36,7 +37,7 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
             expect(carry_out(*on, member, plan, crew, job), "a job is carried out");
         });
     for (std::thread& thread : threads) thread.join();
-    loss = total_loss(*on, plan, crew);
+    loss = total_loss(crew, plan);
     return grad;
 }
 
@@ -101,25 +102,44 @@ void trainers(std::int64_t batch_size, std::int64_t steps) {
     for (std::thread& thread : threads) thread.join();
 }
 
-// Pace alone, over seconds of steps: a team that takes 0.1 ms a step, then 0.3 while another program has a processor,
-// beside one member's 0.2.
-void pace() {
-    Pace pace;
-    double now = 0;
-    const auto part_alone = [&](double seconds, double together) {
+// The tuner alone, over simulated seconds: one thread takes 0.2 ms a step, a team 0.1 ms on idle processors, and 0.3 ms
+// beside another program.
+class SimulatedSteps {
+  public:
+    // Runs steps for so many seconds. Returns the fraction of the time that one thread ran alone. `late`: the fraction
+    // of its time that a team waits for late members.
+    double fraction_alone(double seconds, double team_step, double late) {
         double alone = 0;
-        for (const double end = now + seconds; now < end;) {
-            const double time = pace.alone() ? 2e-4 : together;
-            alone += pace.alone() ? time : 0;
-            pace.took(now, now + time);
-            now += time;
+        const double begin = now_;
+        while (now_ < begin + seconds) {
+            const Slice slice = tuner_.next(2, 1000, now_);
+            const double time = double(slice.steps) * (slice.team == 1 ? 2e-4 : team_step);
+            alone += slice.team == 1 ? time : 0;
+            tuner_.took(slice, time);
+            tuner_.finished(slice, slice.team, slice.team == 1 ? 0 : late * time, now_, now_ + time);
+            now_ += time;
         }
-        return alone / seconds;
-    };
-    expect(part_alone(2, 1e-4) < 0.001, "a team that is faster tries its first member alone once");
-    expect(part_alone(5, 3e-4) > 0.9, "a team that has become slower leaves the steps to its first member");
-    expect(part_alone(5, 1e-4) < 0.2, "and comes back when it is faster again");
-    expect(part_alone(5, 1e-4) < 0.001, "for good");
+        return alone / (now_ - begin);
+    }
+    void pause(double seconds) { now_ += seconds; }
+
+  private:
+    TeamSizeTuner tuner_;
+    double now_ = 1e6;
+};
+
+void team_sizes() {
+    SimulatedSteps steps;
+    expect(steps.fraction_alone(2, 1e-4, 0) < 0.001, "a team that is faster tries one thread once");
+    expect(steps.fraction_alone(0.1, 3e-4, 0.5) > 0.7, "late members are noticed within milliseconds");
+    expect(steps.fraction_alone(5, 3e-4, 0.5) > 0.95, "a team that has become slower leaves the steps to one thread");
+    steps.pause(0.01);
+    expect(steps.fraction_alone(0.01, 3e-4, 0.5) > 0.999, "the next call begins with one thread");
+    expect(SimulatedSteps().fraction_alone(0.01, 3e-4, 0.5) > 0.999, "and so does another net");
+    expect(steps.fraction_alone(5, 1e-4, 0) < 0.2, "the team comes back when it is faster again");
+    expect(steps.fraction_alone(5, 1e-4, 0) < 0.01, "for good");
+    SimulatedSteps slow;
+    expect(slow.fraction_alone(5, 3e-4, 0) > 0.9, "a slower team is noticed without late members");
 }
 
 // Callers of different shapes at the same time: one has the pool, the others work alone, and all are right.
@@ -186,11 +206,11 @@ void lent_threads() {
 
 int main() {
     fastbp::require(fastbp_set_num_threads(4));
+    fastbp::test::lent_threads();  // before a tuner can have found a busy processor
     fastbp::test::teams();
     fastbp::test::pool();
     fastbp::test::callers_of_one_net();
-    fastbp::test::lent_threads();
-    fastbp::test::pace();
+    fastbp::test::team_sizes();
     fastbp::test::trainers(8, 12);
     fastbp::test::trainers(1000, 12);
     fastbp::test::trainers(1000, 200);

@@ -138,11 +138,17 @@ class Trace final : public B {
     void find_larger(VectorIn v, double limit, Index* place) noexcept override {
         note('m'), on_.find_larger(v, limit, place);
     }
-    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
-        note('n'), on_.note_gradient(gradient, place, ledger, now);
+    void clear(double* slot) noexcept override { note('z'), on_.clear(slot); }
+    void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                       StepScalars* now) noexcept override {
+        note('n'), on_.note_gradient(gradient, place, entry, ledger, now);
     }
-    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        note('n'), on_.note_loss(loss, ledger, now);
+    void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) noexcept override {
+        note('n'), on_.note_loss(parts, entry, ledger, now);
+    }
+    void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                      Ledger* ledger) noexcept override {
+        note('n'), on_.note_penalty(squares, magnitudes, l2, l1, entry, ledger);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials g, VectorOut p,
                 std::span<const VectorOut> m) noexcept override {
@@ -171,7 +177,7 @@ int run() {
     const Model model = model_of(example);
     const auto one = make_backend<Real>("cpu");
     Trace on(*one);
-    const Plan plan = make_plan(model, example.rows, sizeof(Real), 1);
+    const Plan plan = make_plan(model, {example.rows, sizeof(Real)});
     Crew<Real> crew(on, model, plan, {});
     Barrier barrier(1);
     const Member alone{0, barrier};
@@ -182,20 +188,19 @@ int run() {
     on.clear();
     const std::size_t before = allocations;
     done = carry_out(on, alone, plan, crew, job) && done;
-    const double loss = total_loss(on, plan, crew);
+    const double loss = total_loss(crew, plan);
     const std::size_t allocated = allocations - before;
     // The sum of losses begins at 0; the classes; no fused pass; forward: three layers; the output delta; two
-    // propagations; three gradients; the end of the tile; the sum is read.
+    // propagations; three gradients; the end of the tile.
     expect(on.log() ==
-               "u"
+               "z"
                "l"
                "w"
                "gagaga"
                "o"
                "gmgm"
                "gcgcgc"
-               "|"
-               "d",
+               "|",
            "a pass is these operations and no others", on.log());
     expect(done, "a pass is carried out", "a stop");
     expect(allocated == 0, "a pass allocates nothing", std::to_string(allocated));

@@ -240,17 +240,30 @@ class WatchedBackend final : public Backend<Real> {
         writes(slot(place));
         on_.find_larger(v, limit, place);
     }
-    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
-        begin("note_gradient");
-        reads(gradient, slot(place));
-        writes(slot(ledger), slot(now));
-        on_.note_gradient(gradient, place, ledger, now);
+    void clear(double* at) noexcept override {
+        begin("clear");
+        writes(slot(at));
+        on_.clear(at);
     }
-    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        begin("note_loss");
-        reads(slot(loss));
+    void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                       StepScalars* now) noexcept override {
+        begin("note_gradient");
+        reads(gradient, slot(place), slot(entry));
         writes(slot(ledger), slot(now));
-        on_.note_loss(loss, ledger, now);
+        on_.note_gradient(gradient, place, entry, ledger, now);
+    }
+    void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) noexcept override {
+        begin("note_loss");
+        reads(parts, slot(entry), slot(ledger));
+        writes(slot(&ledger->entries[*entry].loss), slot(now));
+        on_.note_loss(parts, entry, ledger, now);
+    }
+    void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                      Ledger* ledger) noexcept override {
+        begin("note_penalty");
+        reads(slot(squares), slot(magnitudes), slot(entry));
+        writes(slot(&ledger->entries[*entry].penalty));
+        on_.note_penalty(squares, magnitudes, l2, l1, entry, ledger);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

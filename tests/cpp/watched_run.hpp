@@ -7,9 +7,8 @@
 #include <memory>
 
 #include "backend/make_backend.hpp"
-#include "execution/weights.hpp"
 #include "random_problem.hpp"
-#include "training/steps.hpp"
+#include "training/step_runner.hpp"
 #include "watched_backend.hpp"
 
 namespace fastbp::test {
@@ -78,53 +77,60 @@ template <class Real>
 std::vector<Job<Real>> jobs_of(Problem<Real>& problem, Task task, Results<Real>& out) {
     Random& random = problem.random;
     Job<Real> job = problem.with_loss();
-    job.accumulate = random.chance(30);
+    Outputs<Real>& to = job.outputs;
+    to.accumulate = random.chance(30);
+    to.loss = true;
+    job.penalties = {problem.model.l2, problem.model.l1};
     if (task == Task::forward) {
         job = problem.rows();
         if (random.chance(50)) job = problem.with_loss();  // its value
-        job.kept = out.kept;
+        to.loss = job.by_loss();
+        to.kept = out.kept;
         for (LayerValues<Real>& values : out.kept) values.delta = {};
         return {job};
     }
+    const CotangentSeed cotangent{source_of(problem.cotangent, problem.model.outputs(), type_of<Real>)};
     if (task == Task::pullback) {
-        Job<Real> first = problem.rows(), second = problem.rows();
-        first.weights = second.weights = {};
-        first.has_masks = second.has_masks = false;
-        first.kept = second.kept = out.kept;
-        second.seed = Seed::cotangent;
-        second.cotangent = source_of(problem.cotangent, problem.model.outputs(), type_of<Real>);
-        second.forward_done = true;
-        second.grad = {out.grad.data()};
-        second.input_grad = dense(out.input_grad.data(), problem.N, problem.model.inputs());
+        Job<Real> first = problem.rows();
+        first.rows.weights = {};
+        first.rows.has_masks = false;
+        first.outputs.kept = out.kept;
+        Job<Real> second = first;
+        second.seed = cotangent;
+        second.outputs.forward_done = true;
+        second.outputs.grad = {out.grad.data()};
+        second.outputs.input_grad = dense(out.input_grad.data(), problem.N, problem.model.inputs());
         return {first, second};
     }
-    if (random.chance(50)) job.input_grad = dense(out.input_grad.data(), problem.N, problem.model.inputs());
-    if (random.chance(70) || job.input_grad.empty()) job.grad = {out.grad.data()};
+    if (random.chance(50)) to.input_grad = dense(out.input_grad.data(), problem.N, problem.model.inputs());
+    if (random.chance(70) || to.input_grad.empty()) to.grad = {out.grad.data()};
     if (task == Task::gradient) {
-        if (random.chance(50)) job.kept = out.kept;
-        if (random.chance(50)) job.example_loss = out.example_loss.data();
+        if (random.chance(50)) to.kept = out.kept;
+        if (random.chance(50)) to.example_loss = out.example_loss.data();
     }
     if (task == Task::example_norms) {
-        job.example_grad_norm = out.example_norm.data();
+        to.example_grad_norm = out.example_norm.data();
         job.max_example_norm = random.chance(50) ? 0.1 : 0;
     }
     if (task == Task::jvp || task == Task::hvp) {
-        job.along = task == Task::jvp ? Along::forward : Along::gradient;
-        if (random.chance(60)) job.x_dot = source_of(problem.X_dot, problem.model.inputs(), type_of<Real>);
-        if (random.chance(60) || job.x_dot.empty()) job.params_dot = problem.params_dot.data();
-        if (task == Task::jvp) job.input_grad = {}, job.grad = {}, job.seed = Seed::none;
-        if (task == Task::jvp) job.output_dot = dense(out.output_dot.data(), problem.N, problem.model.outputs());
+        Direction<Real>& direction = job.direction.emplace();
+        direction.mode = task == Task::jvp ? TangentMode::forward : TangentMode::gradient;
+        if (random.chance(60)) direction.x_dot = source_of(problem.X_dot, problem.model.inputs(), type_of<Real>);
+        if (random.chance(60) || direction.x_dot.empty()) direction.params_dot = problem.params_dot.data();
+        if (task == Task::jvp) {
+            to = {};
+            job.seed = NoSeed{};
+            direction.output_dot = dense(out.output_dot.data(), problem.N, problem.model.outputs());
+        }
         if (task == Task::hvp && random.chance(40)) {
-            job.seed = Seed::cotangent;
-            job.weights = {};
-            job.has_masks = false;
-            job.cotangent = source_of(problem.cotangent, problem.model.outputs(), type_of<Real>);
+            job.seed = cotangent;
+            to.loss = false;
+            job.rows.weights = {};
+            job.rows.has_masks = false;
         }
     }
-    if (task == Task::gauss_newton) {
-        job.along = Along::gauss_newton;
-        job.params_dot = problem.params_dot.data();
-    }
+    if (task == Task::gauss_newton)
+        job.direction = Direction<Real>{TangentMode::gauss_newton, problem.params_dot.data(), {}, {}};
     return {job};
 }
 
@@ -137,7 +143,12 @@ void carry_out_jobs(Backend<Real>& on, const Member& member, Problem<Real>& prob
             job.params = {params};
             prepare(on, member, crew, job);
             const bool done = carry_out(on, member, problem.plan, crew, job);
-            if (member.first()) out.losses.push_back(done ? total_loss(on, problem.plan, crew) : -1);
+            if (member.first() && done) {
+                const Index* entry = &crew.workspace(0).live().entry;
+                on.note_loss(crew.loss_parts(problem.plan), entry, crew.ledger(), nullptr);
+                out.losses.push_back(crew.ledger_entries()->loss);
+                if (job.outputs.loss) out.losses.push_back(crew.ledger_entries()->penalty);
+            }
             if (!problem.plan.shares_operations()) member.meet();  // the losses of all groups are read
         }
 }
@@ -147,7 +158,8 @@ template <class Real>
 struct Training {
     Epoch<Real> epoch;
     std::vector<Vector<Real>> moments;
-    std::vector<double> values, lr;
+    std::vector<double> lr;
+    bool keeps_values = false;
     // The caller's hook, which the first member calls. It fails at its last call.
     struct Hook {
         AccessLog& log;
@@ -156,7 +168,7 @@ struct Training {
     } hook;
 
     Training(Problem<Real>& problem, Results<Real>& out, AccessLog& log, const SerialTeam& team)
-        : values(8, 0), hook{log, team} {
+        : hook{log, team} {
         Random& random = problem.random;
         StepRule& rule = epoch.rule;
         rule.kind = Optimizer(random.below(6));
@@ -168,16 +180,18 @@ struct Training {
             moments.push_back({out.moments[k].data(), Index(out.moments[k].size())});
         epoch.moments = moments;
         if (random.chance(40)) epoch.max_grad_norm = random.one_of({0.01, 1e3});
-        if (random.chance(30)) epoch.values = values.data();
+        keeps_values = random.chance(30);
         if (random.chance(25)) {
             epoch.grad_hook = &halve;
             epoch.hook_context = &hook;
             hook.calls_left = random.chance(50) ? 1000 : 1 + random.below(6);
         }
         epoch.penalties_by_weight = random.chance(30);
-        epoch.seed = 7;
+        epoch.dropout_seed = 7;
+        epoch.batch_size = (problem.N + 1) / 2;
         // With a large rate a gradient is not certainly finite, and soon it is not finite.
-        lr.assign(8, random.chance(20) ? 1e25 : 0.01);
+        lr.assign(2, random.chance(20) ? 1e25 : 0.01);
+        epoch.lr = lr.data();
         for (LayerShape& layer : problem.model.layers)
             if (&layer != &problem.model.layers.back() && random.chance(40)) layer.dropout = 0.5;
     }
@@ -191,26 +205,18 @@ struct Training {
     }
 };
 
+// Two epochs of two mini-batches.
 template <class Real>
 void run_steps(Backend<Real>& on, const Member& member, Problem<Real>& problem, Crew<Real>& crew,
-               const Training<Real>& training, Results<Real>& out) {
-    const Job<Real> data = problem.with_loss();
-    Steps<Real> steps(on, member, problem.model, crew, out.params.data(), data, training.epoch);
-    const Index half = (problem.N + 1) / 2;
-    for (Index k = 0; k < 3; ++k) {
-        const Index begin = k == 1 ? half : 0, end = k == 0 ? half : problem.N;
-        if (begin == end) continue;
-        Plan plan = problem.plan;
-        plan.rows = end - begin;
-        const RowRange batch = data.rows.block(begin, end);
-        const double weight = std::max(weight_of(on, data.weights, batch), 1.0);
-        steps.begin(batch, batch, weight, training.lr[std::size_t(k)], k + 1);
-        const auto step = steps.take(plan);
-        if (member.first()) {
-            out.losses.push_back(step ? step->loss : -1);
-            out.losses.push_back(step ? step->penalty : -1);
-        }
-        if (!step) return;
+               const EpochData<Real>& data, const Training<Real>& training, Results<Real>& out) {
+    Plan plan = problem.plan;
+    plan.rows = training.epoch.batch_size;
+    StepRunner<Real> steps(on, problem.model, crew, member.index, data, plan, training.epoch, out.params.data(),
+                           training.keeps_values);
+    for (int epoch = 0; epoch < 2; ++epoch) {
+        const Index reached = steps.run(member, 0, data.count(), epoch * data.count());
+        if (member.first()) out.losses.push_back(double(reached));
+        if (reached < data.count()) return;
     }
 }
 
@@ -231,6 +237,7 @@ Outcome watched_run(std::uint64_t seed, Sizes sizes, Task task, int members, Ord
     Crew<Real> crew(memory, problem.model, problem.plan,
                     {members, 1, tangents, tangents, problem.kind == Rows::compressed ? problem.kept_per_row : 0});
     crew.start();
+    EpochData<Real> data(memory, crew, problem.with_loss(), training.epoch);
     const SharedSums<Real> sums = crew.shared_sums(problem.plan);
     // No member may read these: they are in the half that the new phase writes. One suits sums and bounds, the other
     // places.
@@ -241,10 +248,13 @@ Outcome watched_run(std::uint64_t seed, Sizes sizes, Task task, int members, Ord
     team.run([&](const Member& member) {
         WatchedBackend<Real> on(*cpu, outcome.log, team, member.index);
         if (task == Task::steps)
-            run_steps<Real>(on, member, problem, crew, training, out);
+            run_steps<Real>(on, member, problem, crew, data, training, out);
         else
             carry_out_jobs<Real>(on, member, problem, crew, jobs, out);
     });
+    if (task == Task::steps) data.read_ledger(memory, 0, data.count());
+    for (Index k = 0; task == Task::steps && k < data.count(); ++k)
+        for (const double number : {data.entry(k).loss, data.entry(k).penalty}) out.losses.push_back(number);
     out.losses.push_back(double(crew.stopped()));
     outcome.results = out.bytes();
     outcome.barriers = team.interval() - 1;  // the last interval ends when all have returned

@@ -152,7 +152,7 @@ class Truth:
 
     def _first_order(self):
         net, r, problem = self.net, self.results, self.problem
-        seed, _ = self.seeds()
+        seed, scale = self.seeds()
         s, x = self.s, self.x = net.forward(self.X)
         r["forward"] = x[-1]
         loss, terms = self.loss(s[-1], x[-1], self.y, seed)
@@ -171,18 +171,27 @@ class Truth:
         pulled, _ = net.deltas(s, net.behind_output(s[-1], x[-1], self.lift(self.data.cotangent)))
         r["pullback"] = net.gradient(x, pulled)
         r["pullback_input_grad"] = pulled[0] @ net.w[0].T
-        self._examples(s, x, terms, seed)
+        self._examples(s, x, terms, seed, scale)
         if problem.max_example_norm and problem.finite:
             scaled = [delta * limited(r["example_grad_norm"], problem.max_example_norm) for delta in deltas]
             clipped = net.gradient(x, scaled, dead=dead)
             r["clipped_grad"] = clipped + penalty_grad if penalised else clipped
 
-    def _examples(self, s, x, terms, seed):
+    def _examples(self, s, x, terms, seed, scale):
         c = self.data.c_dense
         self.results["example_loss"] = terms.zero_where(c == 0).sum(axis=1)
-        own = c if c.shape[1] > 1 else np.ones_like(c)  # weights of single outputs belong to the row's own loss
-        deltas, _ = self.net.deltas(s, self.net.output_delta(s[-1], x[-1], self.y, self.lift(own)))
-        self.results["example_grad_norm"] = example_norms(x, deltas, c)
+        by_outputs = c.shape[1] > 1  # weights of single outputs belong to the row's own loss
+        own = self.lift(c if by_outputs else np.ones_like(c))
+        norm = self._norms_of(s, x, own)
+        # The norm is computed from deltas with all weights and the scale, which it is divided by.
+        factor = scale if by_outputs else seed.reshape(-1)
+        divisor = Bounded(self.precision, np.abs(factor.value), factor.error)
+        computed = (self._norms_of(s, x, seed) / divisor).zero_where((c == 0).all(axis=1))
+        self.results["example_grad_norm"] = Bounded(self.precision, norm.value, norm.error + computed.error)
+
+    def _norms_of(self, s, x, seed):
+        deltas, _ = self.net.deltas(s, self.net.output_delta(s[-1], x[-1], self.y, seed))
+        return example_norms(x, deltas, self.data.c_dense)
 
     def _second_order(self):
         """(8) to (11) along v in the parameters; `input_grad_vjp` along u in X; jvp along both."""

@@ -161,16 +161,18 @@ struct Operations {
         run([&] { on->largest_magnitudes({{matrix<const Real>(x)}, layers}, &found); });
         return {found.x, found.delta};
     }
-    // stopped, refused_place, refused_number, count and now.step after a loss and this gradient.
-    std::tuple<Index, Index, double, Index, Index> note_gradient(const py::array& v, Index place) {
-        double losses[] = {0, 0}, loss = 1;
-        Ledger ledger{losses};
+    // refused_entry, refused_place, refused_number and now.step after a loss and this gradient.
+    std::tuple<Index, Index, double, Index> note_gradient(const py::array& v, Index place) {
+        double loss = 1;
+        LossEntry entries[2];
+        Ledger ledger{entries};
         StepScalars now;
+        const Index entry = 1;
         run([&] {
-            on->note_loss(&loss, &ledger, &now);
-            on->note_gradient(vector<const Real>(v), &place, &ledger, &now);
+            on->note_loss({&loss, 1}, &entry, &ledger, &now);
+            on->note_gradient(vector<const Real>(v), &place, &entry, &ledger, &now);
         });
-        return {ledger.stopped, ledger.refused_place, ledger.refused_number, ledger.count, now.step};
+        return {ledger.refused_entry, ledger.refused_place, ledger.refused_number, now.step};
     }
     void load_rows(const py::array& source, const std::optional<Indices>& order, const py::array& tile) {
         static const std::string kinds[] = {"f4", "f8", "f2", "f16", "b1", "i1", "i2",

@@ -65,8 +65,8 @@ void check_place(bool distant, const fastbp_array& array, const char* name) {
         refuse(name, " on a device is not aligned to its numbers of ", size, " bytes");
 }
 
-// Compressed rows: what they point at is there.
-void check_compressed(const fastbp_array& array, const char* name) {
+// Compressed rows: what they point at is there. Returns the largest count of numbers in a row, at least 1.
+Index check_compressed(const fastbp_array& array, const char* name) {
     if (array.type < FASTBP_FLOAT32 || array.type > FASTBP_UINT64)
         refuse(name, " has an unknown number type ", array.type);
     if (array.index_type != FASTBP_INT32 && array.index_type != FASTBP_INT64)
@@ -75,15 +75,19 @@ void check_compressed(const fastbp_array& array, const char* name) {
         refuse(name, " has shape ", shape(array), ", expected a matrix");
     const RowSource source = row_source(array);
     if (source.start(0) != 0) refuse(name, "'s starts begin with ", source.start(0), ", expected 0");
-    for (Index i = 0; i < array.rows; ++i)
-        if (source.start(i + 1) < source.start(i))
-            refuse(name, "'s row ", i, " starts at ", source.start(i), " and ends at ", source.start(i + 1));
+    Index most = 1;
+    for (Index i = 0; i < array.rows; ++i) {
+        const Index begin = source.start(i), end = source.start(i + 1);
+        if (end < begin) refuse(name, "'s row ", i, " starts at ", begin, " and ends at ", end);
+        most = std::max(most, end - begin);
+    }
     const Index kept = source.start(array.rows);
     if (kept > 0 && (array.data == nullptr || array.columns == nullptr))
         refuse(name, " is in compressed rows without data or columns");
     for (Index k = 0; k < kept; ++k)
         if (source.column(k) < 0 || source.column(k) >= array.cols)
             refuse(name, " has a number in column ", source.column(k), ", of ", array.cols, " columns");
+    return most;
 }
 
 double weight(const RowSource& c, Index row, Index col) {
@@ -188,23 +192,25 @@ bool y_is_classes(const Model& model, const fastbp_data& data) {
     return model.output_activation() == Activation::softmax && data.y.dimensions == 1;
 }
 
-void check_rows(const Model& model, const fastbp_data& data) {
+Index check_rows(const Model& model, const fastbp_data& data) {
     check_place(model.on_device, data.x, "X");
     check_place(model.on_device, data.y, "y");
     check_place(model.on_device, data.sample_weight, "sample_weight");
+    Index kept_per_row = 0;
     if (data.x.starts != nullptr)
-        check_compressed(data.x, "X");
+        kept_per_row = check_compressed(data.x, "X");
     else
         check_form(data.x, "X");
     if (data.x.dimensions != 2)
         refuse("X has shape ", shape(data.x), ", expected (N, ", model.inputs(), "); for one row write X[None, :]");
     if (data.x.cols != model.inputs())
         refuse("X has ", data.x.cols, " columns, layer 1 (weights[0]) expects ", model.inputs());
-    if (data.order == nullptr) return;
+    if (data.order == nullptr) return kept_per_row;
     if (data.count < 0) refuse("count is ", data.count, ", expected how many row numbers there are");
     for (Index i = 0; i < data.count; ++i)
         if (data.order[i] < 0 || data.order[i] >= data.x.rows)
             refuse("row number ", data.order[i], " at position ", i, " of the order, X has ", data.x.rows, " rows");
+    return kept_per_row;
 }
 
 void check_target_forms(const Model& model, const fastbp_data& data) {

@@ -22,8 +22,9 @@ RowRange row_range(const fastbp_data& data);
 
 bool y_is_classes(const Model& model, const fastbp_data& data);
 
-// The data lie where the net can read them; X has d(0) columns; row numbers exist.
-void check_rows(const Model& model, const fastbp_data& data);
+// The data lie where the net can read them; X has d(0) columns; row numbers exist. Returns the largest count of numbers
+// in a row of a compressed X, at least 1; 0 for a dense X.
+Index check_rows(const Model& model, const fastbp_data& data);
 
 // What a loss needs besides: there are rows, and y and the weights are of their number and shape.
 void check_target_forms(const Model& model, const fastbp_data& data);

@@ -84,7 +84,7 @@ void update(const char* device, const StepRule& rule, Index count, void* params,
             on.update(rule, scalars, {&gradient, 1}, {static_cast<Real*>(params), count}, {state, std::size_t(needed)});
         };
         Index here = -1;
-        if (!on.asynchronous()) return update_with(&now, &here);
+        if (!on.traits().distant) return update_with(&now, &here);
         const Block<Real> scalars(on, sizeof now), place(on, sizeof here);
         on.upload(&now, scalars.memory(), sizeof now);
         update_with(static_cast<const StepScalars*>(scalars.memory()), static_cast<Index*>(place.memory()));

@@ -1,12 +1,12 @@
-// A net behind the C door: the model, its backend, and a free list of workspaces, one per concurrent call.
+// A net behind the C interface: the model, and the calls of its two kinds of numbers.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "execution/free_slots.hpp"
-#include "execution/workspace.hpp"
+#include "execution/model.hpp"
 #include "fastbp/fastbp.h"
+#include "seam/backend.hpp"
 #include "seam/error.hpp"
 
 // The handle. Its two kinds differ in the type of their numbers.
@@ -25,34 +25,6 @@ struct fastbp_net {
 };
 
 namespace fastbp {
-
-// Lends crews and takes them back, one per concurrent call.
-template <class Real>
-class FreeList {
-  public:
-    class Loan {
-      public:
-        Loan(FreeList& owner, std::unique_ptr<Crew<Real>> crew) : owner_(owner), crew_(std::move(crew)) {}
-        ~Loan() { owner_.free_.give(std::move(crew_)); }
-        Loan(const Loan&) = delete;
-        Loan& operator=(const Loan&) = delete;
-        Crew<Real>& operator*() const { return *crew_; }
-
-      private:
-        FreeList& owner_;
-        std::unique_ptr<Crew<Real>> crew_;
-    };
-
-    // A kept one that fits, or a new one.
-    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs) {
-        auto crew = free_.take([&](const Crew<Real>& kept) { return kept.fits(plan, needs); });
-        if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, needs);
-        return Loan(*this, std::move(crew));
-    }
-
-  private:
-    FreeSlots<Crew<Real>> free_;
-};
 
 // The stream of a device that this thread's calls are enqueued on; null: the device's default.
 void*& current_stream();

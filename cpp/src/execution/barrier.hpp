@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 
 namespace fastbp {
 
@@ -17,19 +18,23 @@ inline void relax() {
 
 // Waits until the value is no longer `old`: spins for `spin_time`, then sleeps. A short spin is kind to others: a
 // processor that sleeps can take the very thread that is waited for, where another program keeps that one from running.
+// Returns how long it slept.
 template <class T>
-void wait_for_change(const std::atomic<T>& value, T old, std::chrono::nanoseconds spin_time) noexcept {
-    if (value.load(std::memory_order_acquire) != old) return;
+std::chrono::nanoseconds wait_for_change(const std::atomic<T>& value, T old, std::chrono::nanoseconds spin_time) noexcept {
+    using namespace std::chrono;
+    if (value.load(std::memory_order_acquire) != old) return nanoseconds(0);
     if (spin_time.count() > 0) {
-        const auto end = std::chrono::steady_clock::now() + spin_time;
+        const auto end = steady_clock::now() + spin_time;
         do {
             for (int k = 0; k < 8; ++k) {
                 relax();
-                if (value.load(std::memory_order_acquire) != old) return;
+                if (value.load(std::memory_order_acquire) != old) return nanoseconds(0);
             }
-        } while (std::chrono::steady_clock::now() < end);
+        } while (steady_clock::now() < end);
     }
+    const auto asleep = steady_clock::now();
     while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+    return steady_clock::now() - asleep;
 }
 
 class Barrier {
@@ -51,6 +56,10 @@ class Barrier {
     // In the child of a fork: the calling thread is the only one left, and waits for nobody.
     void dismiss_others() noexcept { team_ = 1; }
 
+    // How long members have slept here for others that arrived late: the sum over members.
+    void note_late(std::chrono::nanoseconds slept) { late_.fetch_add(slept.count(), std::memory_order_relaxed); }
+    double late_seconds() const { return 1e-9 * double(late_.load(std::memory_order_relaxed)); }
+
     static constexpr std::chrono::microseconds default_spin{20};
 
   protected:
@@ -62,7 +71,8 @@ class Barrier {
             begin_phase(mine + 1);
             return;
         }
-        wait_for_change(phase_, mine, spin_time_);
+        const auto slept = wait_for_change(phase_, mine, spin_time_);
+        if (slept.count() > 0) note_late(slept);
     }
     void begin_phase(unsigned number) noexcept {
         phase_.store(number, std::memory_order_release);
@@ -74,6 +84,13 @@ class Barrier {
     const std::chrono::nanoseconds spin_time_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> phase_{0};
+    std::atomic<std::int64_t> late_{0};  // nanoseconds
+};
+
+// What became of a team's work.
+struct TeamReport {
+    int members = 1;          // that ran it
+    double late_seconds = 0;  // that they slept for late members
 };
 
 // One thread's place in its team. Member 0 is the calling thread.

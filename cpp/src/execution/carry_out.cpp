@@ -8,6 +8,7 @@
 #include "algorithm/forward.hpp"
 #include "algorithm/tangent.hpp"
 #include "execution/partials.hpp"
+#include "execution/penalty.hpp"
 #include "execution/tile.hpp"
 
 namespace fastbp {
@@ -18,7 +19,7 @@ template <class Real>
 Sink<Real> sink_of(Workspace<Real>& workspace, const Job<Real>& job, const Gradient<Real>& grad,
                    const Blend<Real>* blend) {
     const auto& slots = workspace.live();
-    if (job.into_parameters) return workspace.sink(grad, &slots.step_w, &slots.step_b);
+    if (job.step && job.step->blends_into_parameters) return workspace.sink(grad, &slots.step_w, &slots.step_b);
     return grad.wanted() ? workspace.sink(grad, blend, blend) : Sink<Real>{};
 }
 
@@ -29,18 +30,29 @@ void carry_back(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Wo
                 const Job<Real>& job, Matrix<Real> input_grad, const ExampleNorms& examples, Sink<Real> sink) {
     auto& slots = workspace.live();
     all_deltas(on, net, pass, input_grad, examples);
-    if (job.certain > 0) on.largest_magnitudes(pass, &slots.factors);
-    if (job.steps_in_place() && !job.is_certain(slots.factors))
-        weight_gradients(on, pass, workspace.sink(job.separate_grad, &slots.overwrite, &slots.overwrite));
+    if (!job.step) return weight_gradients(on, pass, sink);
+    const StepTarget<Real>& step = *job.step;
+    if (step.certain > 0) on.largest_magnitudes(pass, &slots.factors);
+    if (step.in_place() && !step.is_certain(slots.factors, job.rows.range.count))
+        weight_gradients(on, pass, workspace.sink(step.separate_grad, &slots.overwrite, &slots.overwrite));
     else
-        weight_gradients(on, pass, sink, job.steps);
+        weight_gradients(on, pass, sink, step.layers);
 }
 
-// The tiles of one group, or of the whole batch where the team shares the operations (`on` is then Cooperative). The
+// Asks the caller's poll, in the first member only. `part`: of the work of a tile of `rows` rows, since it was asked.
+template <class Real>
+void ask_poll(const Member& member, Crew<Real>& crew, const Job<Real>& job, const Plan& plan, double rows) {
+    if (!member.first() || job.poll == nullptr) return;
+    const double all = double(std::max<Index>(plan.rows, 1));
+    const double seconds = job.by_function() ? 0 : plan.seconds_alone * rows / all;
+    if (job.poll->wants_stop(seconds)) crew.stop(Stop::interrupted);
+}
+
+// The tiles of one group, or of the whole batch if the team shares the operations (`on` is then Cooperative). The
 // first tile's gradient is blended by `first`, each later one is added.
 //
-// Members that share must agree when to stop. Only the first asks the poll, before and after the forward pass; all look
-// at the answer, and at the loss, after a meeting and before (5); and the tile ends in a meeting, so that the first
+// Members that share must agree when to stop. Only the first asks the poll, before and after the forward pass. All look
+// at the answer, and at the loss, after a barrier and before (5). The tile ends with a barrier, so that the first
 // cannot ask again before all have looked. False: stopped.
 template <class Real>
 bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Workspace<Real>& workspace,
@@ -49,36 +61,36 @@ bool carry_tiles(Backend<Real>& on, const Member& member, Crew<Real>& crew, Work
     const Network<Real> net = workspace.network(job.params);
     auto& slots = workspace.live();
     const bool may_fuse = !plan.shares_operations() && job.is_gradient_alone();
+    const bool stops_if_not_finite = job.step && !plan.traits.asynchronous;
     // Without rows there is one empty tile all the same: an overwritten gradient becomes zeros.
     Index at = begin;
     do {
-        if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
         const Index tile_end = std::min(end, at + plan.tile);
-        Tile<Real> tile(on, workspace, job, at, tile_end);
+        const double half = double(tile_end - at) / 2;
+        ask_poll(member, crew, job, plan, half);
+        Tile<Real> tile(on, plan.traits.distant, workspace, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         const Sink<Real> sink = sink_of(workspace, job, grad, at == begin ? first : &slots.accumulate);
         const bool fused = may_fuse && on.try_fused_pass(net, pass, workspace.loss(), tile.target(), &loss_sum, sink);
-        if (!fused && !job.forward_done) forward(on, net, pass);
-        if (member.first() && job.poll != nullptr && job.poll->wants_stop()) crew.stop(Stop::interrupted);
+        if (!fused && !job.outputs.forward_done) forward(on, net, pass);
+        ask_poll(member, crew, job, plan, half);
         TangentPass<Real> dot;
-        if (job.along != Along::nothing) forward_tangent(on, net, pass, dot = tile.tangents());
+        if (job.direction) forward_tangent(on, net, pass, dot = tile.tangents());
         if (!fused && !tile.seed(net, pass, loss_sum)) crew.stop(Stop::callback_failed);
-        if (job.seed != Seed::loss) on.meet();  // that seed has met to sum the loss
-        if (job.ledger != nullptr && tile_end == end)
-            on.note_loss(&loss_sum, job.ledger, &slots.now);
-        else if (job.finite_or_stop && !on.asynchronous() && !std::isfinite(loss_sum))
-            crew.stop(Stop::not_finite);
+        if (!job.by_loss()) on.meet();  // a seed by the loss has met to sum the loss
+        if (stops_if_not_finite && !std::isfinite(loss_sum)) crew.stop(Stop::not_finite);
         if (crew.stopped() != Stop::none) return false;
         if (fused) slots.factors.delta = std::numeric_limits<double>::infinity();  // they are not known
         if (job.backward() && !fused) {
-            const Matrix<Real> input_grad = job.input_grad.row_block(at, tile_end);
-            if (job.along == Along::gradient) {
+            const Matrix<Real> input_grad = job.outputs.input_grad.row_block(at, tile_end);
+            const bool along = job.direction && job.direction->mode == TangentMode::gradient;
+            if (along) {
                 tile.seed_tangent(net, pass, dot);
                 tile.clear_masked(net.back().g, dot.layer.back().delta);
                 delta_recursion_tangent(on, net, pass, dot, input_grad);
                 weight_gradients_tangent(on, pass, dot, sink, &slots.accumulate);
             } else {
-                if (job.along == Along::gauss_newton) {
+                if (job.direction) {  // Gauss-Newton
                     tile.seed_gauss_newton(net, pass, dot);
                     tile.clear_masked(net.back().g, pass.last().delta);
                 }
@@ -97,22 +109,40 @@ template <class Real>
 bool carry_groups(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     const auto& slots = workspace.live();
-    const bool own_sums = job.grad.wanted() && plan.partial_gradients() > 0;
+    const Outputs<Real>& to = job.outputs;
+    const bool own_sums = to.grad.wanted() && plan.partial_gradients() > 0;
     for (int group = member.index; group < plan.parts; group += member.team()) {
-        double& sum = crew.begin_loss_sum(on, group);
+        on.clear(&crew.loss_sum(group));
         const bool done =
             carry_tiles(on, member, crew, workspace, job, plan.group_edge(group), plan.group_edge(group + 1), plan,
-                        own_sums ? Gradient<Real>{crew.gradient(group).data} : job.grad,
-                        own_sums || !job.accumulate ? &slots.overwrite : &slots.accumulate, sum);
+                        own_sums ? Gradient<Real>{crew.gradient(group).data} : to.grad,
+                        own_sums || !to.accumulate ? &slots.overwrite : &slots.accumulate, crew.loss_sum(group));
         if (!done) break;
     }
     member.meet();
-    const bool all_done = crew.stopped() == Stop::none;  // members stop each for itself here, and agree at the meeting
-    if (own_sums && !job.leave_partials && all_done) {
-        add_partials<Real>(on, member, workspace.model(), crew.partials(0, plan.parts), job.accumulate, job.grad);
+    const bool all_done = crew.stopped() == Stop::none;  // members stop each for itself here, and agree at the barrier
+    if (own_sums && !to.leave_partials && all_done) {
+        add_partials<Real>(on, member, workspace.model(), crew.partials(0, plan.parts), to.accumulate, to.grad);
         member.meet();
     }
     return all_done;
+}
+
+// Adds the penalties of a job that is not a training step. The second derivative of l1 is 0.
+template <class Real>
+void finish_penalties(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew,
+                      const Job<Real>& job) {
+    if (!job.penalties.any() || job.step) return;
+    Workspace<Real>& workspace = crew.workspace(member.index);
+    among_team(on, member, plan, crew, [&](Backend<Real>& shared) {
+        Ledger* ledger = member.first() ? crew.ledger() : nullptr;
+        if (job.outputs.loss)
+            note_penalties(shared, job.penalties, workspace.model(), workspace.live(), job.params.flat, ledger);
+        const Real* of = job.direction ? job.direction->params_dot : job.params.flat;
+        const Penalties p{job.penalties.l2, job.direction ? 0.0 : job.penalties.l1};
+        if (job.outputs.grad.wanted() && of != nullptr)
+            add_penalties(shared, p, workspace.model(), of, job.outputs.grad.flat);
+    });
 }
 
 }  // namespace
@@ -121,18 +151,27 @@ template <class Real>
 void prepare(Backend<Real>& on, const Member& member, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
     workspace.slots().scale = job.scale;
-    workspace.slots().step = job.step;
+    workspace.slots().step = job.step ? job.step->number : 0;
+    if (!job.step) workspace.slots().entry = 0;
     workspace.publish(on);
 }
 
 template <class Real>
 bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<Real>& crew, const Job<Real>& job) {
     Workspace<Real>& workspace = crew.workspace(member.index);
-    if (!plan.shares_operations()) return carry_groups(on, member, plan, crew, job);
-    double& loss_sum = crew.begin_loss_sum(on, member.index);
-    Cooperative<Real> shared = together(on, member, plan, crew);
-    const Blend<Real>* first = job.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
-    return carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan, job.grad, first, loss_sum);
+    bool done = false;
+    if (plan.shares_operations()) {
+        on.clear(&crew.loss_sum(member.index));
+        Cooperative<Real> shared(on, member.barrier, member.index, plan, crew.shared_sums(plan));
+        const Blend<Real>* first =
+            job.outputs.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
+        done = carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan, job.outputs.grad, first,
+                                 crew.loss_sum(member.index));
+    } else {
+        done = carry_groups(on, member, plan, crew, job);
+    }
+    if (done) finish_penalties(on, member, plan, crew, job);
+    return done;
 }
 
 template void prepare(Backend<float>&, const Member&, Crew<float>&, const Job<float>&);

@@ -50,8 +50,6 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override {
         share(Axis::whole, 1, Reads::own_blocks, [&](Index, Index) { one_.copy_bytes(from, to, bytes); });
     }
-    bool asynchronous() const noexcept override { return one_.asynchronous(); }
-    bool keeps_rows_compressed() const noexcept override { return one_.keeps_rows_compressed(); }
 
     // Wide rows are split by columns: those that this member's part of (1) and (5) reads.
     void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
@@ -220,11 +218,17 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             return found < 0 ? -1.0 : double(p + found);
         }));
     }
-    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
-        one_.note_gradient(gradient, place, ledger, now);
+    void clear(double* slot) noexcept override { one_.clear(slot); }
+    void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                       StepScalars* now) noexcept override {
+        one_.note_gradient(gradient, place, entry, ledger, now);
     }
-    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        one_.note_loss(loss, ledger, now);
+    void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) noexcept override {
+        one_.note_loss(parts, entry, ledger, now);
+    }
+    void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                      Ledger* ledger) noexcept override {
+        one_.note_penalty(squares, magnitudes, l2, l1, entry, ledger);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

@@ -31,6 +31,7 @@ class LentTeam {
     }
 
     bool was_taken() const { return ready_.load(std::memory_order_acquire); }
+    TeamReport report() const { return {barrier_->team(), barrier_->late_seconds()}; }
 
     // For a lender that threw an exception: sends members away that wait for the first one, and waits for the others.
     void abandon() {
@@ -78,7 +79,7 @@ LentThreads::LentThreads(Run lender, void* pool) : run_(lender), pool_(pool) {}
 
 bool LentThreads::forked() { return is_forked.load(std::memory_order_relaxed); }
 
-void LentThreads::run(int team, const TeamWork& work) const {
+TeamReport LentThreads::run(int team, const TeamWork& work) const {
     LentTeam lent(team, work);
     try {
         const CallersFloatingPointMode mode;  // the lender is code of the caller
@@ -88,6 +89,7 @@ void LentThreads::run(int team, const TeamWork& work) const {
         throw Error(ErrorKind::runtime, "the net's pool threw an exception, expected it to return");
     }
     if (!lent.was_taken()) throw Error(ErrorKind::runtime, "the lent threads returned without having been at work");
+    return lent.report();
 }
 
 }  // namespace fastbp

@@ -22,7 +22,7 @@ class LentThreads {
     explicit operator bool() const { return run_ != nullptr && !forked(); }
 
     // The work by a team of at most the given size, as ThreadPool::run. Throws Error where the lender did not call.
-    void run(int team, const TeamWork& work) const;
+    TeamReport run(int team, const TeamWork& work) const;
 
   private:
     static bool forked();

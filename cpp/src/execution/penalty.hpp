@@ -1,30 +1,32 @@
 // The penalties: l2/2 sum w^2 + l1 sum |w| over the weights, not the biases.
 #pragma once
 
+#include "execution/job.hpp"
 #include "execution/workspace.hpp"
 
 namespace fastbp {
 
+// Writes the value of the penalties to the ledger. The members of a team share the sums; only one of them may pass a
+// ledger.
 template <class Real>
-double penalty(Backend<Real>& on, double l2, double l1, const Model& model, Slots<Real>& live, const Real* params) {
-    double sums[2] = {0, 0};
-    on.upload(&sums[0], &live.squares, sizeof(double));
-    on.upload(&sums[1], &live.magnitudes, sizeof(double));
+void note_penalties(Backend<Real>& on, Penalties p, const Model& model, Slots<Real>& live, const Real* params,
+                    Ledger* ledger) {
+    on.clear(&live.squares);
+    on.clear(&live.magnitudes);
     for (const LayerShape& layer : model.layers) {
         const Vector<const Real> w{params + layer.first_w, layer.inputs * layer.outputs};
-        if (l2 != 0) on.sum_of_squares(w, nullptr, &live.squares);
-        if (l1 != 0) on.sum_of_magnitudes(w, &live.magnitudes);
+        if (p.l2 != 0) on.sum_of_squares(w, nullptr, &live.squares);
+        if (p.l1 != 0) on.sum_of_magnitudes(w, &live.magnitudes);
     }
-    on.download(&live.squares, &sums[0], sizeof(double));
-    on.download(&live.magnitudes, &sums[1], sizeof(double));
-    return 0.5 * l2 * sums[0] + l1 * sums[1];
+    if (ledger != nullptr) on.note_penalty(&live.squares, &live.magnitudes, p.l2, p.l1, &live.entry, ledger);
 }
 
+// Adds their derivatives to a gradient.
 template <class Real>
-void add_penalties(Backend<Real>& on, double l2, double l1, const Model& model, const Real* params, Real* grad) {
+void add_penalties(Backend<Real>& on, Penalties p, const Model& model, const Real* params, Real* grad) {
     for (const LayerShape& layer : model.layers) {
         const Index size = layer.inputs * layer.outputs;
-        on.add_penalty(l2, l1, {params + layer.first_w, size}, {grad + layer.first_w, size});
+        on.add_penalty(p.l2, p.l1, {params + layer.first_w, size}, {grad + layer.first_w, size});
     }
 }
 

@@ -48,40 +48,60 @@ double seconds_of_products(double flops, Index rows, Index bytes) {
     return flops / (processor().flops_per_second32 * 4 / double(bytes)) * (1 + thin / double(std::max<Index>(rows, 1)));
 }
 
-// Three products a layer, less the delta of the input. `inputs`: how many there would be at the speed of dense ones.
-double flops(const Model& model, Index rows, double inputs) {
-    const LayerShape& first = model.layers.front();
-    const double rest = double(model.parameter_count - first.inputs * first.outputs);
-    return double(rows) * (6.0 * rest + 4.0 * inputs * double(first.outputs));
-}
+// Products of rows with w in each layer. The first layer needs no delta of its input.
+struct Products {
+    double of_layer, of_first;
 
-double seconds_alone(const Model& model, Index rows, Index bytes, double inputs) {
-    return seconds_of_products(flops(model, rows, inputs), rows, bytes);
-}
+    explicit Products(Work work)
+        : of_layer(work == Work::forward ? 1 : work == Work::backward ? 2 : 3),
+          of_first(of_layer > 1 ? of_layer - 1 : 1) {}
+};
 
-// Groups have their rows to themselves, then every gradient sum is read once more.
-double seconds_by_rows(const Model& model, Index rows, Index bytes, double threads, double inputs) {
-    const double sums = double(model.parameter_count * bytes) * (threads + 2) / threads / sums_bytes_per_second;
-    return seconds_alone(model, Index(double(rows) / threads), bytes, inputs) + sums + 3 * meeting_seconds +
-           start_seconds;
-}
+// What the estimates below are made of.
+struct Estimate {
+    const Model& model;
+    const PlanRequest& request;
+    Index bytes = Index(request.bytes_per_number);
+    Products products{request.work};
+    bool writes_gradients = request.work != Work::forward;
 
-// Every layer's x and delta are exchanged, and its w too where it is not cut by rows; narrow layers leave members
-// without a block.
-double seconds_together(const Model& model, const Plan& plan, Index bytes) {
-    const double members = plan.parts, exchanged = (members - 1) / members;
-    double seconds = start_seconds;
-    for (const LayerShape& layer : model.layers) {
-        const double w = double(layer.inputs * layer.outputs);
-        const double products = (&layer == &model.layers.front() ? 4.0 : 6.0) * double(plan.rows) * w;
-        const double blocks = double(std::max(layer.inputs, layer.outputs)) / double(Plan::grain);
-        const double shared =
-            2 * double(plan.rows * layer.outputs) * exchanged + (plan.cuts_inner(layer.inputs) ? 0 : w);
-        seconds += seconds_of_products(products, plan.rows, bytes) / std::clamp(blocks, 1.0, members) +
-                   shared * double(bytes) / shared_bytes_per_second + 3 * meeting_seconds;
+    // `inputs`: how many inputs of dense rows would take the time of these rows.
+    double flops(Index rows) const {
+        const LayerShape& first = model.layers.front();
+        const double inputs =
+            request.kept_per_row > 0 ? compressed_cost * double(request.kept_per_row) : double(model.inputs());
+        const double rest = double(model.parameter_count - first.inputs * first.outputs);
+        return 2 * double(rows) * (products.of_layer * rest + products.of_first * inputs * double(first.outputs));
     }
-    return seconds;
-}
+
+    double seconds_alone(Index rows) const { return seconds_of_products(flops(rows), rows, bytes); }
+
+    // Groups have their rows to themselves, then every gradient sum is read once more.
+    double seconds_by_rows(double threads) const {
+        const double read = double(model.parameter_count * bytes) * (threads + 2) / threads;
+        return seconds_alone(Index(double(request.rows) / threads)) + (writes_gradients ? read / sums_bytes_per_second : 0) +
+               3 * meeting_seconds + start_seconds;
+    }
+
+    // Every layer's values are exchanged, and its w too if it is written and not cut by rows. Narrow layers leave
+    // members without a block.
+    double seconds_together(const Plan& plan) const {
+        const double members = plan.parts, exchanged = (members - 1) / members;
+        const double values = writes_gradients ? 2 : 1;  // x and delta, or x
+        double seconds = start_seconds;
+        for (const LayerShape& layer : model.layers) {
+            const double w = double(layer.inputs * layer.outputs);
+            const double of_this = &layer == &model.layers.front() ? products.of_first : products.of_layer;
+            const double blocks = double(std::max(layer.inputs, layer.outputs)) / double(Plan::grain);
+            const bool exchanges_w = writes_gradients && !plan.cuts_inner(layer.inputs);
+            const double shared = values * double(plan.rows * layer.outputs) * exchanged + (exchanges_w ? w : 0);
+            seconds += seconds_of_products(2 * of_this * double(plan.rows) * w, plan.rows, bytes) /
+                           std::clamp(blocks, 1.0, members) +
+                       shared * double(bytes) / shared_bytes_per_second + 3 * meeting_seconds;
+        }
+        return seconds;
+    }
+};
 
 // The same for any number of threads: groups of many rows, or blocks where rows are few or gradients large.
 void cut_deterministically(const Model& model, Plan& plan, Index bytes) {
@@ -110,31 +130,31 @@ Plan in_blocks(Plan plan, int threads) {
 
 }  // namespace
 
-Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads, Index kept_per_row) {
-    const Index bytes = Index(bytes_per_number);
+Plan make_plan(const Model& model, const PlanRequest& request) {
+    const Estimate estimate{model, request};
     Plan plan;
-    plan.rows = rows;
-    plan.tile = tile_rows(model, rows, bytes);
-    const double inputs = kept_per_row > 0 ? compressed_cost * double(kept_per_row) : double(model.inputs());
-    const double alone = plan.seconds_alone = seconds_alone(model, rows, bytes, inputs);
+    plan.rows = request.rows;
+    plan.tile = tile_rows(model, request.rows, estimate.bytes);
+    const double alone = plan.seconds_alone = estimate.seconds_alone(request.rows);
     if (model.deterministic) {
-        cut_deterministically(model, plan, bytes);
+        cut_deterministically(model, plan, estimate.bytes);
         return plan;
     }
-    const Plan groups = in_groups(plan, threads), blocks = in_blocks(plan, threads);
-    const double by_rows = groups.parts > 1 ? seconds_by_rows(model, rows, bytes, groups.parts, inputs) : alone;
+    const Plan groups = in_groups(plan, request.threads), blocks = in_blocks(plan, request.threads);
+    const double by_rows = groups.parts > 1 ? estimate.seconds_by_rows(groups.parts) : alone;
     // Compressed rows cannot be cut by columns, and w between them would go back and forth.
-    const bool shares = blocks.parts > 1 && kept_per_row == 0;
-    const double together = shares ? seconds_together(model, blocks, bytes) : alone;
+    const bool shares = blocks.parts > 1 && request.kept_per_row == 0;
+    const double together = shares ? estimate.seconds_together(blocks) : alone;
     if (std::min(by_rows, together) > least_gain * alone) return plan;
     return by_rows <= together ? groups : blocks;
 }
 
-Plan make_device_plan(const Model& model, Index rows, std::size_t bytes_per_number) {
-    const Index per_row = Index(bytes_per_number) * (model.inputs() + model.outputs() + 3 * model.units());
+Plan make_device_plan(const Model& model, const PlanRequest& request) {
+    const Index per_row =
+        Index(request.bytes_per_number) * (model.inputs() + model.outputs() + 3 * model.units());
     Plan plan;
-    plan.rows = rows;
-    plan.tile = std::clamp<Index>(device_bytes / per_row, 1, std::max<Index>(rows, 1));
+    plan.rows = request.rows;
+    plan.tile = std::clamp<Index>(device_bytes / per_row, 1, std::max<Index>(request.rows, 1));
     return plan;
 }
 

@@ -3,8 +3,13 @@
 #pragma once
 
 #include "execution/model.hpp"
+#include "seam/backend.hpp"
 
 namespace fastbp {
+
+// What a job computes. Each kind has its own cost, and its own best team.
+enum class Work { forward, backward, gradient, step };
+constexpr std::size_t kinds_of_work = 4;
 
 enum class Schedule {
     rows,         // groups of rows, each with its own gradient sum, go tile by tile through all layers
@@ -16,7 +21,8 @@ struct Plan {
     Index rows = 0;
     Index tile = 0;            // rows that go through the layers together
     int parts = 1;             // groups of rows, or blocks of each operation
-    double seconds_alone = 0;  // what one thread is thought to need; for no decision that a bit depends on
+    double seconds_alone = 0;  // expected time of one thread, 0 if unknown; no result depends on it
+    ExecutionTraits traits;    // of the backend that the plan is for
 
     // Blocks begin at multiples of it: one vector of floats, one cache line.
     static constexpr Index grain = 16;
@@ -33,11 +39,20 @@ struct Plan {
     int partial_gradients() const { return schedule == Schedule::rows && parts > 1 ? parts : 0; }
 };
 
-// The plan for `threads` threads; with `threads` ignored where the model is deterministic. `kept_per_row`: how many
-// numbers a row of X has in the mean, where it is in compressed rows; else 0.
-Plan make_plan(const Model& model, Index rows, std::size_t bytes_per_number, int threads, Index kept_per_row = 0);
+// What a plan depends on besides the model.
+struct PlanRequest {
+    Index rows = 0;
+    std::size_t bytes_per_number = 4;
+    int threads = 1;         // ignored if the model is deterministic
+    Work work = Work::gradient;
+    Index kept_per_row = 0;  // the mean count of numbers in a row of a compressed X; 0: X is dense
+};
 
-// The plan for a device that shares out each operation itself: one group, whose tiles are as large as memory allows.
-Plan make_device_plan(const Model& model, Index rows, std::size_t bytes_per_number);
+// The plan for a team of threads.
+Plan make_plan(const Model& model, const PlanRequest& request);
+
+// The plan for a backend that runs each operation on many threads itself: one group, whose tiles are as large as memory
+// allows.
+Plan make_device_plan(const Model& model, const PlanRequest& request);
 
 }  // namespace fastbp

@@ -1,4 +1,4 @@
-// The caller's way to be asked now and then, between tiles, whether to go on.
+// The caller's function that is asked, during a call, whether to stop.
 #pragma once
 
 #include <chrono>
@@ -9,12 +9,17 @@ namespace fastbp {
 
 class Poll {
   public:
-    // function(context) not 0: stop.
+    // function(context) != 0 means stop.
     Poll(int (*function)(void*), void* context) : function_(function), context_(context) {}
 
-    // Asks where `interval` has passed since it last did; true is a request to stop. For the calling thread alone.
-    bool wants_stop() {
+    // True if the caller wants to stop. Asks at most once per `interval`, and reads the clock only after work that
+    // should have taken `least_work` seconds. `seconds` is the expected time of the work since the last call; 0 means
+    // unknown. For the calling thread alone.
+    bool wants_stop(double seconds) {
         if (function_ == nullptr) return false;
+        work_ += seconds > 0 ? seconds : least_work;
+        if (work_ < least_work) return false;
+        work_ = 0;
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ < interval) return false;
         last_ = now;
@@ -23,8 +28,10 @@ class Poll {
 
   private:
     static constexpr std::chrono::milliseconds interval{20};
+    static constexpr double least_work = 2e-3;
     int (*function_)(void*);
     void* context_;
+    double work_ = 0;
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 

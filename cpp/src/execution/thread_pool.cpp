@@ -14,8 +14,6 @@ namespace {
 
 // Between jobs: the pause between a program's calls in a loop, not an idle program's.
 constexpr std::chrono::microseconds spin_between_jobs{50};
-// Waking costs 30 to 60 us: what a shorter job could gain from a second thread.
-constexpr double worth_waking = 100e-6;
 // The stack of a worker, whatever the limit of the process (ulimit -s) is.
 constexpr std::size_t stack_bytes = std::size_t(2) << 20;
 
@@ -45,10 +43,10 @@ class NamedBarrier {
     Barrier* const outer_;
 };
 
-int run_alone(const TeamWork& work) {
+TeamReport run_alone(const TeamWork& work) {
     Barrier barrier(1);
     work(Member{0, barrier});
-    return 1;
+    return {};
 }
 
 }  // namespace
@@ -81,19 +79,16 @@ ThreadPool& ThreadPool::get() {
     return *pool;
 }
 
-bool ThreadPool::sleeps() const { return std::chrono::steady_clock::now() - last_end_ > spin_between_jobs; }
+bool ThreadPool::sleeps() const {
+    return std::chrono::steady_clock::now() - last_end_.load(std::memory_order_relaxed) > spin_between_jobs;
+}
 
-int ThreadPool::run(int team, double seconds, const TeamWork& work) {
+TeamReport ThreadPool::run(int team, const TeamWork& work) {
     if (team <= 1) return run_alone(work);
     const Turn turn(*this);
     if (!turn) return run_alone(work);
-    const bool shared = !(seconds < worth_waking && sleeps());
-    const int helpers = shared ? start_workers(team - 1) : 0;
-    if (helpers == 0) {
-        run_alone(work);
-        last_end_ = std::chrono::steady_clock::now();
-        return 1;
-    }
+    const int helpers = start_workers(team - 1);
+    if (helpers == 0) return run_alone(work);
     // Spinning where threads outnumber processors would keep those from running that are waited for.
     const bool spins = helpers + 1 <= available_threads();
     Barrier barrier(helpers + 1, spins ? Barrier::default_spin : std::chrono::nanoseconds(0));
@@ -114,9 +109,9 @@ int ThreadPool::run(int team, double seconds, const TeamWork& work) {
                     "call runs on; expected the callback to end the child, or a call with one thread");
     for (int left = running_.load(std::memory_order_acquire); left != 0;
          left = running_.load(std::memory_order_acquire))
-        wait_for_change(running_, left, spin_time_);
-    last_end_ = std::chrono::steady_clock::now();
-    return helpers + 1;
+        barrier.note_late(wait_for_change(running_, left, spin_time_));
+    last_end_.store(std::chrono::steady_clock::now(), std::memory_order_relaxed);
+    return {helpers + 1, barrier.late_seconds()};
 }
 
 int ThreadPool::start_workers(int wanted) {

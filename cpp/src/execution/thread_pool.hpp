@@ -15,12 +15,14 @@ class ThreadPool {
   public:
     static ThreadPool& get();
 
-    // Runs the work on a team of at most the given size, the caller among them, and returns the team's size when all
-    // members have returned. The caller runs alone if another call uses the pool, if no thread can be started, or if
-    // the pool sleeps and the work ends sooner than it wakes: `seconds` is the estimated time of one thread. The bits
-    // of a plan's results do not depend on the size of the team. Throws Error in the child of a fork that a member
+    // Runs the work on a team of at most the given size, the caller among them, and reports the team's size when all
+    // members have returned. The caller runs alone if another call uses the pool, or if no thread can be started. The
+    // bits of a plan's results do not depend on the size of the team. Throws Error in the child of a fork that a member
     // made during the work, because the child has none of the other members.
-    int run(int team, double seconds, const TeamWork& work);
+    TeamReport run(int team, const TeamWork& work);
+
+    // True if the threads have gone to sleep after the last job. Waking them takes 30 to 60 us.
+    bool sleeps() const;
 
     // The number of jobs that each member has worked on since the process began: for tests. Never waits for a job.
     std::vector<long> jobs_taken();
@@ -35,7 +37,6 @@ class ThreadPool {
     };
     class Turn;
 
-    bool sleeps() const;
     // Returns the number of workers to use, at most `wanted`: fewer if a thread cannot be started.
     int start_workers(int wanted);
     // True if the worker's thread runs.
@@ -43,8 +44,8 @@ class ThreadPool {
     void serve(Worker& worker);
 
     std::atomic<bool> busy_{false};
-    std::chrono::steady_clock::time_point last_end_{};  // of a job; written by the call that has the pool
-    std::mutex list_mutex_;                             // for workers_, which only the call that has the pool extends
+    std::atomic<std::chrono::steady_clock::time_point> last_end_{};  // of a job
+    std::mutex list_mutex_;  // for workers_, which only the call that has the pool extends
     std::vector<std::unique_ptr<Worker>> workers_;      // every one has a thread
     std::atomic<long> own_taken_{0};
     // The current job, written by the caller before the tickets change.

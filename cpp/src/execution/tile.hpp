@@ -13,13 +13,15 @@ namespace fastbp {
 template <class Real>
 class Tile {
   public:
-    Tile(Backend<Real>& on, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
+    // `distant`: the process cannot read the backend's memory.
+    Tile(Backend<Real>& on, bool distant, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
         : on_(on),
+          distant_(distant),
           workspace_(workspace),
           job_(job),
           begin_(begin),
           n_(end - begin),
-          rows_(job.rows.block(begin, end)) {}
+          rows_(job.rows.range.block(begin, end)) {}
 
     // The views of the pass: the caller's memory where `kept` names some, scratch elsewhere.
     Pass<Real> pass() {
@@ -27,26 +29,27 @@ class Tile {
         for (std::size_t k = 0; k < layers.size(); ++k) {
             layers[k] = values(k);
             const double rate = workspace_.model().layers[k].dropout;
-            if (job_.drops_units && rate > 0)
-                layers[k].dropout = {1 - rate, job_.seed_of_dropout, &workspace_.live().step, std::uint32_t(k), rows_};
+            if (job_.step && rate > 0)
+                layers[k].dropout = {1 - rate, job_.step->dropout_seed, &workspace_.live().step, std::uint32_t(k), rows_};
         }
         return {input(), layers};
     }
 
     // Its tangents. x_dot(L) goes to the caller's memory where that is wanted.
     TangentPass<Real> tangents() {
+        const Direction<Real>& direction = *job_.direction;
         const TileTangents<Real>& scratch = workspace_.tile().tangents;
         auto& layers = workspace_.tangent_layers();
         for (std::size_t k = 0; k < layers.size(); ++k) layers[k] = scratch.layers[k].row_block(0, n_);
-        if (!job_.output_dot.empty()) layers.back().x = job_.output_dot.row_block(begin_, begin_ + n_);
+        if (!direction.output_dot.empty()) layers.back().x = direction.output_dot.row_block(begin_, begin_ + n_);
         TangentPass<Real> dot;
-        if (!job_.x_dot.empty()) {
+        if (!direction.x_dot.empty()) {
             const Matrix<Real> x0 = scratch.x0.row_block(0, n_);
-            on_.load_rows(job_.x_dot, rows_, x0);
+            on_.load_rows(direction.x_dot, rows_, x0);
             if (job_.clears_masked()) on_.clear_masked_rows(weights(), x0);
             dot.x0 = x0;
         }
-        if (job_.params_dot != nullptr) dot.net = workspace_.direction(job_.params_dot);
+        if (direction.params_dot != nullptr) dot.net = workspace_.direction(direction.params_dot);
         dot.layer = layers;
         return dot;
     }
@@ -55,13 +58,14 @@ class Tile {
     const Target<Real>& target() {
         Target<Real>& y = target_;
         if (y.scale != nullptr) return y;
-        if (job_.y_is_classes) {
+        const LossSeed& given = std::get<LossSeed>(job_.seed);
+        if (given.y_is_classes) {
             const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
-            on_.load_classes(job_.y, rows_, classes);
+            on_.load_classes(given.y, rows_, classes);
             y.classes = {classes.data, classes.size};
         } else {
             const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
-            on_.load_rows(job_.y, rows_, values);
+            on_.load_rows(given.y, rows_, values);
             y.values = values;
         }
         y.c = weights();
@@ -71,15 +75,13 @@ class Tile {
 
     // delta(L) of the tile, and the loss added to the slot. False where the caller's loss function failed.
     bool seed(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        switch (job_.seed) {
-            case Seed::none: return true;
-            case Seed::loss: seed_by_loss(net, pass, loss_sum); return true;
-            case Seed::function: return seed_by_function(net, pass, loss_sum);
-            case Seed::cotangent:
-                on_.load_rows(job_.cotangent, {nullptr, begin_, n_}, pass.last().delta);
-                on_.copy(pass.last().delta, pass.last().u);
-                on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
-                return true;
+        if (const auto* by_function = std::get_if<FunctionSeed>(&job_.seed))
+            return seed_by_function(*by_function, net, pass, loss_sum);
+        if (job_.by_loss()) seed_by_loss(net, pass, loss_sum);
+        if (const auto* given = std::get_if<CotangentSeed>(&job_.seed)) {
+            on_.load_rows(given->cotangent, {nullptr, begin_, n_}, pass.last().delta);
+            on_.copy(pass.last().delta, pass.last().u);
+            on_.multiply_by_derivative(net.back().g, pass.last().s, pass.last().x, pass.last().delta);
         }
         return true;
     }
@@ -89,7 +91,7 @@ class Tile {
         const LayerValues<Real>& last = pass.last();
         const LayerTangents<Real>& tangent = dot.layer.back();
         const ActivationFunction<Real> g = net.back().g;
-        if (job_.seed == Seed::loss)
+        if (job_.by_loss())
             return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta,
                                             Curvature::hessian);
         // The caller's cotangent is u(L) and does not move.
@@ -120,22 +122,22 @@ class Tile {
 
     // After seed(). Weights of single outputs belong to the row's loss.
     ExampleNorms examples() {
-        if (!job_.looks_at_examples()) return {};
+        if (!job_.needs_example_norms()) return {};
         ExampleNorms e;
         if (target_.c.cols == 1) e.c = {target_.c.data, n_};
         e.scale = &workspace_.live().scale;
         e.limit = job_.max_example_norm;
         e.squares = workspace_.tile().example.block(0, n_);
-        if (job_.example_grad_norm != nullptr) e.norm = {job_.example_grad_norm + begin_, n_};
+        if (job_.outputs.example_grad_norm != nullptr) e.norm = {job_.outputs.example_grad_norm + begin_, n_};
         return e;
     }
 
   private:
     LayerValues<Real> values(std::size_t k) {
         LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
-        if (job_.along == Along::gradient) scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
-        if (job_.kept.empty()) return scratch;
-        const LayerValues<Real> kept = job_.kept[k].row_block(begin_, begin_ + n_);
+        if (job_.direction && job_.direction->mode == TangentMode::gradient) scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
+        if (job_.outputs.kept.empty()) return scratch;
+        const LayerValues<Real> kept = job_.outputs.kept[k].row_block(begin_, begin_ + n_);
         const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
         const bool shared = scratch.s.data == scratch.x.data;
         const Matrix<Real> s = !kept.s.empty() ? kept.s : (shared ? x : scratch.s);
@@ -144,49 +146,50 @@ class Tile {
 
     Input<Real> input() {
         const bool clears = job_.clears_masked();
-        if (!job_.x_view.empty() && !clears) return {job_.x_view.row_block(rows_.first, rows_.first + n_)};
+        if (!job_.rows.x_view.empty() && !clears) return {job_.rows.x_view.row_block(rows_.first, rows_.first + n_)};
         const Matrix<const double> c = clears ? weights() : Matrix<double>{};
-        if (job_.kept_per_row > 0) {
+        if (job_.rows.kept_per_row > 0) {
             const CsrTile<Real>& tile = workspace_.tile().compressed_x0;
-            on_.load_csr(job_.x, rows_, tile);
+            on_.load_csr(job_.rows.x, rows_, tile);
             if (clears) on_.clear_masked_csr(c, tile);
-            csr_ = {tile.starts, tile.columns, tile.values, n_, job_.x.cols};
+            csr_ = {tile.starts, tile.columns, tile.values, n_, job_.rows.x.cols};
             return {{}, &csr_};
         }
         const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
-        on_.load_rows(job_.x, rows_, tile);
+        on_.load_rows(job_.rows.x, rows_, tile);
         if (clears) on_.clear_masked_rows(c, tile);
         return {tile};
     }
 
     // The weights of the tile's rows, loaded once.
     Matrix<double> weights() {
-        if (job_.weights.empty() || !weights_.empty()) return weights_;
-        weights_ = dense(workspace_.tile().weights.data, n_, job_.weights.cols);
-        if (on_.asynchronous() && job_.seed == Seed::function) {  // they are the process's
+        const RowSource& source = job_.rows.weights;
+        if (source.empty() || !weights_.empty()) return weights_;
+        weights_ = dense(workspace_.tile().weights.data, n_, source.cols);
+        if (distant_ && job_.by_function()) {  // the weights are in the process's memory
             std::vector<double> c(std::size_t(n_), 0.0);
-            load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+            load_rows(source, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
             on_.upload(c.data(), weights_.data, c.size() * sizeof(double));
         } else {
-            on_.load_weights(job_.weights, rows_, weights_);
+            on_.load_weights(source, rows_, weights_);
         }
         return weights_;
     }
 
     void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        const LossSlots slots{&loss_sum, job_.example_loss == nullptr ? Vector<double>{}
-                                                                      : Vector<double>{job_.example_loss + begin_, n_}};
+        double* e = job_.outputs.example_loss;
+        const LossSlots slots{&loss_sum, e == nullptr ? Vector<double>{} : Vector<double>{e + begin_, n_}};
         on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, target(),
                          job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
         clear_masked(net.back().g, pass.last().delta);
     }
 
     // e and dx come from the caller. Those of a row of weight 0 are not read.
-    bool seed_by_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
-        if (on_.asynchronous()) return seed_by_distant_function(net, pass, loss_sum);
-        double* e = job_.example_loss != nullptr ? job_.example_loss + begin_ : workspace_.tile().example.data;
+    bool seed_by_function(const FunctionSeed& loss, Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+        if (distant_) return seed_by_distant_function(loss, net, pass, loss_sum);
+        double* e = job_.outputs.example_loss != nullptr ? job_.outputs.example_loss + begin_ : workspace_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
-        if (!call_function(last.x.data, e, last.delta.data)) return false;
+        if (!call(loss, last.x.data, e, last.delta.data)) return false;
         target_.c = weights();
         double* factor = workspace_.tile().example.data;  // where e may lie
         double sum = 0;
@@ -205,14 +208,16 @@ class Tile {
 
     // The same where the backend's memory is not the process's, which the function works in: x(L) and what the function
     // makes of it are copied. The weights are then the process's too.
-    bool seed_by_distant_function(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
+    bool seed_by_distant_function(const FunctionSeed& loss, Network<Real> net, const Pass<Real>& pass,
+                                  double& loss_sum) {
         const LayerValues<Real>& last = pass.last();
         const Index cols = last.x.cols;
         std::vector<Real> x(std::size_t(n_ * cols)), dx(x.size());
         std::vector<double> e(std::size_t(n_), 0.0), c(e.size(), 1.0);
         on_.download(last.x.data, x.data(), x.size() * sizeof(Real));
-        if (!call_function(x.data(), e.data(), dx.data())) return false;
-        if (!job_.weights.empty()) load_rows(job_.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
+        if (!call(loss, x.data(), e.data(), dx.data())) return false;
+        if (!job_.rows.weights.empty())
+            load_rows(job_.rows.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
         target_.c = weights();
         double sum = 0;
         on_.download(&loss_sum, &sum, sizeof sum);
@@ -227,20 +232,21 @@ class Tile {
         }
         on_.upload(&sum, &loss_sum, sizeof sum);
         on_.upload(dx.data(), last.delta.data, dx.size() * sizeof(Real));
-        if (job_.example_loss != nullptr) on_.upload(e.data(), job_.example_loss + begin_, e.size() * sizeof(double));
+        if (double* to = job_.outputs.example_loss) on_.upload(e.data(), to + begin_, e.size() * sizeof(double));
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
         clear_masked(net.back().g, last.delta);
         return true;
     }
 
-    bool call_function(const Real* x, double* e, Real* dx) const {
+    bool call(const FunctionSeed& loss, const Real* x, double* e, Real* dx) const {
         const RowRange rows = host_rows();
-        return call_back(job_.function.function, job_.function.context, rows.order, rows.first, n_, x, e, dx) == 0;
+        return call_back(loss.function, loss.context, rows.order, rows.first, n_, x, e, dx) == 0;
     }
 
-    RowRange host_rows() const { return job_.host_rows.block(begin_, begin_ + n_); }
+    RowRange host_rows() const { return job_.rows.host_range.block(begin_, begin_ + n_); }
 
     Backend<Real>& on_;
+    const bool distant_;
     Workspace<Real>& workspace_;
     const Job<Real>& job_;
     const Index begin_, n_;

@@ -7,18 +7,20 @@
 
 namespace fastbp {
 
-// The sum of c_n over the rows, where c has a column per output divided by their number; the number of rows where there
-// are no weights.
+constexpr Index weights_at_a_time = 4096;
+
+// The sum of c_n over the rows. If c has a column per output, their sum is divided by the number of outputs. Without
+// weights it is the number of rows.
 template <class Real>
 double weight_of(Backend<Real>& on, const RowSource& weights, RowRange rows) {
     if (weights.empty()) return double(rows.count);
-    constexpr Index at_a_time = 4096, most = 16;  // a device sums so many rows at different places at once
+    constexpr Index most = 16;  // a device sums so many parts of rows at the same time
     double total = 0;
-    for (Index begin = 0; begin < rows.count; begin += most * at_a_time) {
+    for (Index begin = 0; begin < rows.count; begin += most * weights_at_a_time) {
         double sums[most] = {};
-        const Index end = std::min(begin + most * at_a_time, rows.count);
-        on.sum_weights(weights, rows.block(begin, end), at_a_time, sums);
-        for (Index k = 0; k * at_a_time < end - begin; ++k) total += sums[k];
+        const Index end = std::min(begin + most * weights_at_a_time, rows.count);
+        on.sum_weights(weights, rows.block(begin, end), weights_at_a_time, sums);
+        for (Index k = 0; k * weights_at_a_time < end - begin; ++k) total += sums[k];
     }
     return total;
 }

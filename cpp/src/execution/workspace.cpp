@@ -181,12 +181,25 @@ Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const 
     loss_sums_.size = std::max(plan.parts, needs.members);
     block_ = carve(on, [&](Carver& carver) {
         loss_sums_.data = carver.take<double>(loss_sums_.size);
+        ledger_ = carver.take<Ledger>(1);
         gradients_.clear();
         for (int k = 0; k < gradients; ++k)
             gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
         products_.data = carver.take<Real>(products_.size);
     });
+    start_ledger(on, 1);
     partials_.assign(gradients_.begin(), gradients_.end());
+}
+
+template <class Real>
+void Crew<Real>::start_ledger(Backend<Real>& on, Index entries) {
+    if (entries > entries_size_) {
+        entries_size_ = 0;
+        entries_ = std::make_unique<Block<Real>>(on, std::size_t(entries) * sizeof(LossEntry));
+        entries_size_ = entries;
+    }
+    const Ledger empty{ledger_entries()};
+    on.upload(&empty, ledger_, sizeof empty);
 }
 
 template <class Real>

@@ -1,17 +1,18 @@
 // The memory of one call. A Crew belongs to a call: the gradient sums and loss slots that its team shares, and for each
 // member a Workspace with the values of a tile (one set for all where the members share their operations) and
 // the lists of views that a pass is made of. It is borrowed from the net's free list; nothing in it survives a call but
-// the team's pace.
+// what its tuners have measured.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <memory>
+#include <memory_resource>
 #include <vector>
 
-#include "execution/pace.hpp"
 #include "execution/plan.hpp"
 #include "execution/shared_sums.hpp"
+#include "execution/team_size_tuner.hpp"
 #include "seam/backend.hpp"
 #include "seam/error.hpp"
 
@@ -95,6 +96,7 @@ struct Slots {
     double clip = 1;
     Index step = 0;
     Index first_row = 0;
+    Index entry = 0;  // of the ledger
 };
 
 // One member's views and slots: each has its own lists, so that members never write the same one.
@@ -165,11 +167,16 @@ class Crew {
     // Of a group of rows; or, where members share their operations, the same sum for each member. In the backend's
     // memory.
     double& loss_sum(int part) const { return loss_sums_.data[part]; }
-    double& begin_loss_sum(Backend<Real>& on, int part) const {
-        static constexpr double zero = 0;
-        on.upload(&zero, &loss_sum(part), sizeof zero);
-        return loss_sum(part);
+    // The parts of the loss of a job that was carried out by `plan`.
+    Vector<const double> loss_parts(const Plan& plan) const {
+        return {loss_sums_.data, plan.shares_operations() ? 1 : plan.parts};
     }
+    // Clears the ledger and makes room for so many entries.
+    void start_ledger(Backend<Real>& on, Index entries);
+    Ledger* ledger() const { return ledger_; }
+    LossEntry* ledger_entries() const { return static_cast<LossEntry*>(entries_->memory()); }
+    // For lists that the calling thread needs during the call. What they free is kept for the next call.
+    std::pmr::memory_resource* host_memory() { return &host_memory_; }
     SharedSums<Real> shared_sums(const Plan& plan) {
         return {plan, numbers_.data(), products_.data, products_.size / 2};
     }
@@ -185,12 +192,8 @@ class Crew {
     }
     const Refused& refused() const { return refused_; }
     Stop stopped() const { return stop_.load(std::memory_order_relaxed); }
-    Pace& pace(Work work) { return paces_[std::size_t(work)]; }
-    Baton& baton() { return baton_; }
-    void start() {
-        stop_.store(Stop::none, std::memory_order_relaxed);
-        baton_.start();
-    }
+    TeamSizeTuner& tuner(Work work) { return tuners_[std::size_t(work)]; }
+    void start() { stop_.store(Stop::none, std::memory_order_relaxed); }
 
   private:
     const Index tile_;
@@ -201,12 +204,15 @@ class Crew {
     std::vector<Vector<Real>> gradients_;
     std::vector<Vector<const Real>> partials_;
     Vector<double> loss_sums_;
+    Ledger* ledger_ = nullptr;
+    std::unique_ptr<Block<Real>> entries_;
+    Index entries_size_ = 0;
+    std::pmr::unsynchronized_pool_resource host_memory_{{0, std::size_t(1) << 22}};
     std::vector<double> numbers_;
     Vector<Real> products_;
     std::atomic<Stop> stop_{Stop::none};
     Refused refused_;
-    std::array<Pace, kinds_of_work> paces_;
-    Baton baton_;
+    std::array<TeamSizeTuner, kinds_of_work> tuners_;
 };
 
 }  // namespace fastbp

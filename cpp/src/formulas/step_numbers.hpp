@@ -47,24 +47,30 @@ FASTBP_FORMULA RpropNumbers<Real> rprop_numbers(const StepRule& rule) {
     return {Real(rule.eta_minus), Real(rule.eta_plus), Real(rule.step_size_min), Real(rule.step_size_max)};
 }
 
-// Appends a step's loss to the ledger. If the loss is not finite, or an earlier step was refused, no step is made.
-FASTBP_FORMULA void note_loss(double loss, Ledger& ledger, StepScalars& now) {
+// Write the loss of a mini-batch, the sum of its parts. With `now`, a loss that is not finite refuses the step and all
+// later ones.
+FASTBP_FORMULA void note_loss(Vector<const double> parts, Index entry, Ledger& ledger, StepScalars* now) {
+    double loss = 0;
+    for (Index k = 0; k < parts.size; ++k) loss += parts[k];
+    ledger.entries[entry].loss = loss;
+    if (now == nullptr) return;
     const bool finite = loss - loss == 0;
-    if (ledger.stopped == 0 && finite) {
-        ledger.losses[ledger.count++] = loss;
-    } else {
-        ledger.stopped = 1;
-        now.step = 0;
-    }
+    if (!finite && ledger.refused_entry < 0) ledger.refused_entry = entry;
+    if (ledger.refused_entry >= 0) now->step = 0;
 }
 
-// Notes a refused number of a gradient in the ledger. No step is made.
-FASTBP_FORMULA void note_gradient(Index place, double number, Ledger& ledger, StepScalars& now) {
-    if (ledger.stopped != 0) return;
-    ledger.stopped = 1;
-    ledger.refused_place = place;
-    ledger.refused_number = number;
-    --ledger.count;  // its loss was noted before
+// Write the penalties of a mini-batch.
+FASTBP_FORMULA void note_penalty(double squares, double magnitudes, double l2, double l1, LossEntry& entry) {
+    entry.penalty = 0.5 * l2 * squares + l1 * magnitudes;
+}
+
+// Refuse the step, and all later ones, because of a number of its gradient.
+FASTBP_FORMULA void note_gradient(Index place, double number, Index entry, Ledger& ledger, StepScalars& now) {
+    if (ledger.refused_entry < 0) {
+        ledger.refused_entry = entry;
+        ledger.refused_place = place;
+        ledger.refused_number = number;
+    }
     now.step = 0;
 }
 

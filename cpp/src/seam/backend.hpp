@@ -21,6 +21,16 @@ struct BackendOptions {
     bool deterministic = false;  // identical bits in every run on this device
 };
 
+// How a backend runs operations. Plans and the place of data are chosen by these; nothing else asks for them.
+struct ExecutionTraits {
+    bool distant = false;               // the process cannot read its memory
+    bool asynchronous = false;          // operations may still run after they return, until `synchronize`
+    bool shares_operations = false;     // it runs each operation on many threads itself, so no team is needed
+    // It computes with compressed rows. Otherwise load_rows spreads them into a dense tile, no input of a layer is
+    // compressed, and the four operations on compressed rows are never called.
+    bool keeps_rows_compressed = true;
+};
+
 // A step that `replay` runs repeatedly on the same views. Operations read all numbers that change from slots when they
 // run. `runs` and `recording` belong to the backend.
 struct Step {
@@ -54,11 +64,7 @@ class Backend {
     virtual void download(const void* from, void* to, std::size_t bytes) noexcept = 0;
     // Copies within the backend's memory. The two ranges must not overlap.
     virtual void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept = 0;
-    // True if operations return before they are complete. Results are complete after `synchronize`.
-    virtual bool asynchronous() const noexcept { return false; }
-    // True if the backend computes with compressed rows. Otherwise load_rows spreads them into a dense tile, no input
-    // of a layer is compressed, and the four operations on compressed rows are never called.
-    virtual bool keeps_rows_compressed() const noexcept { return true; }
+    virtual ExecutionTraits traits() const noexcept { return {}; }
     // Enclose all operations of a call. The operations run after the work on the caller's stream, and operations of
     // other threads wait.
     virtual void begin_call(void* stream) noexcept { static_cast<void>(stream); }
@@ -142,12 +148,19 @@ class Backend {
     virtual void largest_magnitude(In m, double* out) noexcept = 0;
     // *place = the last place in v whose number is nan or larger than limit in magnitude, -1 if there is none.
     virtual void find_larger(VectorIn v, double limit, Index* place) noexcept = 0;
+    // *slot = 0.
+    virtual void clear(double* slot) noexcept = 0;
     // If *place is not -1, the ledger notes it and the number there as refused, and now->step becomes 0. Only the first
     // refusal is noted.
-    virtual void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept = 0;
-    // Appends *loss to the ledger. If this loss or an earlier one is not finite, it is not appended, and now->step
-    // becomes 0.
-    virtual void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept = 0;
+    virtual void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                               StepScalars* now) noexcept = 0;
+    // The ledger's *entry gets the sum of the parts as its loss. With `now` (not null), a loss that is not finite makes
+    // the ledger note the entry as refused, and now->step becomes 0 if this or an earlier entry was refused.
+    virtual void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger,
+                           StepScalars* now) noexcept = 0;
+    // The ledger's *entry gets the penalties l2/2 *squares + l1 *magnitudes.
+    virtual void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                              Ledger* ledger) noexcept = 0;
     // One optimiser step on params. The gradient is the sum of the partials, and moment_count gives the number of
     // moments. Does nothing if now->step is 0.
     virtual void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,

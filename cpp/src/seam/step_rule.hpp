@@ -22,12 +22,16 @@ struct StepScalars {
     Index step = 1;  // counts from 1; 0: no step
 };
 
-// The losses of an epoch's steps. An asynchronous backend keeps them, so that the caller need not wait for each step.
+// The mean loss of a mini-batch, without penalties, and its penalties.
+struct LossEntry {
+    double loss = 0, penalty = 0;
+};
+
+// The losses of a call or an epoch: an entry for each mini-batch, and the first mini-batch whose step was refused.
 struct Ledger {
-    double* losses = nullptr;
-    Index count = 0;
-    Index stopped = 0;         // 1: the loss or the gradient of the next step was refused
-    Index refused_place = -1;  // of a number of that gradient, -1 if the loss was refused
+    LossEntry* entries = nullptr;
+    Index refused_entry = -1;  // -1: none
+    Index refused_place = -1;  // of a number of the refused gradient; -1 if the loss was refused
     double refused_number = 0;
 };
 

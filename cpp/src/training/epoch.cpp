@@ -1,118 +1,67 @@
 #include "training/epoch.hpp"
 
-#include <algorithm>
+#include <deque>
+#include <memory_resource>
 
-#include "execution/weights.hpp"
-#include "training/steps.hpp"
+#include "training/step_runner.hpp"
 
 namespace fastbp {
 namespace {
 
-// Whose turn a step is: the team's, or its first member's alone, while the others sleep.
-class Turns {
-  public:
-    // Before the meeting that the epoch begins with.
-    Turns(const Member& member, Pace& pace, Baton& baton, Index step)
-        : member_(member), pace_(pace), baton_(baton), answered_(baton.calls()) {
-        if (!member.first() || member.team() == 1) return;
-        told_alone_ = pace.alone();
-        baton.tell_next(step - 1, told_alone_);
+// Adds mini-batches [report.steps_done, end) to the report, up to the first that was refused.
+template <class Real>
+EpochEnd account(const Runner<Real>& runner, EpochData<Real>& data, Index end, const EpochReport& report) {
+    const Index begin = report.steps_done;
+    const Ledger ledger = data.read_ledger(runner.backend(), begin, end);
+    const bool is_refused = ledger.refused_entry >= 0;
+    for (Index k = begin; k < (is_refused ? std::min(end, ledger.refused_entry) : end); ++k) {
+        const LossEntry& entry = data.entry(k);
+        const double weight = data.weight(k);
+        report.loss_sum += entry.loss * weight;
+        report.weight_sum += weight;
+        if (report.values != nullptr) report.values[k] = entry.loss + entry.penalty;
+        report.step += weight != 0 ? 1 : 0;
+        report.steps_done = k + 1;
     }
-
-    bool sleeps_through(Index step) const { return !member_.first() && baton_.sleeps_through(step, answered_); }
-    // The mini-batch at which the first calls the others back.
-    Index wait() { return baton_.wait(answered_); }
-
-    // Before mini-batch k. True: the first takes it alone.
-    bool begin(Index step, Index k) {
-        if (!member_.first() || member_.team() == 1) return false;
-        if (by_one_ && !pace_.alone()) {
-            baton_.call(k);
-            by_one_ = told_alone_ = false;
-        } else if (!by_one_) {
-            by_one_ = told_alone_;
-        }
-        if (!by_one_) {
-            told_alone_ = pace_.alone();
-            baton_.tell_next(step, told_alone_);
-        }
-        began_ = seconds_now();
-        return by_one_;
-    }
-    void end() {
-        if (!member_.first() || member_.team() == 1 || by_one_ != pace_.alone()) return;
-        pace_.took(began_, seconds_now());
-    }
-    // After the last: those who sleep wake and find no mini-batch left.
-    void finish(Index count) {
-        if (by_one_) baton_.call(count);
-    }
-
-  private:
-    const Member& member_;
-    Pace& pace_;
-    Baton& baton_;
-    unsigned answered_;
-    bool by_one_ = false, told_alone_ = false;
-    double began_ = 0;
-};
+    if (!is_refused) return {};
+    if (ledger.refused_place < 0) return {Stop::not_finite, {}};
+    return {Stop::gradient_refused, {ledger.refused_place, ledger.refused_number}};
+}
 
 }  // namespace
 
-Index steps_of_epoch(Index rows, Index batch_size, bool drop_last) {
-    return drop_last ? rows / batch_size : (rows + batch_size - 1) / batch_size;
-}
-
 template <class Real>
-void run_epoch(Backend<Real>& on, const Member& member, const Model& model, Crew<Real>& crew, Real* params,
-               const Job<Real>& data, Epoch<Real>& epoch) {
-    Barrier nobody(1);
-    const Member first_alone{0, nobody};
-    Steps<Real> together(on, member, model, crew, params, data, epoch);
-    Steps<Real> alone(on, first_alone, model, crew, params, data, epoch);
-    const Index rows = data.rows.count, count = steps_of_epoch(rows, epoch.batch_size, epoch.drop_last);
-    const Plan& whole = epoch.plan;
-    Plan last = whole;  // cut alike, so that the crew fits it
-    last.rows = rows % epoch.batch_size;
-    Index step = epoch.step;
-    Turns turns(member, crew.pace(Work::step), crew.baton(), step);
-    member.meet();  // the first begins to keep the account when all have read where it stands
-    for (Index k = 0; k < count; ++k) {
-        const Index begin = k * epoch.batch_size, end = std::min(rows, begin + epoch.batch_size);
-        const RowRange batch = data.rows.block(begin, end);
-        const double weight = weight_of(on, data.weights, batch);
-        double loss = 0, value = 0;
-        if (weight != 0) {
-            if (turns.sleeps_through(step)) {
-                k = turns.wait() - 1;
-                step = epoch.step;
-                continue;
-            }
-            const bool by_one = turns.begin(step, k);
-            const Plan& plan = end - begin == epoch.batch_size ? whole : last;
-            Steps<Real>& steps = by_one ? alone : together;
-            steps.begin(batch, batch, weight, epoch.lr[k], step + 1);
-            const auto taken = steps.take(plan);
-            if (!taken) return turns.finish(count);
-            turns.end();
-            loss = taken->loss;
-            value = loss + taken->penalty;
-            ++step;
-        }
-        if (member.first()) {
-            epoch.step = step;
-            epoch.loss_sum += loss * weight;
-            epoch.weight_sum += weight;
-            if (epoch.values != nullptr) epoch.values[k] = value;
-            *epoch.steps_done = k + 1;
-        }
+EpochEnd run_epoch(const Runner<Real>& runner, Real* params, const Job<Real>& given, const Epoch<Real>& epoch,
+                   const EpochReport& report) {
+    Job<Real> job = given;
+    job.step.emplace();
+    job.outputs.grad = {params};  // so that it counts as a job with a backward pass
+    const Plan plan = runner.plan_for(job, epoch.batch_size);
+    typename Runner<Real>::Team team(runner, plan, job, 1);
+    EpochData<Real> data(runner.backend(), team.scratch(), job, epoch);
+    if (data.count() == 0) return {};
+    std::pmr::deque<StepRunner<Real>> members(team.scratch().host_memory());
+    for (int m = 0; m < team.largest(); ++m)
+        members.emplace_back(runner.backend(), runner.model(), team.scratch(), m, data, plan, epoch, params,
+                             report.values != nullptr);
+    while (report.steps_done < data.count()) {
+        const Index begin = report.steps_done, step = report.step;
+        const Slice slice = team.next(data.count() - begin);
+        Index end = begin;
+        team.run(slice, [&](const Member& member) {
+            const Index reached = members[std::size_t(member.index)].run(member, begin, begin + slice.steps, step);
+            if (member.first()) end = reached;
+        });
+        const EpochEnd refused = account(runner, data, end, report);
+        if (refused.stopped != Stop::none) return refused;
+        if (const Stop stopped = team.scratch().stopped(); stopped != Stop::none)
+            return {stopped, team.scratch().refused()};
     }
-    turns.finish(count);
+    return {};
 }
 
-template void run_epoch(Backend<float>&, const Member&, const Model&, Crew<float>&, float*, const Job<float>&,
-                        Epoch<float>&);
-template void run_epoch(Backend<double>&, const Member&, const Model&, Crew<double>&, double*, const Job<double>&,
-                        Epoch<double>&);
+template EpochEnd run_epoch(const Runner<float>&, float*, const Job<float>&, const Epoch<float>&, const EpochReport&);
+template EpochEnd run_epoch(const Runner<double>&, double*, const Job<double>&, const Epoch<double>&,
+                            const EpochReport&);
 
 }  // namespace fastbp

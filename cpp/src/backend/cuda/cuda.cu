@@ -98,8 +98,9 @@ class Cuda final : public Backend<Real> {
     void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override {
         queue_.failure.note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, queue_.stream), "copying");
     }
-    bool asynchronous() const noexcept override { return true; }
-    bool keeps_rows_compressed() const noexcept override { return false; }
+    ExecutionTraits traits() const noexcept override {
+        return {.distant = true, .asynchronous = true, .shares_operations = true, .keeps_rows_compressed = false};
+    }
 
     // A callback of a call may begin another call on the same thread. The inner call may follow another stream. A
     // failure in it fails both calls.
@@ -237,11 +238,17 @@ class Cuda final : public Backend<Real> {
     void find_larger(VectorIn v, double limit, Index* place) noexcept override {
         cuda::find_larger(queue_, v, limit, place);
     }
-    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
-        queue_.launch(note_one_gradient<Real>, one_thread, gradient, place, ledger, now);
+    void clear(double* slot) noexcept override { queue_.launch(clear_one, one_thread, slot); }
+    void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                       StepScalars* now) noexcept override {
+        queue_.launch(note_one_gradient<Real>, one_thread, gradient, place, entry, ledger, now);
     }
-    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        queue_.launch(note_one_loss, one_thread, loss, ledger, now);
+    void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) noexcept override {
+        queue_.launch(note_one_loss, one_thread, parts, entry, ledger, now);
+    }
+    void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                      Ledger* ledger) noexcept override {
+        queue_.launch(note_one_penalty, one_thread, squares, magnitudes, l2, l1, entry, ledger);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

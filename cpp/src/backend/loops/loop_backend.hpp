@@ -138,11 +138,17 @@ class LoopBackend : public Backend<Real> {
         loops_.largest_magnitudes(pass, out);
     }
     void find_larger(VectorIn v, double limit, Index* place) noexcept override { loops_.find_larger(v, limit, place); }
-    void note_gradient(VectorIn gradient, const Index* place, Ledger* ledger, StepScalars* now) noexcept override {
-        if (*place >= 0) formulas::note_gradient(*place, double(gradient[*place]), *ledger, *now);
+    void clear(double* slot) noexcept override { *slot = 0; }
+    void note_gradient(VectorIn gradient, const Index* place, const Index* entry, Ledger* ledger,
+                       StepScalars* now) noexcept override {
+        if (*place >= 0) formulas::note_gradient(*place, double(gradient[*place]), *entry, *ledger, *now);
     }
-    void note_loss(const double* loss, Ledger* ledger, StepScalars* now) noexcept override {
-        formulas::note_loss(*loss, *ledger, *now);
+    void note_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) noexcept override {
+        formulas::note_loss(parts, *entry, *ledger, now);
+    }
+    void note_penalty(const double* squares, const double* magnitudes, double l2, double l1, const Index* entry,
+                      Ledger* ledger) noexcept override {
+        formulas::note_penalty(*squares, *magnitudes, l2, l1, ledger->entries[*entry]);
     }
     void update(const StepRule& rule, const StepScalars* now, Partials<Real> gradient, VectorOut params,
                 std::span<const VectorOut> moments) noexcept override {

@@ -66,8 +66,9 @@ void find_larger(Queue& queue, Vector<const Real> v, double limit, Index* place)
 }
 
 template <class Real>
-__global__ void note_one_gradient(Vector<const Real> gradient, const Index* place, Ledger* ledger, StepScalars* now) {
-    if (*place >= 0) formulas::note_gradient(*place, double(gradient[*place]), *ledger, *now);
+__global__ void note_one_gradient(Vector<const Real> gradient, const Index* place, const Index* entry, Ledger* ledger,
+                                  StepScalars* now) {
+    if (*place >= 0) formulas::note_gradient(*place, double(gradient[*place]), *entry, *ledger, *now);
 }
 
 }  // namespace fastbp::cuda

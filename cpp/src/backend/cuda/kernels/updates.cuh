@@ -115,8 +115,15 @@ void update(Queue& queue, const StepRule& rule, const StepScalars* now, std::spa
 
 // ---- between the steps ---------------------------------------------------------------------------------------
 
-__global__ static void note_one_loss(const double* loss, Ledger* ledger, StepScalars* now) {
-    formulas::note_loss(*loss, *ledger, *now);
+__global__ static void clear_one(double* slot) { *slot = 0; }
+
+__global__ static void note_one_loss(Vector<const double> parts, const Index* entry, Ledger* ledger, StepScalars* now) {
+    formulas::note_loss(parts, *entry, *ledger, now);
+}
+
+__global__ static void note_one_penalty(const double* squares, const double* magnitudes, double l2, double l1,
+                                        const Index* entry, Ledger* ledger) {
+    formulas::note_penalty(*squares, *magnitudes, l2, l1, ledger->entries[*entry]);
 }
 
 }  // namespace fastbp::cuda
