@@ -95,8 +95,10 @@ void removed_barriers_are_found(std::uint64_t seeds) {
         const bool follows_last_product = kind.rfind("gemm | ", 0) == 0;
         // A step waits before it calls a hook, even if nothing was written since the barrier at the end of the pass.
         const bool precedes_hook = kind == "download | hook";
+        // A pass ends with a barrier, although the sums of the penalties that may follow have one of their own.
+        const bool precedes_penalties = kind == "accumulate_gradients | clear";
         const bool is_frequent = count.first + count.second >= 20;
-        if (is_frequent && count.first == 0 && !follows_last_product && !precedes_hook)
+        if (is_frequent && count.first == 0 && !follows_last_product && !precedes_hook && !precedes_penalties)
             fail("no removal of this barrier is found: " + kind);
     }
     std::printf("removed barriers: %d found, %d not needed in that case\n", found, missed);
