@@ -94,7 +94,7 @@ void removed_barriers_are_found(std::uint64_t seeds) {
         // No operation reads the gradient with respect to the inputs (7).
         const bool follows_last_product = kind.rfind("gemm | ", 0) == 0;
         // A step waits before it calls a hook, even if nothing was written since the barrier at the end of the pass.
-        const bool precedes_hook = kind == "download | hook";
+        const bool precedes_hook = kind == "note_loss | hook";
         // A pass ends with a barrier, although the sums of the penalties that may follow have one of their own.
         const bool precedes_penalties = kind == "accumulate_gradients | clear";
         const bool is_frequent = count.first + count.second >= 20;
