@@ -141,9 +141,12 @@ def test_a_call_with_one_thread_leaves_the_pool_to_others():
         with fb.set_num_threads(2):
             net.value_and_grad(X, y)
             before = fb._core.jobs_taken()
-            for _ in range(5):
+            for _ in range(1000):  # on a busy machine not every call uses two threads
                 net.value_and_grad(X, y)
-            assert (np.subtract(fb._core.jobs_taken(), before)[:2] >= 1).all()
+                taken = np.subtract(fb._core.jobs_taken(), before)[:2]
+                if (taken >= 1).all():
+                    break
+            assert (taken >= 1).all()
     finally:
         leave.set()
         thread.join()

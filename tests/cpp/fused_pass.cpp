@@ -177,7 +177,9 @@ void gradients() {
         plan.parts = 1;
     };
     expect(asked_for(problem, added, "a gradient that is added to") == 7, "also to a gradient that is added to");
-    const auto empty = [](Job<double>& job, Plan& plan, Memory&) { job.rows.range.count = plan.rows = 0, plan.parts = 1; };
+    const auto empty = [](Job<double>& job, Plan& plan, Memory&) {
+        job.rows.range.count = plan.rows = 0, plan.parts = 1;
+    };
     expect(asked_for(problem, empty, "no rows") == 1, "also without rows");
 }
 
@@ -219,9 +221,7 @@ void not_asked() {
              job.direction = Direction<double>{TangentMode::gradient, problem.X.data(), {}, {}};
          }},
         {"a cotangent",
-         [&](Job<double>& job, Plan&, Memory&) {
-             job.seed = CotangentSeed{Problem::source(problem.y, d2)};
-         }},
+         [&](Job<double>& job, Plan&, Memory&) { job.seed = CotangentSeed{Problem::source(problem.y, d2)}; }},
         {"a loss that is a function",
          [](Job<double>& job, Plan&, Memory&) {
              job.seed = FunctionSeed{call_loss};

@@ -167,8 +167,7 @@ struct Training {
         Index calls_left = 0;
     } hook;
 
-    Training(Problem<Real>& problem, Results<Real>& out, AccessLog& log, const SerialTeam& team)
-        : hook{log, team} {
+    Training(Problem<Real>& problem, Results<Real>& out, AccessLog& log, const SerialTeam& team) : hook{log, team} {
         Random& random = problem.random;
         StepRule& rule = epoch.rule;
         rule.kind = Optimizer(random.below(6));

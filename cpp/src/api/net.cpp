@@ -115,7 +115,7 @@ void NetOf<Real>::push_forward(const void* params, const fastbp_data& data, fast
     outputs.grad = {static_cast<Real*>(t.grad_dot)};
     if (t.input_grad_dot != nullptr)
         outputs.input_grad = dense(static_cast<Real*>(t.input_grad_dot), n, model.inputs());
-    const TangentMode mode = !job.backward()          ? TangentMode::forward
+    const TangentMode mode = !job.backward()       ? TangentMode::forward
                              : t.gauss_newton != 0 ? TangentMode::gauss_newton
                                                    : TangentMode::gradient;
     Direction<Real>& direction = job.direction.emplace();

@@ -60,7 +60,8 @@ void NetOf<Real>::report_end(fastbp_epoch& epoch, const EpochEnd& end) const {
     std::size_t k = model.layers.size() - 1;
     while (k > 0 && model.layers[k].first_w > end.refused.place) --k;
     epoch.refused_layer = std::int32_t(k);
-    const std::string layer = "the gradient of layer " + std::to_string(k + 1) + " (weights[" + std::to_string(k) + "]) ";
+    const std::string layer =
+        "the gradient of layer " + std::to_string(k + 1) + " (weights[" + std::to_string(k) + "]) ";
     if (!is_finite) throw Error(ErrorKind::floating_point, layer + "is not finite");
     throw Error(ErrorKind::floating_point, layer + "has the number " + text_of(end.refused.number) +
                                                ", which is too large for a step of this optimizer in " + name_of<Real>);

@@ -20,7 +20,8 @@ inline void relax() {
 // processor that sleeps can take the very thread that is waited for, where another program keeps that one from running.
 // Returns how long it slept.
 template <class T>
-std::chrono::nanoseconds wait_for_change(const std::atomic<T>& value, T old, std::chrono::nanoseconds spin_time) noexcept {
+std::chrono::nanoseconds wait_for_change(const std::atomic<T>& value, T old,
+                                         std::chrono::nanoseconds spin_time) noexcept {
     using namespace std::chrono;
     if (value.load(std::memory_order_acquire) != old) return nanoseconds(0);
     if (spin_time.count() > 0) {

@@ -163,8 +163,7 @@ bool carry_out(Backend<Real>& on, const Member& member, const Plan& plan, Crew<R
     if (plan.shares_operations()) {
         on.clear(&crew.loss_sum(member.index));
         Cooperative<Real> shared(on, member.barrier, member.index, plan, crew.shared_sums(plan));
-        const Blend<Real>* first =
-            job.outputs.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
+        const Blend<Real>* first = job.outputs.accumulate ? &workspace.live().accumulate : &workspace.live().overwrite;
         done = carry_tiles<Real>(shared, member, crew, workspace, job, 0, plan.rows, plan, job.outputs.grad, first,
                                  crew.loss_sum(member.index));
     } else {

@@ -36,8 +36,8 @@ struct LossSeed {
     bool y_is_classes = false;
 };
 
-// A loss given as a function: it fills e (count) and dx (count, d(L)), the derivative of each row's loss with respect to
-// x(L), for rows order[first ..] (or first .. if order is null). A result != 0 means that it failed.
+// A loss given as a function: it fills e (count) and dx (count, d(L)), the derivative of each row's loss with respect
+// to x(L), for rows order[first ..] (or first .. if order is null). A result != 0 means that it failed.
 struct FunctionSeed {
     int (*function)(void* context, const Index* order, Index first, Index count, const void* x, double* e,
                     void* dx) = nullptr;
@@ -55,8 +55,8 @@ using Seed = std::variant<NoSeed, LossSeed, FunctionSeed, CotangentSeed>;
 
 template <class Real>
 struct Outputs {
-    bool loss = false;     // the loss and the penalties, into the ledger
-    Gradient<Real> grad;   // overwritten, or added to
+    bool loss = false;    // the loss and the penalties, into the ledger
+    Gradient<Real> grad;  // overwritten, or added to
     bool accumulate = false;
     bool leave_partials = false;  // `grad` is the scratch's gradient(0), and groups leave their sums there
     Matrix<Real> input_grad;
@@ -68,9 +68,8 @@ struct Outputs {
 
     bool deltas() const { return !kept.empty() && !kept.front().delta.empty(); }
     bool values() const {
-        return std::any_of(kept.begin(), kept.end(), [](const LayerValues<Real>& v) {
-            return !v.s.empty() || !v.x.empty() || !v.delta.empty();
-        });
+        return std::any_of(kept.begin(), kept.end(),
+                           [](const LayerValues<Real>& v) { return !v.s.empty() || !v.x.empty() || !v.delta.empty(); });
     }
 };
 
@@ -92,7 +91,7 @@ struct Direction {
 // Where the update of a training step goes, and what training adds to a pass.
 template <class Real>
 struct StepTarget {
-    Index number = 0;              // of the step, from 1
+    Index number = 0;  // of the step, from 1
     std::uint64_t dropout_seed = 0;
     // The gradient is blended into the parameters, or each layer steps with its gradient. Both need one tile; the
     // second needs dense rows.
@@ -119,9 +118,9 @@ struct Job {
     Parameters<Real> params;
     Rows<Real> rows;
     Seed seed;
-    double scale = 1;              // factor on every c_n e_n
-    double max_example_norm = 0;   // > 0: rows' own gradients are scaled down to it
-    Penalties penalties;           // added to the loss's value and to the gradient; a StepTarget has its own way
+    double scale = 1;             // factor on every c_n e_n
+    double max_example_norm = 0;  // > 0: rows' own gradients are scaled down to it
+    Penalties penalties;          // added to the loss's value and to the gradient; a StepTarget has its own way
     Outputs<Real> outputs;
     std::optional<Direction<Real>> direction;
     std::optional<StepTarget<Real>> step;

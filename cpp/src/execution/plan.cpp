@@ -53,7 +53,9 @@ struct Products {
     double of_layer, of_first;
 
     explicit Products(Work work)
-        : of_layer(work == Work::forward ? 1 : work == Work::backward ? 2 : 3),
+        : of_layer(work == Work::forward    ? 1
+                   : work == Work::backward ? 2
+                                            : 3),
           of_first(of_layer > 1 ? of_layer - 1 : 1) {}
 };
 
@@ -79,8 +81,8 @@ struct Estimate {
     // Groups have their rows to themselves, then every gradient sum is read once more.
     double seconds_by_rows(double threads) const {
         const double read = double(model.parameter_count * bytes) * (threads + 2) / threads;
-        return seconds_alone(Index(double(request.rows) / threads)) + (writes_gradients ? read / sums_bytes_per_second : 0) +
-               3 * meeting_seconds + start_seconds;
+        return seconds_alone(Index(double(request.rows) / threads)) +
+               (writes_gradients ? read / sums_bytes_per_second : 0) + 3 * meeting_seconds + start_seconds;
     }
 
     // Every layer's values are exchanged, and its w too if it is written and not cut by rows. Narrow layers leave
@@ -150,8 +152,7 @@ Plan make_plan(const Model& model, const PlanRequest& request) {
 }
 
 Plan make_device_plan(const Model& model, const PlanRequest& request) {
-    const Index per_row =
-        Index(request.bytes_per_number) * (model.inputs() + model.outputs() + 3 * model.units());
+    const Index per_row = Index(request.bytes_per_number) * (model.inputs() + model.outputs() + 3 * model.units());
     Plan plan;
     plan.rows = request.rows;
     plan.tile = std::clamp<Index>(device_bytes / per_row, 1, std::max<Index>(request.rows, 1));

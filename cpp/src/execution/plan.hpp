@@ -43,7 +43,7 @@ struct Plan {
 struct PlanRequest {
     Index rows = 0;
     std::size_t bytes_per_number = 4;
-    int threads = 1;         // ignored if the model is deterministic
+    int threads = 1;  // ignored if the model is deterministic
     Work work = Work::gradient;
     Index kept_per_row = 0;  // the mean count of numbers in a row of a compressed X; 0: X is dense
 };

@@ -118,8 +118,8 @@ Slice Runner<Real>::Team::next(Index left) {
 template <class Real>
 void Runner<Real>::Team::run_work(const Slice& slice, const TeamWork& work) {
     const double begin = is_timed_ ? seconds_now() : 0;
-    const TeamReport report = slice.team > 1 && runner_.lent_ ? runner_.lent_.run(slice.team, work)
-                                                              : ThreadPool::get().run(slice.team, work);
+    const TeamReport report =
+        slice.team > 1 && runner_.lent_ ? runner_.lent_.run(slice.team, work) : ThreadPool::get().run(slice.team, work);
     if (!is_timed_) return;
     const double end = seconds_now();
     TeamSizeTuner& tuner = scratch().tuner(kind_);

@@ -1,6 +1,6 @@
-// Choose how many threads run the next steps. If another program keeps one of the processors busy, a team waits at every
-// barrier for a member that the system has not scheduled, and one thread alone is faster. Only time can tell. The plan
-// is the same either way, and so are the results.
+// Choose how many threads run the next steps. If another program keeps one of the processors busy, a team waits at
+// every barrier for a member that the system has not scheduled, and one thread alone is faster. Only time can tell. The
+// plan is the same either way, and so are the results.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,8 @@ class TeamSizeTuner {
         last_steps_ = slice.steps;
     }
 
-    // A slice of `next` that has run from `begin` to `end`. `members` ran it; they slept at barriers for `late` seconds in all.
+    // A slice of `next` that has run from `begin` to `end`. `members` ran it; they slept at barriers for `late` seconds
+    // in all.
     void finished(const Slice& slice, int members, double late, double begin, double end) {
         const double seconds = end - begin;
         if (begin - last_end_ > asleep_after) woke_ = begin;
@@ -68,7 +69,8 @@ class TeamSizeTuner {
   private:
     static constexpr double longest_slice = 5e-3, trial_slice = 1e-3;
     static constexpr double waking = 3e-3, asleep_after = 50e-6;
-    static constexpr double trial_alone = 3e-4, trial_team = 2e-3, team_phase = 50e-3, least_watch = 1e-3, recent = 5e-3;
+    static constexpr double trial_alone = 3e-4, trial_team = 2e-3, team_phase = 50e-3, least_watch = 1e-3,
+                            recent = 5e-3;
     static constexpr double least_patience = 50e-3, most_patience = 0.8, memory = 1.0;
     static constexpr double trial_cost = 50;  // a trial may take one part in so many of the time
     static constexpr double better = 0.95, worse = 1.25, often_late = 0.15;

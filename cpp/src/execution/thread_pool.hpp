@@ -45,8 +45,8 @@ class ThreadPool {
 
     std::atomic<bool> busy_{false};
     std::atomic<std::chrono::steady_clock::time_point> last_end_{};  // of a job
-    std::mutex list_mutex_;  // for workers_, which only the call that has the pool extends
-    std::vector<std::unique_ptr<Worker>> workers_;      // every one has a thread
+    std::mutex list_mutex_;                         // for workers_, which only the call that has the pool extends
+    std::vector<std::unique_ptr<Worker>> workers_;  // every one has a thread
     std::atomic<long> own_taken_{0};
     // The current job, written by the caller before the tickets change.
     const TeamWork* work_ = nullptr;

@@ -30,7 +30,8 @@ class Tile {
             layers[k] = values(k);
             const double rate = workspace_.model().layers[k].dropout;
             if (job_.step && rate > 0)
-                layers[k].dropout = {1 - rate, job_.step->dropout_seed, &workspace_.live().step, std::uint32_t(k), rows_};
+                layers[k].dropout = {1 - rate, job_.step->dropout_seed, &workspace_.live().step, std::uint32_t(k),
+                                     rows_};
         }
         return {input(), layers};
     }
@@ -135,7 +136,8 @@ class Tile {
   private:
     LayerValues<Real> values(std::size_t k) {
         LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
-        if (job_.direction && job_.direction->mode == TangentMode::gradient) scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
+        if (job_.direction && job_.direction->mode == TangentMode::gradient)
+            scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
         if (job_.outputs.kept.empty()) return scratch;
         const LayerValues<Real> kept = job_.outputs.kept[k].row_block(begin_, begin_ + n_);
         const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
@@ -187,7 +189,8 @@ class Tile {
     // e and dx come from the caller. Those of a row of weight 0 are not read.
     bool seed_by_function(const FunctionSeed& loss, Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         if (distant_) return seed_by_distant_function(loss, net, pass, loss_sum);
-        double* e = job_.outputs.example_loss != nullptr ? job_.outputs.example_loss + begin_ : workspace_.tile().example.data;
+        double* e =
+            job_.outputs.example_loss != nullptr ? job_.outputs.example_loss + begin_ : workspace_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
         if (!call(loss, last.x.data, e, last.delta.data)) return false;
         target_.c = weights();

@@ -23,9 +23,9 @@ struct BackendOptions {
 
 // How a backend runs operations. Plans and the place of data are chosen by these; nothing else asks for them.
 struct ExecutionTraits {
-    bool distant = false;               // the process cannot read its memory
-    bool asynchronous = false;          // operations may still run after they return, until `synchronize`
-    bool shares_operations = false;     // it runs each operation on many threads itself, so no team is needed
+    bool distant = false;            // the process cannot read its memory
+    bool asynchronous = false;       // operations may still run after they return, until `synchronize`
+    bool shares_operations = false;  // it runs each operation on many threads itself, so no team is needed
     // It computes with compressed rows. Otherwise load_rows spreads them into a dense tile, no input of a layer is
     // compressed, and the four operations on compressed rows are never called.
     bool keeps_rows_compressed = true;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <sstream>
 #include <string>
@@ -64,10 +65,11 @@ struct Group {
     std::string path;
 };
 
-// The groups of this process that may have a quota. A line is "number:controllers:path", that of version 2 "0::path".
-std::vector<Group> find_groups() {
+// The groups of this process that may have a quota, from the text of /proc/self/cgroup. A line is
+// "number:controllers:path", that of version 2 "0::path".
+std::vector<Group> find_groups(const std::string& text) {
     std::vector<Group> groups;
-    std::istringstream lines(text_of("/proc/self/cgroup"));
+    std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
         const auto first = line.find(':');
         const auto second = first == std::string::npos ? first : line.find(':', first + 1);
@@ -89,31 +91,75 @@ std::string below(const Mount& mount, const std::string& group) {
     return inside ? group.substr(mount.root.size()) : "";
 }
 
-// "quota period" (version 2), or a file for each (version 1); 0 if the folder has none.
-double quota_of_folder(int version, const std::string& folder) {
-    const std::string quota = text_of(folder + (version == 2 ? "/cpu.max" : "/cpu.cfs_quota_us"));
-    if (quota.empty()) return 0;
-    std::istringstream words(version == 2 ? quota : quota + " " + text_of(folder + "/cpu.cfs_period_us"));
-    double granted = 0, period = 0;  // "max" is no number
-    return words >> granted >> period && granted > 0 && period > 0 ? granted / period : 0;
+// A folder that may hold a quota: "quota period" in one file (version 2), or a file for each.
+struct QuotaFiles {
+    int version;
+    std::string quota, period;
+
+    QuotaFiles(int v, const std::string& folder)
+        : version(v),
+          quota(folder + (v == 2 ? "/cpu.max" : "/cpu.cfs_quota_us")),
+          period(v == 2 ? "" : folder + "/cpu.cfs_period_us") {}
+};
+
+// The folders of the groups that this process is in, and the text that named the groups.
+struct Folders {
+    std::string groups;
+    std::vector<QuotaFiles> files;
+};
+
+Folders find_folders(const std::string& groups) {
+    Folders found{groups, {}};
+    const std::vector<Mount> mounts = find_mounts();
+    for (const Group& group : find_groups(groups))
+        for (const Mount& mount : mounts) {
+            if (mount.version != group.version) continue;
+            std::string folder = mount.folder + below(mount, group.path);
+            for (; folder.size() >= mount.folder.size(); folder.erase(folder.rfind('/')))
+                found.files.emplace_back(mount.version, folder);
+        }
+    return found;
 }
 
-void tighten(double& tightest, double quota) {
-    if (quota > 0) tightest = tightest > 0 ? std::min(tightest, quota) : quota;
+// Text in memory of its own, for files that are read again and again: nothing is allocated.
+struct ShortText {
+    char text[4096] = {};
+
+    explicit ShortText(const char* path) {
+        const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+        if (file < 0) return;
+        std::size_t size = 0;
+        for (ssize_t count; size + 1 < sizeof text && (count = ::read(file, text + size, sizeof text - 1 - size)) > 0;)
+            size += std::size_t(count);
+        ::close(file);
+    }
+};
+
+// 0 if the folder has none. "max" is no number.
+double quota_of(const QuotaFiles& files) {
+    const ShortText quota(files.quota.c_str());
+    char* rest = nullptr;
+    const double granted = std::strtod(quota.text, &rest);
+    const double period = files.version == 2 ? std::strtod(rest, nullptr)
+                          : granted > 0      ? std::strtod(ShortText(files.period.c_str()).text, nullptr)
+                                             : 0;
+    return granted > 0 && period > 0 ? granted / period : 0;
 }
 
 }  // namespace
 
 double cgroup_quota() {
+    static std::atomic<const Folders*> known{nullptr};
+    const ShortText groups("/proc/self/cgroup");
+    const Folders* folders = known.load(std::memory_order_acquire);
+    if (folders == nullptr || folders->groups != groups.text) {
+        folders = new Folders(find_folders(groups.text));  // never deleted: another thread may read the old one
+        known.store(folders, std::memory_order_release);
+    }
     double tightest = 0;
-    const std::vector<Mount> mounts = find_mounts();
-    for (const Group& group : find_groups())
-        for (const Mount& mount : mounts) {
-            if (mount.version != group.version) continue;
-            std::string folder = mount.folder + below(mount, group.path);
-            for (; folder.size() >= mount.folder.size(); folder.erase(folder.rfind('/')))
-                tighten(tightest, quota_of_folder(mount.version, folder));
-        }
+    for (const QuotaFiles& files : folders->files)
+        if (const double quota = quota_of(files); quota > 0)
+            tightest = tightest > 0 ? std::min(tightest, quota) : quota;
     return tightest;
 }
 
