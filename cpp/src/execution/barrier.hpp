@@ -76,7 +76,9 @@ class Barrier {
         if (slept.count() > 0) note_late(slept);
     }
     void begin_phase(unsigned number) noexcept {
-        phase_.store(number, std::memory_order_release);
+        // notify_all looks for sleeping members. It must not look before the others can see the new number: a member that
+        // falls asleep in between would not be woken.
+        phase_.store(number, std::memory_order_seq_cst);
         phase_.notify_all();
     }
 

@@ -17,8 +17,9 @@ constexpr double most_certain = sizeof(Real) == 4 ? 0x1p60 : 0x1p480;
 
 // Runs the steps of one member of the team. All members run the same steps. A step is prepared, which puts its numbers
 // into slots, and run, which is operations alone, so that a backend can record it. Recordings live as long as this.
+// Members write to their own at the same time, so each lies on cache lines, and pairs of lines, of its own.
 template <class Real>
-class StepRunner {
+class alignas(128) StepRunner {
   public:
     // `plan`: of a whole mini-batch. `params`: the parameters to train. `keeps_values`: the ledger gets the penalties.
     StepRunner(Backend<Real>& on, const Model& model, Crew<Real>& scratch, int member, const EpochData<Real>& data,
