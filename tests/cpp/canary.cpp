@@ -18,7 +18,7 @@ void race() {
     std::vector<std::thread> workers;
     for (int m = 0; m < team; ++m)
         workers.emplace_back([&] {
-            barrier.meet();
+            barrier.barrier_wait();
             for (int k = 0; k < 1000; ++k) ++shared;
         });
     for (std::thread& worker : workers) worker.join();

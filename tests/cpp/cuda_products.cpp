@@ -68,10 +68,10 @@ Library watched() {
     table.matmul = [](cublasLtHandle_t handle, cublasLtMatmulDesc_t product, const void* alpha, const void* a,
                       cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout, const void* beta,
                       const void* c, cublasLtMatrixLayout_t c_layout, void* d, cublasLtMatrixLayout_t d_layout,
-                      const cublasLtMatmulAlgo_t* algo, void* workspace, std::size_t size, cudaStream_t stream) {
+                      const cublasLtMatmulAlgo_t* algo, void* own, std::size_t size, cudaStream_t stream) {
         if (seen.products++ == seen.refused) return CUBLAS_STATUS_NOT_SUPPORTED;
         return original->matmul(handle, product, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algo,
-                                workspace, size, stream);
+                                own, size, stream);
     };
     return table;
 }

@@ -143,18 +143,18 @@ struct Memory {
 using Change = std::function<void(Job<double>&, Plan&, Memory&)>;
 
 // The loss, and all of the memory.
-std::vector<double> carried_out(Backend<double>& on, const Problem& problem, const Change& change) {
+std::vector<double> results_of(Backend<double>& on, const Problem& problem, const Change& change) {
     Memory memory;
     Plan plan{Schedule::rows, Problem::rows, 8, 3};
     Job<double> job = problem.job();
     job.outputs.grad = {memory.grad.data()};
     change(job, plan, memory);
-    Crew<double> crew(on, problem.model, plan, {1, 0, job.direction.has_value(), false, 0});
+    TeamScratch<double> scratch(on, problem.model, plan, {1, 0, job.direction.has_value(), false, 0});
     Barrier nobody(1);
     const Member alone{0, nobody};
-    prepare(on, alone, crew, job);
-    expect(carry_out(on, alone, plan, crew, job), "a job is carried out");
-    std::vector<double> all{total_loss(crew, plan)};
+    prepare(on, alone, scratch, job);
+    expect(run_job(on, alone, plan, scratch, job), "a job runs to its end");
+    std::vector<double> all{total_loss(scratch, plan)};
     for (const auto* part : {&memory.grad, &memory.input_grad, &memory.first, &memory.last, &memory.of_rows})
         for (const double number : *part) all.push_back(std::isnan(number) ? -77 : number);
     return all;
@@ -163,7 +163,7 @@ std::vector<double> carried_out(Backend<double>& on, const Problem& problem, con
 int asked_for(const Problem& problem, const Change& change, const std::string& what) {
     Fused fused(false);
     const auto plain = make_backend<double>("plain");
-    expect_close(carried_out(fused, problem, change), carried_out(*plain, problem, change), what);
+    expect_close(results_of(fused, problem, change), results_of(*plain, problem, change), what);
     expect(fused.done == fused.asked, what + ": a pass that is asked for is done");
     return fused.asked;
 }

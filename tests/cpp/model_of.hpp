@@ -4,7 +4,7 @@
 #include "example.hpp"
 #include "execution/job.hpp"
 #include "execution/model.hpp"
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 
 namespace fastbp::test {
 
@@ -36,9 +36,9 @@ inline Job<double> gradient_job(const Example& example, const Model& model, doub
 
 // The loss of the last job, in the process's memory.
 template <class Real>
-double total_loss(const Crew<Real>& crew, const Plan& plan) {
+double total_loss(const TeamScratch<Real>& scratch, const Plan& plan) {
     double sum = 0;
-    const Vector<const double> parts = crew.loss_parts(plan);
+    const Vector<const double> parts = scratch.loss_parts(plan);
     for (Index k = 0; k < parts.size; ++k) sum += parts[k];
     return sum;
 }

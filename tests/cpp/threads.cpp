@@ -7,7 +7,7 @@
 
 #include "backend/make_backend.hpp"
 #include "example.hpp"
-#include "execution/carry_out.hpp"
+#include "execution/run_job.hpp"
 #include "execution/team_size_tuner.hpp"
 #include "model_of.hpp"
 
@@ -25,7 +25,7 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     const Model model = model_of(example);
     const auto on = make_backend<double>("cpu");
     const Plan plan{schedule, example.rows, 16, 4};
-    Crew<double> crew(*on, model, plan, {team});
+    TeamScratch<double> scratch(*on, model, plan, {team});
     std::vector<double> grad(std::size_t(model.parameter_count));
     const Job<double> job = gradient_job(example, model, grad.data());
     Barrier barrier(team);
@@ -33,11 +33,11 @@ std::vector<double> team_gradient(const Example& example, int team, Schedule sch
     for (int m = 0; m < team; ++m)
         threads.emplace_back([&, m] {
             const Member member{m, barrier};
-            prepare(*on, member, crew, job);
-            expect(carry_out(*on, member, plan, crew, job), "a job is carried out");
+            prepare(*on, member, scratch, job);
+            expect(run_job(*on, member, plan, scratch, job), "a job runs to its end");
         });
     for (std::thread& thread : threads) thread.join();
-    loss = total_loss(crew, plan);
+    loss = total_loss(scratch, plan);
     return grad;
 }
 

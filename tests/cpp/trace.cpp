@@ -10,7 +10,7 @@
 #include "algorithm/forward.hpp"
 #include "backend/make_backend.hpp"
 #include "example.hpp"
-#include "execution/carry_out.hpp"
+#include "execution/run_job.hpp"
 #include "model_of.hpp"
 
 // Every allocation of this program is counted.
@@ -79,7 +79,7 @@ class Trace final : public B {
     void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
         note('0'), on_.clear_masked_outputs(c, m);
     }
-    void meet() noexcept override { note('|'), on_.meet(); }
+    void barrier_wait() noexcept override { note('|'), on_.barrier_wait(); }
     const char* name() const noexcept override { return "trace"; }
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override { note('g'), on_.gemm(alpha, a, b, beta, c); }
     void sparse_gemm(Real alpha, const Csr<Real>& a, In b, Real beta, Out c) noexcept override {
@@ -178,17 +178,17 @@ int run() {
     const auto one = make_backend<Real>("cpu");
     Trace on(*one);
     const Plan plan = make_plan(model, {example.rows, sizeof(Real)});
-    Crew<Real> crew(on, model, plan, {});
+    TeamScratch<Real> scratch(on, model, plan, {});
     Barrier barrier(1);
     const Member alone{0, barrier};
     std::vector<Real> grad(std::size_t(model.parameter_count));
     const Job<Real> job = gradient_job(example, model, grad.data());
-    prepare(on, alone, crew, job);
-    bool done = carry_out(on, alone, plan, crew, job);  // BLAS sets up its own memory at the first call
+    prepare(on, alone, scratch, job);
+    bool done = run_job(on, alone, plan, scratch, job);  // BLAS sets up its own memory at the first call
     on.clear();
     const std::size_t before = allocations;
-    done = carry_out(on, alone, plan, crew, job) && done;
-    const double loss = total_loss(crew, plan);
+    done = run_job(on, alone, plan, scratch, job) && done;
+    const double loss = total_loss(scratch, plan);
     const std::size_t allocated = allocations - before;
     // The sum of losses begins at 0; the classes; no fused pass; forward: three layers; the output delta; two
     // propagations; three gradients; the end of the tile.

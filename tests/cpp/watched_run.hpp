@@ -136,20 +136,20 @@ std::vector<Job<Real>> jobs_of(Problem<Real>& problem, Task task, Results<Real>&
 
 // The jobs, and the same again with other parameters, without a pause in between.
 template <class Real>
-void carry_out_jobs(Backend<Real>& on, const Member& member, Problem<Real>& problem, Crew<Real>& crew,
-                    std::vector<Job<Real>> jobs, Results<Real>& out) {
+void run_jobs(Backend<Real>& on, const Member& member, Problem<Real>& problem, TeamScratch<Real>& scratch,
+              std::vector<Job<Real>> jobs, Results<Real>& out) {
     for (const Real* params : {problem.params.data(), problem.other_params.data()})
         for (Job<Real>& job : jobs) {
             job.params = {params};
-            prepare(on, member, crew, job);
-            const bool done = carry_out(on, member, problem.plan, crew, job);
+            prepare(on, member, scratch, job);
+            const bool done = run_job(on, member, problem.plan, scratch, job);
             if (member.first() && done) {
-                const Index* entry = &crew.workspace(0).live().entry;
-                on.note_loss(crew.loss_parts(problem.plan), entry, crew.ledger(), nullptr);
-                out.losses.push_back(crew.ledger_entries()->loss);
-                if (job.outputs.loss) out.losses.push_back(crew.ledger_entries()->penalty);
+                const Index* entry = &scratch.member(0).device_slots().entry;
+                on.note_loss(scratch.loss_parts(problem.plan), entry, scratch.ledger(), nullptr);
+                out.losses.push_back(scratch.ledger_entries()->loss);
+                if (job.outputs.loss) out.losses.push_back(scratch.ledger_entries()->penalty);
             }
-            if (!problem.plan.shares_operations()) member.meet();  // the losses of all groups are read
+            if (!problem.plan.shares_operations()) member.barrier_wait();  // the losses of all groups are read
         }
 }
 
@@ -206,11 +206,11 @@ struct Training {
 
 // Two epochs of two mini-batches.
 template <class Real>
-void run_steps(Backend<Real>& on, const Member& member, Problem<Real>& problem, Crew<Real>& crew,
+void run_steps(Backend<Real>& on, const Member& member, Problem<Real>& problem, TeamScratch<Real>& scratch,
                const EpochData<Real>& data, const Training<Real>& training, Results<Real>& out) {
     Plan plan = problem.plan;
     plan.rows = training.epoch.batch_size;
-    StepRunner<Real> steps(on, problem.model, crew, member.index, data, plan, training.epoch, out.params.data(),
+    StepRunner<Real> steps(on, problem.model, scratch, member.index, data, plan, training.epoch, out.params.data(),
                            training.keeps_values);
     for (int epoch = 0; epoch < 2; ++epoch) {
         const Index reached = steps.run(member, 0, data.count(), epoch * data.count());
@@ -233,11 +233,12 @@ Outcome watched_run(std::uint64_t seed, Sizes sizes, Task task, int members, Ord
     const auto cpu = make_backend<Real>("cpu");
     WatchedBackend<Real> memory(*cpu, before, team, 0);
     const bool tangents = task == Task::jvp || task == Task::hvp || task == Task::gauss_newton;
-    Crew<Real> crew(memory, problem.model, problem.plan,
-                    {members, 1, tangents, tangents, problem.kind == Rows::compressed ? problem.kept_per_row : 0});
-    crew.start();
-    EpochData<Real> data(memory, crew, problem.with_loss(), training.epoch);
-    const SharedSums<Real> sums = crew.shared_sums(problem.plan);
+    TeamScratch<Real> scratch(
+        memory, problem.model, problem.plan,
+        {members, 1, tangents, tangents, problem.kind == Rows::compressed ? problem.kept_per_row : 0});
+    scratch.start();
+    EpochData<Real> data(memory, scratch, problem.with_loss(), training.epoch);
+    const SharedSums<Real> sums = scratch.shared_sums(problem.plan);
     // No member may read these: they are in the half that the new phase writes. One suits sums and bounds, the other
     // places.
     const double wrong = seed % 2 == 0 ? std::numeric_limits<double>::infinity() : 1e15;
@@ -247,14 +248,14 @@ Outcome watched_run(std::uint64_t seed, Sizes sizes, Task task, int members, Ord
     team.run([&](const Member& member) {
         WatchedBackend<Real> on(*cpu, outcome.log, team, member.index);
         if (task == Task::steps)
-            run_steps<Real>(on, member, problem, crew, data, training, out);
+            run_steps<Real>(on, member, problem, scratch, data, training, out);
         else
-            carry_out_jobs<Real>(on, member, problem, crew, jobs, out);
+            run_jobs<Real>(on, member, problem, scratch, jobs, out);
     });
     if (task == Task::steps) data.read_ledger(memory, 0, data.count());
     for (Index k = 0; task == Task::steps && k < data.count(); ++k)
         for (const double number : {data.entry(k).loss, data.entry(k).penalty}) out.losses.push_back(number);
-    out.losses.push_back(double(crew.stopped()));
+    out.losses.push_back(double(scratch.stopped()));
     outcome.results = out.bytes();
     outcome.barriers = team.interval() - 1;  // the last interval ends when all have returned
     outcome.diverged = team.diverged();

@@ -66,7 +66,7 @@ void run_team(Backend<Real>& one, const PassArguments<Real>& a, int team, int bl
         members.emplace_back([&, m] {
             Cooperative<Real> on(one, barrier, m, plan, {plan, numbers.data(), memory.data(), products});
             pass(on, m);
-            on.meet();
+            on.barrier_wait();
         });
     for (std::thread& member : members) member.join();
 }

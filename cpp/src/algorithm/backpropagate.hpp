@@ -48,7 +48,7 @@ void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink
         else
             on.step_layer(pass.input(Index(k)), pass.layer[k].delta, sink[k], steps[k]);
     }
-    on.meet();  // no thread may overwrite values of this tile that another thread still reads
+    on.barrier_wait();  // no thread may overwrite values of this tile that another thread still reads
 }
 
 // The operations before (5): (4), norms of single examples, and (7).

@@ -65,7 +65,7 @@ void weight_gradients_tangent(Backend<Real>& on, const Pass<Real>& pass, const T
         }
         on.accumulate_gradients(pass.input(Index(k)), dot.layer[k].delta, target);
     }
-    on.meet();
+    on.barrier_wait();
 }
 
 }  // namespace fastbp

@@ -9,7 +9,7 @@
 #include "api/memory_use.hpp"
 #include "api/net.hpp"
 #include "backend/make_backend.hpp"
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 #include "system/made_once.hpp"
 
 namespace fastbp {

@@ -1,5 +1,5 @@
-// The extern "C" functions: each checks its structs' sizes, calls the core, and turns exceptions into a status and a
-// text.
+// The extern "C" functions: each checks the sizes of its structs, calls the core, and converts exceptions to a status
+// and a text.
 #include "fastbp/fastbp.h"
 
 #include <string>

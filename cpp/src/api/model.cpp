@@ -51,7 +51,7 @@ void check_loss(const Model& model) {
     }
 }
 
-// Numbers of this many bytes must be countable, with room for a workspace of many gradients.
+// Numbers of this many bytes must be countable, with room for a own of many gradients.
 void count_parameters(Model& model) {
     constexpr Index most = std::numeric_limits<Index>::max() / 4096;
     Index sum = 0;

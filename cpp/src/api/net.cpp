@@ -234,7 +234,7 @@ template class NetOf<double>;
 std::unique_ptr<fastbp_net> make_net(const fastbp_net_spec& spec) {
     const std::string device = device_of(spec);
     const BackendOptions options{precision_of(spec), spec.deterministic != 0};
-    const LentThreads threads = spec.pool == nullptr ? LentThreads() : LentThreads(spec.pool, spec.pool_context);
+    const ExternalPool threads = spec.pool == nullptr ? ExternalPool() : ExternalPool(spec.pool, spec.pool_context);
     if (spec.type == FASTBP_FLOAT32) return std::make_unique<NetOf<float>>(make_model(spec), device, options, threads);
     if (spec.type == FASTBP_FLOAT64) return std::make_unique<NetOf<double>>(make_model(spec), device, options, threads);
     throw Error(ErrorKind::value, "dtype is not float32 or float64");

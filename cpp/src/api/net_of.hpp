@@ -36,7 +36,7 @@ class LayerList {
 template <class Real>
 class NetOf final : public fastbp_net {
   public:
-    NetOf(Model m, const std::string& device, const BackendOptions& options, LentThreads threads)
+    NetOf(Model m, const std::string& device, const BackendOptions& options, ExternalPool threads)
         : fastbp_net(std::move(m)), runner_(model, make_backend<Real>(device, options), threads) {}
 
     void check(const fastbp_data& data, std::int32_t targets) const override;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "api/checks.hpp"
-#include "execution/resident.hpp"
+#include "execution/device_copy.hpp"
 #include "execution/weights.hpp"
 
 namespace fastbp {

@@ -47,7 +47,7 @@ class Barrier {
     int team() const { return team_; }
 
     // Returns when all members have called it; what they wrote before is visible after.
-    void meet() noexcept {
+    void barrier_wait() noexcept {
         if (team_ > 1) wait_for_team();
     }
 
@@ -76,8 +76,8 @@ class Barrier {
         if (slept.count() > 0) note_late(slept);
     }
     void begin_phase(unsigned number) noexcept {
-        // notify_all looks for sleeping members. It must not look before the others can see the new number: a member that
-        // falls asleep in between would not be woken.
+        // notify_all looks for sleeping members. It must not look before the others can see the new number: a member
+        // that falls asleep in between would not be woken.
         phase_.store(number, std::memory_order_seq_cst);
         phase_.notify_all();
     }
@@ -103,7 +103,7 @@ struct Member {
 
     int team() const { return barrier.team(); }
     bool first() const { return index == 0; }
-    void meet() const noexcept { barrier.meet(); }
+    void barrier_wait() const noexcept { barrier.barrier_wait(); }
 };
 
 // What each member of a team does: a reference to the caller's body(Member), which throws nothing.

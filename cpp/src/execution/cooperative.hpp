@@ -18,7 +18,6 @@ template <class Real>
 class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     using Blocks = TeamBlocks<Real>;
     using Blocks::barrier_;
-    using Blocks::barrier_wait;
     using Blocks::is_narrow;
     using Blocks::member_;
     using Blocks::plan_;
@@ -26,6 +25,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     using Blocks::share_maximum;
     using Blocks::share_sum;
     using Blocks::sums_;
+    using Blocks::wait_for_team;
     using Blocks::written_;
 
   public:
@@ -40,7 +40,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     Cooperative(Backend<Real>& one, Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
         : Blocks(barrier, member, plan, sums), one_(one) {}
 
-    void meet() noexcept override { barrier_wait(); }
+    void barrier_wait() noexcept override { wait_for_team(); }
     const char* name() const noexcept override { return one_.name(); }
     void* allocate(std::size_t bytes) noexcept override { return one_.allocate(bytes); }
     void release(void* memory) noexcept override { one_.release(memory); }
@@ -270,7 +270,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     // A block here is a part of every layer, split as the blocks written last. So each member reads only what it wrote
     // itself or what all can read, and one barrier is enough.
     void largest_magnitudes(const Pass<Real>& pass, Magnitudes* out) noexcept override {
-        if (written_.axis == Axis::mixed) barrier_wait();
+        if (written_.axis == Axis::mixed) wait_for_team();
         const bool by_columns = written_.axis == Axis::columns;
         const unsigned phase = barrier_.phase();
         for (int k = member_; k < plan_.parts; k += barrier_.team()) {
@@ -285,7 +285,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             sums_.numbers(phase, k)[0] = own.x;
             sums_.numbers(phase, k)[1] = own.delta;
         }
-        barrier_wait();
+        wait_for_team();
         for (int k = 0; k < plan_.parts; ++k) {
             out->x = std::max(out->x, sums_.numbers(phase, k)[0]);
             out->delta = std::max(out->delta, sums_.numbers(phase, k)[1]);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "execution/job.hpp"
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 
 namespace fastbp {
 

@@ -23,7 +23,7 @@ const Processor& processor() {
 constexpr double thin = 6;                       // products of so few rows run at half their speed
 constexpr double sums_bytes_per_second = 16e9;   // of one thread through gradient sums that another has written
 constexpr double shared_bytes_per_second = 8e9;  // of cache lines that go back and forth between processors
-constexpr double meeting_seconds = 1e-6;         // with the wait for a member that is late
+constexpr double barrier_seconds = 1e-6;         // with the wait for a member that is late
 constexpr double start_seconds = 3e-6;           // handing a job to a team that is awake
 constexpr double compressed_cost = 16;           // a number of compressed rows takes the time of so many dense ones
 constexpr double least_gain = 0.9;               // a team must promise this part of the time alone
@@ -82,7 +82,7 @@ struct Estimate {
     double seconds_by_rows(double threads) const {
         const double read = double(model.parameter_count * bytes) * (threads + 2) / threads;
         return seconds_alone(Index(double(request.rows) / threads)) +
-               (writes_gradients ? read / sums_bytes_per_second : 0) + 3 * meeting_seconds + start_seconds;
+               (writes_gradients ? read / sums_bytes_per_second : 0) + 3 * barrier_seconds + start_seconds;
     }
 
     // Every layer's values are exchanged, and its w too if it is written and not cut by rows. Narrow layers leave
@@ -99,7 +99,7 @@ struct Estimate {
             const double shared = values * double(plan.rows * layer.outputs) * exchanged + (exchanges_w ? w : 0);
             seconds += seconds_of_products(2 * of_this * double(plan.rows) * w, plan.rows, bytes) /
                            std::clamp(blocks, 1.0, members) +
-                       shared * double(bytes) / shared_bytes_per_second + 3 * meeting_seconds;
+                       shared * double(bytes) / shared_bytes_per_second + 3 * barrier_seconds;
         }
         return seconds;
     }

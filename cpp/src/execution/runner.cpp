@@ -24,7 +24,7 @@ int team_for(const Plan& plan, const Job<Real>& job) {
 }
 
 template <class Real>
-Needs needs_of(const Job<Real>& job, int members, int extra_gradients) {
+ScratchSpec spec_of(const Job<Real>& job, int members, int extra_gradients) {
     const bool tangents = job.direction.has_value();
     return {members, extra_gradients, tangents, tangents && !job.direction->x_dot.empty(), job.rows.kept_per_row};
 }
@@ -42,8 +42,8 @@ void throw_if(Stop stopped) {
 }
 
 template <class Real>
-Runner<Real>::Runner(const Model& model, std::unique_ptr<Backend<Real>> backend, LentThreads threads)
-    : model_(model), backend_(std::move(backend)), traits_(backend_->traits()), lent_(threads) {}
+Runner<Real>::Runner(const Model& model, std::unique_ptr<Backend<Real>> backend, ExternalPool threads)
+    : model_(model), backend_(std::move(backend)), traits_(backend_->traits()), external_pool_(threads) {}
 
 template <class Real>
 Plan Runner<Real>::plan_for(const Job<Real>& job, Index rows) const {
@@ -63,7 +63,7 @@ LossEntry Runner<Real>::run(const Job<Real>& job) const {
     // A loss function may fail half-way. The gradient is then computed beside the caller's, which stays as it was.
     const bool is_risky = job.by_function() && job.outputs.grad.wanted();
     Team team(*this, plan, job, is_risky ? 1 : 0);
-    Crew<Real>& scratch = team.scratch();
+    TeamScratch<Real>& scratch = team.scratch();
     std::optional<Job<Real>> own;
     if (is_risky) {
         own = job;
@@ -73,7 +73,7 @@ LossEntry Runner<Real>::run(const Job<Real>& job) const {
     const Job<Real>& run = own ? *own : job;
     team.run(team.next(1), [&](const Member& member) {
         prepare(*backend_, member, scratch, run);
-        static_cast<void>(carry_out(*backend_, member, plan, scratch, run));
+        static_cast<void>(run_job(*backend_, member, plan, scratch, run));
     });
     throw_if(scratch.stopped());
     if (is_risky) {
@@ -83,7 +83,7 @@ LossEntry Runner<Real>::run(const Job<Real>& job) const {
     }
     if (!job.outputs.loss) return {};
     LossEntry entry;
-    const Index* first = &scratch.workspace(0).live().entry;
+    const Index* first = &scratch.member(0).device_slots().entry;
     backend_->note_loss(scratch.loss_parts(plan), first, scratch.ledger(), nullptr);
     backend_->download(scratch.ledger_entries(), &entry, sizeof entry);
     if (!job.penalties.any()) entry.penalty = 0;
@@ -96,7 +96,7 @@ Runner<Real>::Team::Team(const Runner& runner, const Plan& plan, const Job<Real>
       plan_(plan),
       kind_(job.work()),
       size_(team_for(plan, job)),
-      scratch_(runner.free_.borrow(*runner.backend_, runner.model_, plan, needs_of(job, size_, extra_gradients))) {
+      scratch_(runner.free_.borrow(*runner.backend_, runner.model_, plan, spec_of(job, size_, extra_gradients))) {
     (*scratch_).start();
 }
 
@@ -110,7 +110,7 @@ Slice Runner<Real>::Team::next(Index left) {
     if (size_ == 1) return {1, tuner.steps(left)};
     if (forced_team() > 0) return {size_, tuner.steps(left)};
     const bool is_short = plan_.seconds_alone * double(left) < worth_waking;
-    if (is_short && !runner_.lent_ && ThreadPool::get().sleeps()) return {1, tuner.steps(left)};
+    if (is_short && !runner_.external_pool_ && ThreadPool::get().sleeps()) return {1, tuner.steps(left)};
     is_tuned_ = true;
     return tuner.next(size_, left, seconds_now());
 }
@@ -118,8 +118,8 @@ Slice Runner<Real>::Team::next(Index left) {
 template <class Real>
 void Runner<Real>::Team::run_work(const Slice& slice, const TeamWork& work) {
     const double begin = is_timed_ ? seconds_now() : 0;
-    const TeamReport report =
-        slice.team > 1 && runner_.lent_ ? runner_.lent_.run(slice.team, work) : ThreadPool::get().run(slice.team, work);
+    const TeamReport report = slice.team > 1 && runner_.external_pool_ ? runner_.external_pool_.run(slice.team, work)
+                                                                       : ThreadPool::get().run(slice.team, work);
     if (!is_timed_) return;
     const double end = seconds_now();
     TeamSizeTuner& tuner = scratch().tuner(kind_);

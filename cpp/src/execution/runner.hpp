@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "execution/carry_out.hpp"
-#include "execution/lent_threads.hpp"
+#include "execution/external_pool.hpp"
+#include "execution/run_job.hpp"
 #include "execution/scratch_list.hpp"
 #include "execution/thread_pool.hpp"
 
@@ -14,7 +14,7 @@ template <class Real>
 class Runner {
   public:
     // `threads`: the caller's own; without any, the process's pool is used.
-    Runner(const Model& model, std::unique_ptr<Backend<Real>> backend, LentThreads threads);
+    Runner(const Model& model, std::unique_ptr<Backend<Real>> backend, ExternalPool threads);
 
     const Model& model() const { return model_; }
     Backend<Real>& backend() const { return *backend_; }
@@ -33,7 +33,7 @@ class Runner {
         // `extra_gradients`: arrays of the parameters' size besides those of the plan.
         Team(const Runner& runner, const Plan& plan, const Job<Real>& job, int extra_gradients);
 
-        Crew<Real>& scratch() const { return *scratch_; }
+        TeamScratch<Real>& scratch() const { return *scratch_; }
         int largest() const { return size_; }
         // The next steps, of at most `left`, and how many threads run them.
         Slice next(Index left);
@@ -59,7 +59,7 @@ class Runner {
     const Model& model_;
     const std::unique_ptr<Backend<Real>> backend_;
     const ExecutionTraits traits_;
-    const LentThreads lent_;
+    const ExternalPool external_pool_;
     mutable ScratchList<Real> free_;
 };
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "execution/free_slots.hpp"
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 
 namespace fastbp {
 
@@ -14,26 +14,27 @@ class ScratchList {
     // Scratch that goes back to its list.
     class Loan {
       public:
-        Loan(ScratchList& owner, std::unique_ptr<Crew<Real>> crew) : owner_(owner), crew_(std::move(crew)) {}
-        ~Loan() { owner_.free_.give(std::move(crew_)); }
+        Loan(ScratchList& owner, std::unique_ptr<TeamScratch<Real>> scratch)
+            : owner_(owner), scratch_(std::move(scratch)) {}
+        ~Loan() { owner_.free_.give(std::move(scratch_)); }
         Loan(const Loan&) = delete;
         Loan& operator=(const Loan&) = delete;
-        Crew<Real>& operator*() const { return *crew_; }
+        TeamScratch<Real>& operator*() const { return *scratch_; }
 
       private:
         ScratchList& owner_;
-        std::unique_ptr<Crew<Real>> crew_;
+        std::unique_ptr<TeamScratch<Real>> scratch_;
     };
 
     // Lends free scratch that fits, or new scratch.
-    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs) {
-        auto crew = free_.take([&](const Crew<Real>& kept) { return kept.fits(plan, needs); });
-        if (crew == nullptr) crew = std::make_unique<Crew<Real>>(on, model, plan, needs);
-        return Loan(*this, std::move(crew));
+    Loan borrow(Backend<Real>& on, const Model& model, const Plan& plan, const ScratchSpec& needs) {
+        auto scratch = free_.take([&](const TeamScratch<Real>& kept) { return kept.fits(plan, needs); });
+        if (scratch == nullptr) scratch = std::make_unique<TeamScratch<Real>>(on, model, plan, needs);
+        return Loan(*this, std::move(scratch));
     }
 
   private:
-    FreeSlots<Crew<Real>> free_;
+    FreeSlots<TeamScratch<Real>> free_;
 };
 
 }  // namespace fastbp

@@ -44,8 +44,8 @@ class TeamBlocks {
     TeamBlocks(Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
         : barrier_(barrier), member_(member), plan_(plan), sums_(sums) {}
 
-    void barrier_wait() {
-        barrier_.meet();
+    void wait_for_team() {
+        barrier_.barrier_wait();
         written_ = {};
     }
 
@@ -60,7 +60,7 @@ class TeamBlocks {
         const bool keeps_split = written_.axis == Axis::none || written_ == split;
         const bool reads_others = reads == Reads::all_blocks ? written_.axis != Axis::none : !keeps_split;
         const bool waits = reads != Reads::nothing && reads_others;
-        if (waits) barrier_wait();
+        if (waits) wait_for_team();
         for_each_block(n, [&](Index begin, Index end, int k) {
             if (k % barrier_.team() != member_) return;
             if constexpr (std::is_invocable_v<Body, Index, Index, int>)
@@ -118,7 +118,7 @@ class TeamBlocks {
         share(axis, n, Reads::own_blocks,
               [&](Index begin, Index end, int k) { body(begin, end, *sums_.numbers(barrier_.phase(), k)); });
         const unsigned phase = barrier_.phase();
-        barrier_wait();
+        wait_for_team();
         return phase;
     }
 };

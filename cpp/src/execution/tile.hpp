@@ -4,7 +4,7 @@
 #include "algorithm/backpropagate.hpp"
 #include "execution/call_back.hpp"
 #include "execution/job.hpp"
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 #include "seam/load_rows.hpp"
 
 namespace fastbp {
@@ -14,10 +14,10 @@ template <class Real>
 class Tile {
   public:
     // `distant`: the process cannot read the backend's memory.
-    Tile(Backend<Real>& on, bool distant, Workspace<Real>& workspace, const Job<Real>& job, Index begin, Index end)
+    Tile(Backend<Real>& on, bool distant, MemberScratch<Real>& own, const Job<Real>& job, Index begin, Index end)
         : on_(on),
           distant_(distant),
-          workspace_(workspace),
+          own_(own),
           job_(job),
           begin_(begin),
           n_(end - begin),
@@ -25,12 +25,12 @@ class Tile {
 
     // The views of the pass: the caller's memory where `kept` names some, scratch elsewhere.
     Pass<Real> pass() {
-        auto& layers = workspace_.pass_layers();
+        auto& layers = own_.pass_layers();
         for (std::size_t k = 0; k < layers.size(); ++k) {
             layers[k] = values(k);
-            const double rate = workspace_.model().layers[k].dropout;
+            const double rate = own_.model().layers[k].dropout;
             if (job_.step && rate > 0)
-                layers[k].dropout = {1 - rate, job_.step->dropout_seed, &workspace_.live().step, std::uint32_t(k),
+                layers[k].dropout = {1 - rate, job_.step->dropout_seed, &own_.device_slots().step, std::uint32_t(k),
                                      rows_};
         }
         return {input(), layers};
@@ -39,8 +39,8 @@ class Tile {
     // Its tangents. x_dot(L) goes to the caller's memory where that is wanted.
     TangentPass<Real> tangents() {
         const Direction<Real>& direction = *job_.direction;
-        const TileTangents<Real>& scratch = workspace_.tile().tangents;
-        auto& layers = workspace_.tangent_layers();
+        const TileTangents<Real>& scratch = own_.tile().tangents;
+        auto& layers = own_.tangent_layers();
         for (std::size_t k = 0; k < layers.size(); ++k) layers[k] = scratch.layers[k].row_block(0, n_);
         if (!direction.output_dot.empty()) layers.back().x = direction.output_dot.row_block(begin_, begin_ + n_);
         TangentPass<Real> dot;
@@ -50,7 +50,7 @@ class Tile {
             if (job_.clears_masked()) on_.clear_masked_rows(weights(), x0);
             dot.x0 = x0;
         }
-        if (direction.params_dot != nullptr) dot.net = workspace_.direction(direction.params_dot);
+        if (direction.params_dot != nullptr) dot.net = own_.direction(direction.params_dot);
         dot.layer = layers;
         return dot;
     }
@@ -61,16 +61,16 @@ class Tile {
         if (y.scale != nullptr) return y;
         const LossSeed& given = std::get<LossSeed>(job_.seed);
         if (given.y_is_classes) {
-            const Vector<std::int32_t> classes = workspace_.tile().classes.block(0, n_);
+            const Vector<std::int32_t> classes = own_.tile().classes.block(0, n_);
             on_.load_classes(given.y, rows_, classes);
             y.classes = {classes.data, classes.size};
         } else {
-            const Matrix<Real> values = workspace_.tile().y.row_block(0, n_);
+            const Matrix<Real> values = own_.tile().y.row_block(0, n_);
             on_.load_rows(given.y, rows_, values);
             y.values = values;
         }
         y.c = weights();
-        y.scale = &workspace_.live().scale;
+        y.scale = &own_.device_slots().scale;
         return y;
     }
 
@@ -93,7 +93,7 @@ class Tile {
         const LayerTangents<Real>& tangent = dot.layer.back();
         const ActivationFunction<Real> g = net.back().g;
         if (job_.by_loss())
-            return on_.output_delta_tangent(workspace_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta,
+            return on_.output_delta_tangent(own_.loss(), g, last.s, last.x, target_, tangent.s, tangent.delta,
                                             Curvature::hessian);
         // The caller's cotangent is u(L) and does not move.
         static constexpr Real zero = 0;
@@ -107,8 +107,8 @@ class Tile {
     // times s_dot(L). The curvature is positive semidefinite for a convex loss.
     void seed_gauss_newton(Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot) {
         const LayerValues<Real>& last = pass.last();
-        on_.output_delta_tangent(workspace_.loss(), net.back().g, last.s, last.x, target_, dot.layer.back().s,
-                                 last.delta, Curvature::gauss_newton);
+        on_.output_delta_tangent(own_.loss(), net.back().g, last.s, last.x, target_, dot.layer.back().s, last.delta,
+                                 Curvature::gauss_newton);
     }
 
     // Sets delta(L), or its tangent, to 0 for outputs of weight 0, because g' may be inf there. If g couples
@@ -126,18 +126,18 @@ class Tile {
         if (!job_.needs_example_norms()) return {};
         ExampleNorms e;
         if (target_.c.cols == 1) e.c = {target_.c.data, n_};
-        e.scale = &workspace_.live().scale;
+        e.scale = &own_.device_slots().scale;
         e.limit = job_.max_example_norm;
-        e.squares = workspace_.tile().example.block(0, n_);
+        e.squares = own_.tile().example.block(0, n_);
         if (job_.outputs.example_grad_norm != nullptr) e.norm = {job_.outputs.example_grad_norm + begin_, n_};
         return e;
     }
 
   private:
     LayerValues<Real> values(std::size_t k) {
-        LayerValues<Real> scratch = workspace_.tile().layers[k].row_block(0, n_);
+        LayerValues<Real> scratch = own_.tile().layers[k].row_block(0, n_);
         if (job_.direction && job_.direction->mode == TangentMode::gradient)
-            scratch.u = workspace_.tile().tangents.u[k].row_block(0, n_);
+            scratch.u = own_.tile().tangents.u[k].row_block(0, n_);
         if (job_.outputs.kept.empty()) return scratch;
         const LayerValues<Real> kept = job_.outputs.kept[k].row_block(begin_, begin_ + n_);
         const Matrix<Real> x = kept.x.empty() ? scratch.x : kept.x;
@@ -151,13 +151,13 @@ class Tile {
         if (!job_.rows.x_view.empty() && !clears) return {job_.rows.x_view.row_block(rows_.first, rows_.first + n_)};
         const Matrix<const double> c = clears ? weights() : Matrix<double>{};
         if (job_.rows.kept_per_row > 0) {
-            const CsrTile<Real>& tile = workspace_.tile().compressed_x0;
+            const CsrTile<Real>& tile = own_.tile().compressed_x0;
             on_.load_csr(job_.rows.x, rows_, tile);
             if (clears) on_.clear_masked_csr(c, tile);
             csr_ = {tile.starts, tile.columns, tile.values, n_, job_.rows.x.cols};
             return {{}, &csr_};
         }
-        const Matrix<Real> tile = workspace_.tile().x0.row_block(0, n_);
+        const Matrix<Real> tile = own_.tile().x0.row_block(0, n_);
         on_.load_rows(job_.rows.x, rows_, tile);
         if (clears) on_.clear_masked_rows(c, tile);
         return {tile};
@@ -167,7 +167,7 @@ class Tile {
     Matrix<double> weights() {
         const RowSource& source = job_.rows.weights;
         if (source.empty() || !weights_.empty()) return weights_;
-        weights_ = dense(workspace_.tile().weights.data, n_, source.cols);
+        weights_ = dense(own_.tile().weights.data, n_, source.cols);
         if (distant_ && job_.by_function()) {  // the weights are in the process's memory
             std::vector<double> c(std::size_t(n_), 0.0);
             load_rows(source, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
@@ -181,7 +181,7 @@ class Tile {
     void seed_by_loss(Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         double* e = job_.outputs.example_loss;
         const LossSlots slots{&loss_sum, e == nullptr ? Vector<double>{} : Vector<double>{e + begin_, n_}};
-        on_.output_delta(workspace_.loss(), net.back().g, pass.last().s, pass.last().x, target(),
+        on_.output_delta(own_.loss(), net.back().g, pass.last().s, pass.last().x, target(),
                          job_.backward() ? pass.last().delta : Matrix<Real>{}, slots);
         clear_masked(net.back().g, pass.last().delta);
     }
@@ -190,11 +190,11 @@ class Tile {
     bool seed_by_function(const FunctionSeed& loss, Network<Real> net, const Pass<Real>& pass, double& loss_sum) {
         if (distant_) return seed_by_distant_function(loss, net, pass, loss_sum);
         double* e =
-            job_.outputs.example_loss != nullptr ? job_.outputs.example_loss + begin_ : workspace_.tile().example.data;
+            job_.outputs.example_loss != nullptr ? job_.outputs.example_loss + begin_ : own_.tile().example.data;
         const LayerValues<Real>& last = pass.last();
         if (!call(loss, last.x.data, e, last.delta.data)) return false;
         target_.c = weights();
-        double* factor = workspace_.tile().example.data;  // where e may lie
+        double* factor = own_.tile().example.data;  // where e may lie
         double sum = 0;
         for (Index i = 0; i < n_; ++i) {
             const double c = target_.c.empty() ? 1.0 : target_.c(i, 0), f = job_.scale * c;
@@ -250,7 +250,7 @@ class Tile {
 
     Backend<Real>& on_;
     const bool distant_;
-    Workspace<Real>& workspace_;
+    MemberScratch<Real>& own_;
     const Job<Real>& job_;
     const Index begin_, n_;
     const RowRange rows_;

@@ -93,7 +93,7 @@ class Backend {
     virtual void replay(Step& step) noexcept { step.run(); }
     virtual void forget(Step& step) noexcept { static_cast<void>(step); }
     // A barrier if several threads share the pass. Otherwise it does nothing.
-    virtual void meet() noexcept {}
+    virtual void barrier_wait() noexcept {}
     virtual void synchronize() noexcept {}
     virtual const char* name() const noexcept = 0;
 

@@ -11,7 +11,8 @@ Index steps_of_epoch(Index rows, Index batch_size, bool drop_last) {
 }
 
 template <class Real>
-EpochData<Real>::EpochData(Backend<Real>& on, Crew<Real>& scratch, const Job<Real>& job, const Epoch<Real>& epoch)
+EpochData<Real>::EpochData(Backend<Real>& on, TeamScratch<Real>& scratch, const Job<Real>& job,
+                           const Epoch<Real>& epoch)
     : job_(job),
       batch_size_(epoch.batch_size),
       count_(steps_of_epoch(job.rows.host_range.count, epoch.batch_size, epoch.drop_last)),
@@ -29,7 +30,7 @@ EpochData<Real>::EpochData(Backend<Real>& on, Crew<Real>& scratch, const Job<Rea
 template <class Real>
 void EpochData<Real>::copy_to_device(Backend<Real>& on) {
     const auto copy = [&]<class To>(RowSource& rows, To) {
-        copies_.push_back(Resident<Real>::template copy_of<To>(on, rows));
+        copies_.push_back(DeviceCopy<Real>::template copy_of<To>(on, rows));
         rows = copies_.back().rows();
     };
     copy(job_.rows.x, Real());

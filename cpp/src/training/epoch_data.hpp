@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "execution/resident.hpp"
+#include "execution/device_copy.hpp"
 #include "training/epoch.hpp"
 
 namespace fastbp {
@@ -13,7 +13,7 @@ template <class Real>
 class EpochData {
   public:
     // If the process cannot read the backend's memory, X, y, the weights and the row order are copied there.
-    EpochData(Backend<Real>& on, Crew<Real>& scratch, const Job<Real>& job, const Epoch<Real>& epoch);
+    EpochData(Backend<Real>& on, TeamScratch<Real>& scratch, const Job<Real>& job, const Epoch<Real>& epoch);
 
     Index count() const { return count_; }
     Index batch_size() const { return batch_size_; }
@@ -45,10 +45,10 @@ class EpochData {
     const Index batch_size_, count_;
     const bool is_recorded_;
     const Index* order_ = nullptr;
-    std::vector<Resident<Real>> copies_;
+    std::vector<DeviceCopy<Real>> copies_;
     std::optional<HostRows<Real>> host_weights_;
     std::optional<Block<Real>> order_copy_;
-    Crew<Real>& scratch_;
+    TeamScratch<Real>& scratch_;
     std::pmr::vector<double> weights_;
     std::pmr::vector<LossEntry> host_entries_;
 };

@@ -22,12 +22,12 @@ template <class Real>
 class alignas(128) StepRunner {
   public:
     // `plan`: of a whole mini-batch. `params`: the parameters to train. `keeps_values`: the ledger gets the penalties.
-    StepRunner(Backend<Real>& on, const Model& model, Crew<Real>& scratch, int member, const EpochData<Real>& data,
-               const Plan& plan, const Epoch<Real>& epoch, Real* params, bool keeps_values)
+    StepRunner(Backend<Real>& on, const Model& model, TeamScratch<Real>& scratch, int member,
+               const EpochData<Real>& data, const Plan& plan, const Epoch<Real>& epoch, Real* params, bool keeps_values)
         : on_(on),
           model_(model),
           scratch_(scratch),
-          workspace_(scratch.workspace(member)),
+          own_(scratch.member(member)),
           data_(data),
           epoch_(epoch),
           params_(params),
@@ -84,10 +84,10 @@ class alignas(128) StepRunner {
     }
 
     void prepare_step(Index k, Index number, const Plan& plan) {
-        auto& slots = workspace_.slots();
+        auto& slots = own_.slots();
         const double weight = data_.weight(k), lr = epoch_.lr[k];
         job_.rows.host_range = data_.host_range(k);
-        job_.rows.range = data_.range(k, &workspace_.live().first_row);
+        job_.rows.range = data_.range(k, &own_.device_slots().first_row);
         job_.scale = 1 / weight;
         job_.step->number = number;
         const double share = epoch_.penalties_by_weight ? 1 / weight : 1;
@@ -110,7 +110,7 @@ class alignas(128) StepRunner {
         job_.step->blends_into_parameters = blends_into_parameters(plan);
         if (job_.step->blends_into_parameters) return step_in_place(plan, {params_});
         if (!steps_layer_by_layer(plan)) return separate_step(plan);
-        job_.step->layers = workspace_.steps(epoch_.rule, penalties_.l2, penalties_.l1, params_, epoch_.moments);
+        job_.step->layers = own_.steps(epoch_.rule, penalties_.l2, penalties_.l1, params_, epoch_.moments);
         return step_in_place(plan, {scratch_.gradient(0).data});
     }
 
@@ -136,18 +136,18 @@ class alignas(128) StepRunner {
     bool step_in_place(const Plan& plan, Gradient<Real> to) {
         job_.outputs.grad = to;
         job_.step->separate_grad = {scratch_.gradient(0).data};
-        const bool done = carry_out(on_, *member_, plan, scratch_, job_);
+        const bool done = run_job(on_, *member_, plan, scratch_, job_);
         job_.step->layers = {};
         if (!done) return false;
         note_loss(plan);
-        if (job_.step->is_certain(workspace_.live().factors, plan.rows)) return true;
+        if (job_.step->is_certain(own_.device_slots().factors, plan.rows)) return true;
         job_.outputs.grad = job_.step->separate_grad;
         return update_by_team(plan);
     }
 
     bool separate_step(const Plan& plan) {
         job_.outputs.grad = {plan.partial_gradients() == 0 ? summed_gradient(plan).data : scratch_.gradient(0).data};
-        if (!carry_out(on_, *member_, plan, scratch_, job_)) return false;
+        if (!run_job(on_, *member_, plan, scratch_, job_)) return false;
         note_loss(plan);  // before the last barrier: after it the next step begins to sum
         return update_by_team(plan);
     }
@@ -176,18 +176,18 @@ class alignas(128) StepRunner {
             finished = sum;
             gradient = {&finished, 1};
         }
-        const StepScalars* now = &workspace_.live().now;
+        const StepScalars* now = &own_.device_slots().now;
         shared.update(epoch_.rule, now, gradient, {params_, model_.parameter_count}, epoch_.moments);
-        shared.meet();
+        shared.barrier_wait();
         return true;
     }
 
     // True if no sum in the gradient can have overflowed, given the bounds that all members found for its factors.
     bool is_certain(const Plan& plan) const {
         if (job_.step->certain <= 0) return false;
-        Magnitudes largest = workspace_.live().factors;
+        Magnitudes largest = own_.device_slots().factors;
         for (int m = 0; m < (plan.shares_operations() ? 0 : member_->team()); ++m) {
-            const Magnitudes& seen = scratch_.workspace(m).live().factors;
+            const Magnitudes& seen = scratch_.member(m).device_slots().factors;
             largest = {std::max(largest.x, seen.x), std::max(largest.delta, seen.delta)};
         }
         return job_.step->is_certain(largest, plan.rows);
@@ -197,14 +197,14 @@ class alignas(128) StepRunner {
     // max / (norm + 1e-6)), as torch's clip_grad_norm_. Returns false if there is no step.
     bool finish_gradient(Backend<Real>& shared, Vector<Real> grad, const Plan& plan, bool certain) {
         if (epoch_.grad_hook != nullptr) {
-            shared.meet();
+            shared.barrier_wait();
             if (member_->first() && !call_hook(grad)) scratch_.stop(Stop::callback_failed);
-            member_->meet();
+            member_->barrier_wait();
             if (scratch_.stopped() != Stop::none) return false;
         }
         if (!certain && !is_usable(shared, grad, plan)) return false;
         if (epoch_.max_grad_norm <= 0) return true;
-        auto& live = workspace_.live();
+        auto& live = own_.device_slots();
         const double* largest = nullptr;  // squares of float32 numbers are finite in float64
         if (sizeof(Real) == 8 && !certain) {
             shared.largest_magnitude(dense(grad.data, 1, grad.size), &live.largest);
@@ -221,7 +221,7 @@ class alignas(128) StepRunner {
     // True if every number of the gradient is finite and not too large. If the process does not wait for the answer,
     // the ledger gets it, and later operations make no step.
     bool is_usable(Backend<Real>& shared, Vector<Real> grad, const Plan& plan) {
-        auto& live = workspace_.live();
+        auto& live = own_.device_slots();
         shared.find_larger(grad, largest_usable_, &live.refused_place);
         if (plan.traits.asynchronous) {
             shared.note_gradient(grad, &live.refused_place, &live.entry, data_.ledger(), &live.now);
@@ -235,7 +235,7 @@ class alignas(128) StepRunner {
     // The first member alone writes to the ledger.
     void note_loss(const Plan& plan) {
         if (!member_->first()) return;
-        auto& live = workspace_.live();
+        auto& live = own_.device_slots();
         StepScalars* now = plan.traits.asynchronous ? &live.now : nullptr;  // otherwise the tiles have looked
         on_.note_loss(scratch_.loss_parts(plan), &live.entry, data_.ledger(), now);
     }
@@ -243,7 +243,7 @@ class alignas(128) StepRunner {
     void note_penalties_by_team(const Plan& plan) {
         Ledger* ledger = member_->first() ? data_.ledger() : nullptr;
         among_team(on_, *member_, plan, scratch_, [&](Backend<Real>& shared) {
-            note_penalties(shared, penalties_, model_, workspace_.live(), params_, ledger);
+            note_penalties(shared, penalties_, model_, own_.device_slots(), params_, ledger);
         });
     }
 
@@ -262,8 +262,8 @@ class alignas(128) StepRunner {
 
     Backend<Real>& on_;
     const Model& model_;
-    Crew<Real>& scratch_;
-    Workspace<Real>& workspace_;
+    TeamScratch<Real>& scratch_;
+    MemberScratch<Real>& own_;
     const EpochData<Real>& data_;
     const Epoch<Real>& epoch_;
     Real* const params_;

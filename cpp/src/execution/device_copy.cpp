@@ -1,4 +1,4 @@
-#include "execution/resident.hpp"
+#include "execution/device_copy.hpp"
 
 #include <algorithm>
 
@@ -33,7 +33,7 @@ RowSource kept_numbers(const RowSource& rows) {
 }  // namespace
 
 template <class Real>
-void* Resident<Real>::take(Backend<Real>& on, const void* from, std::size_t bytes) {
+void* DeviceCopy<Real>::take(Backend<Real>& on, const void* from, std::size_t bytes) {
     blocks_.push_back(std::make_unique<Block<Real>>(on, bytes));
     if (bytes > 0) on.upload(from, blocks_.back()->memory(), bytes);
     return blocks_.back()->memory();
@@ -41,7 +41,7 @@ void* Resident<Real>::take(Backend<Real>& on, const void* from, std::size_t byte
 
 template <class Real>
 template <class To>
-void Resident<Real>::take_converted(Backend<Real>& on, const RowSource& from) {
+void DeviceCopy<Real>::take_converted(Backend<Real>& on, const RowSource& from) {
     const Index cols = std::max<Index>(from.cols, 1);
     blocks_.push_back(std::make_unique<Block<Real>>(on, std::size_t(from.rows * cols) * sizeof(To)));
     To* to = static_cast<To*>(blocks_.back()->memory());
@@ -62,7 +62,7 @@ void Resident<Real>::take_converted(Backend<Real>& on, const RowSource& from) {
 
 template <class Real>
 template <class To>
-void Resident<Real>::take_numbers(Backend<Real>& on, const RowSource& from) {
+void DeviceCopy<Real>::take_numbers(Backend<Real>& on, const RowSource& from) {
     if (!lies_plainly(from)) return take_converted<To>(on, from);
     const auto bytes = std::size_t(from.rows * from.cols * bytes_of(from.type));
     rows_.data = static_cast<const std::byte*>(take(on, from.data, bytes));
@@ -70,8 +70,8 @@ void Resident<Real>::take_numbers(Backend<Real>& on, const RowSource& from) {
 
 template <class Real>
 template <class To>
-Resident<Real> Resident<Real>::copy_of(Backend<Real>& on, const RowSource& rows) {
-    Resident made;
+DeviceCopy<Real> DeviceCopy<Real>::copy_of(Backend<Real>& on, const RowSource& rows) {
+    DeviceCopy made;
     made.rows_ = rows;
     if (rows.empty() || rows.on_device) return made;
     if (!rows.compressed()) {
@@ -99,13 +99,13 @@ HostRows<Real>::HostRows(Backend<Real>& on, const RowSource& rows) : rows_(rows)
     rows_.on_device = false;
 }
 
-template class Resident<float>;
-template class Resident<double>;
-template Resident<float> Resident<float>::copy_of<float>(Backend<float>&, const RowSource&);
-template Resident<float> Resident<float>::copy_of<double>(Backend<float>&, const RowSource&);
-template Resident<float> Resident<float>::copy_of<std::int32_t>(Backend<float>&, const RowSource&);
-template Resident<double> Resident<double>::copy_of<double>(Backend<double>&, const RowSource&);
-template Resident<double> Resident<double>::copy_of<std::int32_t>(Backend<double>&, const RowSource&);
+template class DeviceCopy<float>;
+template class DeviceCopy<double>;
+template DeviceCopy<float> DeviceCopy<float>::copy_of<float>(Backend<float>&, const RowSource&);
+template DeviceCopy<float> DeviceCopy<float>::copy_of<double>(Backend<float>&, const RowSource&);
+template DeviceCopy<float> DeviceCopy<float>::copy_of<std::int32_t>(Backend<float>&, const RowSource&);
+template DeviceCopy<double> DeviceCopy<double>::copy_of<double>(Backend<double>&, const RowSource&);
+template DeviceCopy<double> DeviceCopy<double>::copy_of<std::int32_t>(Backend<double>&, const RowSource&);
 template class HostRows<float>;
 template class HostRows<double>;
 

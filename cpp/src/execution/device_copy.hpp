@@ -3,17 +3,17 @@
 
 #include <vector>
 
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 
 namespace fastbp {
 
 // Rows in the backend's memory, for as long as this lives: a copy, or the caller's own where they lie there already.
 // Numbers that lie one after the other are copied as they are; others become To on the way.
 template <class Real>
-class Resident {
+class DeviceCopy {
   public:
     template <class To>
-    static Resident copy_of(Backend<Real>& on, const RowSource& rows);
+    static DeviceCopy copy_of(Backend<Real>& on, const RowSource& rows);
 
     const RowSource& rows() const { return rows_; }
 

@@ -1,7 +1,7 @@
-// The memory of one call. A Crew belongs to a call: the gradient sums and loss slots that its team shares, and for each
-// member a Workspace with the values of a tile (one set for all where the members share their operations) and
-// the lists of views that a pass is made of. It is borrowed from the net's free list; nothing in it survives a call but
-// what its tuners have measured.
+// The memory of one call. A TeamScratch holds the gradient sums and loss slots that the members of a team share, and a
+// MemberScratch for each member: the values of a tile, and the lists of views that form a pass. If the members share
+// their operations, they share the values too. A call borrows the scratch from the net's free list. Only the tuners'
+// measurements outlive the call.
 #pragma once
 
 #include <array>
@@ -18,15 +18,15 @@
 
 namespace fastbp {
 
-// What a call needs beside its plan.
-struct Needs {
+// What a call needs in addition to its plan.
+struct ScratchSpec {
     int members = 1;
     int extra_gradients = 0;
     bool tangents = false, x_dot = false;
     Index kept_per_row = 0;  // > 0: X is in compressed rows, of at most so many numbers
 
-    // A crew made for these serves others too.
-    bool cover(const Needs& other) const {
+    // True if scratch made for this is enough for the other, too.
+    bool cover(const ScratchSpec& other) const {
         return other.members <= members && (tangents || !other.tangents) && (x_dot || !other.x_dot) &&
                (kept_per_row > 0) == (other.kept_per_row > 0) && other.kept_per_row <= kept_per_row;
     }
@@ -68,7 +68,7 @@ struct TileTangents {
 // The values of one tile: input, target, weights, and s, x and delta of every layer.
 template <class Real>
 struct TileValues {
-    TileValues(Backend<Real>& on, const Model& model, Index tile, const Needs& needs);
+    TileValues(Backend<Real>& on, const Model& model, Index tile, const ScratchSpec& needs);
 
     Matrix<Real> x0, y;
     CsrTile<Real> compressed_x0;  // in the place of x0, where X is in compressed rows
@@ -99,22 +99,21 @@ struct Slots {
     Index entry = 0;  // of the ledger
 };
 
-// One member's views and slots: each has its own lists, so that members never write the same one.
+// The views and slots of one member. Members never write to the same list.
 template <class Real>
-class Workspace {
+class MemberScratch {
   public:
-    Workspace(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile);
+    MemberScratch(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile);
 
     const Model& model() const { return model_; }
     const TileValues<Real>& tile() const { return *tile_; }
     const LossFunction<Real>& loss() const { return loss_; }
     std::vector<LayerValues<Real>>& pass_layers() { return pass_layers_; }
     std::vector<LayerTangents<Real>>& tangent_layers() { return tangent_layers_; }
-    // What the next operations are to find in the live slots, which lie in the backend's memory; publish brings it
-    // there.
+    // The slots that operations read lie in the backend's memory. upload_slots copies slots() there.
     Slots<Real>& slots() { return slots_; }
-    Slots<Real>& live() const { return *live_; }
-    void publish(Backend<Real>& on) { on.upload(&slots_, live_, sizeof slots_); }
+    Slots<Real>& device_slots() const { return *device_slots_; }
+    void upload_slots(Backend<Real>& on) { on.upload(&slots_, device_slots_, sizeof slots_); }
 
     // Points the layers at parameters.
     Network<Real> network(const Parameters<Real>& params);
@@ -134,7 +133,7 @@ class Workspace {
     std::shared_ptr<TileValues<Real>> tile_;
     std::unique_ptr<Block<Real>> block_;
     Slots<Real> slots_;
-    Slots<Real>* live_ = nullptr;
+    Slots<Real>* device_slots_ = nullptr;
     LossFunction<Real> loss_;
     std::vector<LayerValues<Real>> pass_layers_;
     std::vector<LayerTangents<Real>> tangent_layers_;
@@ -153,13 +152,13 @@ struct Refused {
 };
 
 template <class Real>
-class Crew {
+class TeamScratch {
   public:
     // For a team that carries out `plan`.
-    Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs);
+    TeamScratch(Backend<Real>& on, const Model& model, const Plan& plan, const ScratchSpec& needs);
 
-    bool fits(const Plan& plan, const Needs& needs) const;
-    Workspace<Real>& workspace(int member) { return workspaces_[std::size_t(member)]; }
+    bool fits(const Plan& plan, const ScratchSpec& needs) const;
+    MemberScratch<Real>& member(int index) { return members_[std::size_t(index)]; }
     Vector<Real> gradient(int k) const { return gradients_[std::size_t(k)]; }
     std::span<const Vector<const Real>> partials(int first, int count) const {
         return {partials_.data() + first, std::size_t(count)};
@@ -198,8 +197,8 @@ class Crew {
   private:
     const Index tile_;
     const bool shares_tile_;
-    const Needs needs_;
-    std::vector<Workspace<Real>> workspaces_;
+    const ScratchSpec needs_;
+    std::vector<MemberScratch<Real>> members_;
     std::unique_ptr<Block<Real>> block_;
     std::vector<Vector<Real>> gradients_;
     std::vector<Vector<const Real>> partials_;

@@ -1,5 +1,5 @@
-// Threads that a caller lends to a net's calls. Where a program has a pool of its own, whose threads wait spinning as
-// OpenMP's do, they and fastbp's would keep each other from the processors.
+// Run a net's calls on threads of the caller. If a program has a pool whose threads spin while they wait, as OpenMP's
+// do, that pool and fastbp's would compete for the same processors.
 #pragma once
 
 #include <cstdint>
@@ -8,20 +8,20 @@
 
 namespace fastbp {
 
-class LentThreads {
+class ExternalPool {
   public:
     using Take = void (*)(void* job, std::int32_t index, std::int32_t width);
     // Calls take(job, k, width) for every k < width at the same time, k = 0 on the calling thread, and returns when all
-    // have returned. The width is its own choice.
+    // calls have returned. The pool chooses the width.
     using Run = void (*)(void* pool, Take take, void* job);
 
-    LentThreads() = default;
-    LentThreads(Run lender, void* pool);
+    ExternalPool() = default;
+    ExternalPool(Run lender, void* pool);
 
-    // Not in the child of a fork: it has none of the threads that the lender would wait for.
+    // False in the child of a fork, which has none of the threads that the pool would wait for.
     explicit operator bool() const { return run_ != nullptr && !forked(); }
 
-    // The work by a team of at most the given size, as ThreadPool::run. Throws Error where the lender did not call.
+    // Runs the work as ThreadPool::run does. Throws Error if the pool did not call take.
     TeamReport run(int team, const TeamWork& work) const;
 
   private:

@@ -1,4 +1,4 @@
-#include "execution/lent_threads.hpp"
+#include "execution/external_pool.hpp"
 
 #include <pthread.h>
 
@@ -20,12 +20,12 @@ void note_fork() { is_forked.store(true, std::memory_order_relaxed); }
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, note_fork);
 
 // One job, whose team is as large as the lender makes it. The first member finds out, the others wait for that.
-class LentTeam {
+class ExternalTeam {
   public:
-    LentTeam(int wanted, const TeamWork& work) : wanted_(wanted), work_(work) {}
+    ExternalTeam(int wanted, const TeamWork& work) : wanted_(wanted), work_(work) {}
 
     static void take(void* self, std::int32_t index, std::int32_t width) {
-        LentTeam& lent = *static_cast<LentTeam*>(self);
+        ExternalTeam& lent = *static_cast<ExternalTeam*>(self);
         const int team = std::min(lent.wanted_, int(width));
         if (index < team) lent.be_member(index, team);
     }
@@ -75,15 +75,15 @@ class LentTeam {
 
 }  // namespace
 
-LentThreads::LentThreads(Run lender, void* pool) : run_(lender), pool_(pool) {}
+ExternalPool::ExternalPool(Run lender, void* pool) : run_(lender), pool_(pool) {}
 
-bool LentThreads::forked() { return is_forked.load(std::memory_order_relaxed); }
+bool ExternalPool::forked() { return is_forked.load(std::memory_order_relaxed); }
 
-TeamReport LentThreads::run(int team, const TeamWork& work) const {
-    LentTeam lent(team, work);
+TeamReport ExternalPool::run(int team, const TeamWork& work) const {
+    ExternalTeam lent(team, work);
     try {
         const CallersFloatingPointMode mode;  // the lender is code of the caller
-        run_(pool_, LentTeam::take, &lent);
+        run_(pool_, ExternalTeam::take, &lent);
     } catch (...) {
         lent.abandon();
         throw Error(ErrorKind::runtime, "the net's pool threw an exception, expected it to return");

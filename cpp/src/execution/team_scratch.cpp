@@ -1,4 +1,4 @@
-#include "execution/workspace.hpp"
+#include "execution/team_scratch.hpp"
 
 #include <algorithm>
 
@@ -8,9 +8,9 @@ namespace fastbp {
 namespace {
 
 // Hands out pieces of one block, each on its own cache line. Without memory it only counts.
-class Carver {
+class ArenaLayout {
   public:
-    explicit Carver(void* memory) : memory_(static_cast<std::byte*>(memory)) {}
+    explicit ArenaLayout(void* memory) : memory_(static_cast<std::byte*>(memory)) {}
 
     template <class T>
     T* take(Index count) {
@@ -49,12 +49,12 @@ Index products_size(const Model& model, const Plan& plan) {
 
 // Lays out twice: once to count, once over the block.
 template <class Real, class LayOut>
-std::unique_ptr<Block<Real>> carve(Backend<Real>& on, LayOut lay_out) {
-    Carver counter(nullptr);
+std::unique_ptr<Block<Real>> lay_out_twice(Backend<Real>& on, LayOut lay_out) {
+    ArenaLayout counter(nullptr);
     lay_out(counter);
     auto block = std::make_unique<Block<Real>>(on, counter.used());
-    Carver carver(block->memory());
-    lay_out(carver);
+    ArenaLayout layout(block->memory());
+    lay_out(layout);
     return block;
 }
 
@@ -65,29 +65,29 @@ Block<Real>::Block(Backend<Real>& on, std::size_t bytes)
     : on_(on), memory_(taken(on, std::max<std::size_t>(bytes, 64), on.name())) {}
 
 template <class Real>
-TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, const Needs& needs) {
+TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, const ScratchSpec& needs) {
     const Index d0 = model.inputs(), dL = model.outputs();
-    block_ = carve(on, [&](Carver& carver) {
+    block_ = lay_out_twice(on, [&](ArenaLayout& layout) {
         layers.clear();
-        weights = {carver.take<double>(tile * dL), tile * dL};
-        example = {carver.take<double>(tile), tile};
-        classes = {carver.take<std::int32_t>(tile), tile};
+        weights = {layout.take<double>(tile * dL), tile * dL};
+        example = {layout.take<double>(tile), tile};
+        classes = {layout.take<std::int32_t>(tile), tile};
         if (needs.kept_per_row > 0) {
             const Index kept = tile * needs.kept_per_row;
-            compressed_x0 = {carver.take<Index>(tile + 1), carver.take<Index>(kept), carver.take<Real>(kept)};
+            compressed_x0 = {layout.take<Index>(tile + 1), layout.take<Index>(kept), layout.take<Real>(kept)};
         } else {
-            x0 = dense(carver.take<Real>(tile * d0), tile, d0);
+            x0 = dense(layout.take<Real>(tile * d0), tile, d0);
         }
-        y = dense(carver.take<Real>(tile * dL), tile, dL);
+        y = dense(layout.take<Real>(tile * dL), tile, dL);
         for (std::size_t k = 0; k < model.layers.size(); ++k) {
             const Index d = model.layers[k].outputs;
-            const Matrix<Real> x = dense(carver.take<Real>(tile * d), tile, d);
-            const Matrix<Real> s = keeps_s(model, k) ? dense(carver.take<Real>(tile * d), tile, d) : x;
-            layers.push_back({s, x, dense(carver.take<Real>(tile * d), tile, d), {}});
+            const Matrix<Real> x = dense(layout.take<Real>(tile * d), tile, d);
+            const Matrix<Real> s = keeps_s(model, k) ? dense(layout.take<Real>(tile * d), tile, d) : x;
+            layers.push_back({s, x, dense(layout.take<Real>(tile * d), tile, d), {}});
         }
         tangents = {};
         if (!needs.tangents) return;
-        const auto take = [&](Index d) { return dense(carver.take<Real>(tile * d), tile, d); };
+        const auto take = [&](Index d) { return dense(layout.take<Real>(tile * d), tile, d); };
         if (needs.x_dot) tangents.x0 = take(d0);
         for (const LayerShape& layer : model.layers) {
             const Index d = layer.outputs;
@@ -98,7 +98,7 @@ TileValues<Real>::TileValues(Backend<Real>& on, const Model& model, Index tile, 
 }
 
 template <class Real>
-Workspace<Real>::Workspace(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile)
+MemberScratch<Real>::MemberScratch(Backend<Real>& on, const Model& model, std::shared_ptr<TileValues<Real>> tile)
     : model_(model),
       tile_(std::move(tile)),
       pass_layers_(model.layers.size()),
@@ -109,9 +109,9 @@ Workspace<Real>::Workspace(Backend<Real>& on, const Model& model, std::shared_pt
       steps_(model.layers.size()) {
     const std::vector<Real> parameter(model.loss_parameter.begin(), model.loss_parameter.end());
     Real* parameter_memory = nullptr;
-    block_ = carve(on, [&](Carver& carver) {
-        live_ = carver.take<Slots<Real>>(1);
-        parameter_memory = carver.take<Real>(Index(parameter.size()));
+    block_ = lay_out_twice(on, [&](ArenaLayout& layout) {
+        device_slots_ = layout.take<Slots<Real>>(1);
+        parameter_memory = layout.take<Real>(Index(parameter.size()));
     });
     loss_.kind = model.loss;
     if (parameter.empty()) return;
@@ -120,17 +120,17 @@ Workspace<Real>::Workspace(Backend<Real>& on, const Model& model, std::shared_pt
 }
 
 template <class Real>
-Network<Real> Workspace<Real>::network(const Parameters<Real>& params) {
+Network<Real> MemberScratch<Real>::network(const Parameters<Real>& params) {
     return point(layers_, params);
 }
 
 template <class Real>
-Network<Real> Workspace<Real>::direction(const Real* params_dot) {
+Network<Real> MemberScratch<Real>::direction(const Real* params_dot) {
     return point(direction_, {params_dot});
 }
 
 template <class Real>
-Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Parameters<Real>& params) const {
+Network<Real> MemberScratch<Real>::point(std::vector<Layer<Real>>& layers, const Parameters<Real>& params) const {
     for (std::size_t k = 0; k < layers.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
         layers[k] = {weights_at(model_, shape, params.w(model_, k)),
@@ -141,7 +141,8 @@ Network<Real> Workspace<Real>::point(std::vector<Layer<Real>>& layers, const Par
 }
 
 template <class Real>
-Sink<Real> Workspace<Real>::sink(const Gradient<Real>& grad, const Blend<Real>* blend_w, const Blend<Real>* blend_b) {
+Sink<Real> MemberScratch<Real>::sink(const Gradient<Real>& grad, const Blend<Real>* blend_w,
+                                     const Blend<Real>* blend_b) {
     for (std::size_t k = 0; k < sinks_.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
         sinks_[k] = {
@@ -151,14 +152,14 @@ Sink<Real> Workspace<Real>::sink(const Gradient<Real>& grad, const Blend<Real>* 
 }
 
 template <class Real>
-std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, double l2, double l1, Real* params,
-                                                        std::span<const Vector<Real>> moments) {
+std::span<const LayerStep<Real>> MemberScratch<Real>::steps(const StepRule& rule, double l2, double l1, Real* params,
+                                                            std::span<const Vector<Real>> moments) {
     for (std::size_t k = 0; k < steps_.size(); ++k) {
         const LayerShape& shape = model_.layers[k];
         const auto w = [&](Real* flat) { return dense(flat + shape.first_w, shape.inputs, shape.outputs); };
         const auto b = [&](Real* flat) { return Vector<Real>{flat + shape.first_b, shape.outputs}; };
         LayerStep<Real>& step = steps_[k];
-        step = {&rule, &live_->now, l2, l1, w(params), b(params), {}, {}};
+        step = {&rule, &device_slots_->now, l2, l1, w(params), b(params), {}, {}};
         for (std::size_t j = 0; j < moments.size(); ++j) {
             step.moments_of_w[j] = w(moments[j].data);
             step.moments_of_b[j] = b(moments[j].data);
@@ -168,31 +169,31 @@ std::span<const LayerStep<Real>> Workspace<Real>::steps(const StepRule& rule, do
 }
 
 template <class Real>
-Crew<Real>::Crew(Backend<Real>& on, const Model& model, const Plan& plan, const Needs& needs)
+TeamScratch<Real>::TeamScratch(Backend<Real>& on, const Model& model, const Plan& plan, const ScratchSpec& needs)
     : tile_(plan.tile), shares_tile_(plan.shares_operations()), needs_(needs), numbers_(4 * std::size_t(plan.parts)) {
     std::shared_ptr<TileValues<Real>> tile;
-    workspaces_.reserve(std::size_t(needs.members));
+    members_.reserve(std::size_t(needs.members));
     for (int m = 0; m < needs.members; ++m) {
         if (tile == nullptr || !shares_tile_) tile = std::make_shared<TileValues<Real>>(on, model, plan.tile, needs);
-        workspaces_.emplace_back(on, model, tile);
+        members_.emplace_back(on, model, tile);
     }
     const int gradients = plan.partial_gradients() + needs.extra_gradients;
     products_.size = 2 * products_size(model, plan);
     loss_sums_.size = std::max(plan.parts, needs.members);
-    block_ = carve(on, [&](Carver& carver) {
-        loss_sums_.data = carver.take<double>(loss_sums_.size);
-        ledger_ = carver.take<Ledger>(1);
+    block_ = lay_out_twice(on, [&](ArenaLayout& layout) {
+        loss_sums_.data = layout.take<double>(loss_sums_.size);
+        ledger_ = layout.take<Ledger>(1);
         gradients_.clear();
         for (int k = 0; k < gradients; ++k)
-            gradients_.push_back({carver.take<Real>(model.parameter_count), model.parameter_count});
-        products_.data = carver.take<Real>(products_.size);
+            gradients_.push_back({layout.take<Real>(model.parameter_count), model.parameter_count});
+        products_.data = layout.take<Real>(products_.size);
     });
     start_ledger(on, 1);
     partials_.assign(gradients_.begin(), gradients_.end());
 }
 
 template <class Real>
-void Crew<Real>::start_ledger(Backend<Real>& on, Index entries) {
+void TeamScratch<Real>::start_ledger(Backend<Real>& on, Index entries) {
     if (entries > entries_size_) {
         entries_size_ = 0;
         entries_ = std::make_unique<Block<Real>>(on, std::size_t(entries) * sizeof(LossEntry));
@@ -203,10 +204,10 @@ void Crew<Real>::start_ledger(Backend<Real>& on, Index entries) {
 }
 
 template <class Real>
-bool Crew<Real>::fits(const Plan& plan, const Needs& needs) const {
+bool TeamScratch<Real>::fits(const Plan& plan, const ScratchSpec& needs) const {
     return plan.tile <= tile_ && plan.shares_operations() == shares_tile_ && needs_.cover(needs) &&
            plan.parts <= int(loss_sums_.size) && 4 * plan.parts <= int(numbers_.size()) &&
-           2 * products_size(workspaces_.front().model(), plan) <= products_.size &&
+           2 * products_size(members_.front().model(), plan) <= products_.size &&
            plan.partial_gradients() + needs.extra_gradients <= int(gradients_.size());
 }
 
@@ -214,9 +215,9 @@ template class Block<float>;
 template class Block<double>;
 template struct TileValues<float>;
 template struct TileValues<double>;
-template class Workspace<float>;
-template class Workspace<double>;
-template class Crew<float>;
-template class Crew<double>;
+template class MemberScratch<float>;
+template class MemberScratch<double>;
+template class TeamScratch<float>;
+template class TeamScratch<double>;
 
 }  // namespace fastbp
