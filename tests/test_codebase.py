@@ -132,11 +132,8 @@ def test_cited_equations_exist():
 def test_every_operation_of_the_seam_has_its_line():
     notation = (ROOT / "cpp" / "NOTATION.md").read_text()
     table = notation[notation.index("## The operations of the seam") : notation.index("## The algorithm")]
-    operations = set(
-        re.findall(
-            r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", (CPP / "seam" / "backend.hpp").read_text(), re.MULTILINE
-        )
-    )
+    interfaces = "".join((CPP / "seam" / f"{name}.hpp").read_text() for name in ("memory", "queue", "operations", "backend"))
+    operations = set(re.findall(r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", interfaces, re.MULTILINE))
     operations |= {"allocate", "name"}
     documented = set(re.findall(r"`(\w+)`", table))
     special = {"load_weights", "load_classes", "run"}  # one line with load_rows; Step's own method

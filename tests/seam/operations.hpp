@@ -12,10 +12,10 @@
 namespace fastbp::test {
 
 template <class Real>
-struct Operations {
+struct BoundOperations {
     std::unique_ptr<Backend<Real>> on;
 
-    explicit Operations(const std::string& device) : on(make_backend<Real>(device)) {}
+    explicit BoundOperations(const std::string& device) : on(make_backend<Real>(device)) {}
 
     template <class Operation>
     void run(Operation operation) {
@@ -202,7 +202,7 @@ struct Operations {
 
 template <class Real>
 void bind_operations(py::module_& m, const char* name) {
-    using O = Operations<Real>;
+    using O = BoundOperations<Real>;
     py::class_<O>(m, name)
         .def(py::init<const std::string&>())
         .def("gemm", &O::gemm)

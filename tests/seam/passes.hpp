@@ -76,7 +76,7 @@ void forward_pass(const std::string& device, int team, int blocks, const Lists& 
     const auto one = make_backend<Real>(device);
     const auto a = arguments<Real>(lists, X, {1, 0});
     const py::gil_scoped_release released;
-    run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int) { forward<Real>(on, a.layers, a.pass()); });
+    run_team<Real>(*one, a, team, blocks, [&](Operations<Real>& on, int) { forward<Real>(on, a.layers, a.pass()); });
 }
 
 // With a target: (3) and then the backward pass; without: delta(L) is there already. Returns the loss.
@@ -92,7 +92,7 @@ double backward_pass(const std::string& device, int team, int blocks, const List
     const Matrix<Real> grad_x = matrix<Real>(input_grad);
     std::vector<double> sums(std::size_t(std::max(team, 1)));
     const py::gil_scoped_release released;
-    run_team<Real>(*one, a, team, blocks, [&](Backend<Real>& on, int member) {
+    run_team<Real>(*one, a, team, blocks, [&](Operations<Real>& on, int member) {
         const Pass<Real> pass = a.pass();
         if (values || classes)
             on.output_delta(target.loss, a.layers.back().g, pass.last().s, pass.last().x, target.y, pass.last().delta,

@@ -1,18 +1,18 @@
 // The backward pass: the delta recursion over all layers, then the weight gradients over all layers.
 //
-// delta(L) is in pass.last().delta when it starts: from a loss (Backend::output_delta) or from the caller's de/dx(L).
-// Every layer keeps its own delta and no buffer is reused inside a pass. So threads that share the pass need no more
-// than the barriers of the operations, and since every delta is known before the first gradient is written,
-// the sink may be w itself (plain SGD inside the product).
+// delta(L) is in pass.last().delta when it starts: from a loss (Operations::output_delta) or from the caller's
+// de/dx(L). Every layer keeps its own delta and no buffer is reused inside a pass. So threads that share the pass need
+// no more than the barriers of the operations, and since every delta is known before the first gradient is written, the
+// sink may be w itself (plain SGD inside the product).
 #pragma once
 
-#include "seam/backend.hpp"
+#include "seam/operations.hpp"
 
 namespace fastbp {
 
 // (4) for l = L..2.
 template <class Real>
-void delta_recursion(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass) noexcept {
+void delta_recursion(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass) noexcept {
     for (std::size_t k = net.size() - 1; k > 0; --k)
         on.propagate_delta(net[k], pass.layer[k].delta, net[k - 1].g, pass.layer[k - 1]);  // (4)
 }
@@ -29,7 +29,7 @@ struct ExampleNorms {
 // Between (4) and (5): computes the norm of each row's gradient from the norms of x and delta, and scales the deltas of
 // rows whose norm is too large. So the sum of clipped gradients is still the one product (5) (Goodfellow 2015).
 template <class Real>
-void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNorms& e) noexcept {
+void look_at_examples(Operations<Real>& on, const Pass<Real>& pass, const ExampleNorms& e) noexcept {
     if (e.squares.empty()) return;
     for (std::size_t k = 0; k < pass.layer.size(); ++k)
         on.gradient_squares(pass.input(Index(k)), pass.layer[k].delta, k > 0, e.squares);
@@ -40,7 +40,7 @@ void look_at_examples(Backend<Real>& on, const Pass<Real>& pass, const ExampleNo
 
 // (5)(6) for l = L..1 into the sink. If there are steps, each layer's parameters are updated at once.
 template <class Real>
-void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink,
+void weight_gradients(Operations<Real>& on, const Pass<Real>& pass, Sink<Real> sink,
                       std::span<const LayerStep<Real>> steps = {}) noexcept {
     for (std::size_t k = sink.size(); k-- > 0;) {
         if (steps.empty())
@@ -53,7 +53,7 @@ void weight_gradients(Backend<Real>& on, const Pass<Real>& pass, Sink<Real> sink
 
 // The operations before (5): (4), norms of single examples, and (7).
 template <class Real>
-void all_deltas(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Matrix<Real> input_grad,
+void all_deltas(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass, Matrix<Real> input_grad,
                 const ExampleNorms& examples) noexcept {
     delta_recursion(on, net, pass);
     look_at_examples(on, pass, examples);
@@ -61,7 +61,7 @@ void all_deltas(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Ma
 }
 
 template <class Real>
-void backpropagate(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
+void backpropagate(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass, Sink<Real> sink,
                    Matrix<Real> input_grad = {}, const ExampleNorms& examples = {}) noexcept {
     all_deltas(on, net, pass, input_grad, examples);
     weight_gradients(on, pass, sink);

@@ -2,14 +2,14 @@
 // with its derivative along a direction in parameters and inputs, equations (8) to (11).
 #pragma once
 
-#include "seam/backend.hpp"
+#include "seam/operations.hpp"
 
 namespace fastbp {
 
 // c = a_dot b + a b_dot, the derivative of a product. An empty tangent means that the factor is constant. At least one
 // factor has a tangent.
 template <class Real>
-void product_tangent(Backend<Real>& on, const Input<Real>& a, Matrix<const Real> a_dot, Matrix<const Real> b,
+void product_tangent(Operations<Real>& on, const Input<Real>& a, Matrix<const Real> a_dot, Matrix<const Real> b,
                      Matrix<const Real> b_dot, Matrix<Real> c) noexcept {
     Real beta = 0;
     if (!a_dot.empty()) {
@@ -21,7 +21,7 @@ void product_tangent(Backend<Real>& on, const Input<Real>& a, Matrix<const Real>
 
 // (8): s_dot and x_dot of every layer, after forward().
 template <class Real>
-void forward_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass,
+void forward_tangent(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass,
                      const TangentPass<Real>& dot) noexcept {
     for (std::size_t k = 0; k < net.size(); ++k) {
         const LayerValues<Real>& values = pass.layer[k];
@@ -35,8 +35,8 @@ void forward_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pas
 // (4) and (10) for l = L..2, which keep u(l-1) in between, and the derivative of (7) if input_grad_dot is not empty.
 // Requires delta(L) and delta_dot(L).
 template <class Real>
-void delta_recursion_tangent(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, const TangentPass<Real>& dot,
-                             Matrix<Real> input_grad_dot = {}) noexcept {
+void delta_recursion_tangent(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass,
+                             const TangentPass<Real>& dot, Matrix<Real> input_grad_dot = {}) noexcept {
     for (std::size_t k = net.size() - 1; k > 0; --k) {
         const LayerValues<Real>& below = pass.layer[k - 1];
         const LayerTangents<Real>& tangent = dot.layer[k - 1];
@@ -54,8 +54,8 @@ void delta_recursion_tangent(Backend<Real>& on, Network<Real> net, const Pass<Re
 
 // (11) for l = L..1 into the sink. `accumulate` is the blend (1, 1).
 template <class Real>
-void weight_gradients_tangent(Backend<Real>& on, const Pass<Real>& pass, const TangentPass<Real>& dot, Sink<Real> sink,
-                              const Blend<Real>* accumulate) noexcept {
+void weight_gradients_tangent(Operations<Real>& on, const Pass<Real>& pass, const TangentPass<Real>& dot,
+                              Sink<Real> sink, const Blend<Real>* accumulate) noexcept {
     for (std::size_t k = sink.size(); k-- > 0;) {
         LayerSink<Real> target = sink[k];
         const Matrix<const Real> x_dot = dot.input(Index(k));

@@ -10,12 +10,12 @@
 #pragma once
 
 #include "execution/team_blocks.hpp"
-#include "seam/backend.hpp"
+#include "seam/operations.hpp"
 
 namespace fastbp {
 
 template <class Real>
-class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
+class Cooperative final : public Operations<Real>, private TeamBlocks<Real> {
     using Blocks = TeamBlocks<Real>;
     using Blocks::barrier_;
     using Blocks::is_narrow;
@@ -29,27 +29,18 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     using Blocks::written_;
 
   public:
-    using typename Backend<Real>::In;
-    using typename Backend<Real>::Out;
-    using typename Backend<Real>::VectorIn;
-    using typename Backend<Real>::VectorOut;
-    using typename Backend<Real>::G;
-    using typename Backend<Real>::Partials;
+    using typename Operations<Real>::In;
+    using typename Operations<Real>::Out;
+    using typename Operations<Real>::VectorIn;
+    using typename Operations<Real>::VectorOut;
+    using typename Operations<Real>::G;
+    using typename Operations<Real>::Partials;
     using Loss = LossFunction<Real>;
 
-    Cooperative(Backend<Real>& one, Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
+    Cooperative(Operations<Real>& one, Barrier& barrier, int member, const Plan& plan, const SharedSums<Real>& sums)
         : Blocks(barrier, member, plan, sums), one_(one) {}
 
     void barrier_wait() noexcept override { wait_for_team(); }
-    const char* name() const noexcept override { return one_.name(); }
-    void* allocate(std::size_t bytes) noexcept override { return one_.allocate(bytes); }
-    void release(void* memory) noexcept override { one_.release(memory); }
-    // Each member has slots of its own, here and below.
-    void upload(const void* from, void* to, std::size_t bytes) noexcept override { one_.upload(from, to, bytes); }
-    void download(const void* from, void* to, std::size_t bytes) noexcept override { one_.download(from, to, bytes); }
-    void copy_bytes(const void* from, void* to, std::size_t bytes) noexcept override {
-        share(Axis::whole, 1, Reads::own_blocks, [&](Index, Index) { one_.copy_bytes(from, to, bytes); });
-    }
 
     // Wide rows are split by columns: those that this member's part of (1) and (5) reads.
     void load_rows(const RowSource& source, RowRange rows, Out tile) noexcept override {
@@ -84,14 +75,6 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     void clear_masked_outputs(Matrix<const double> c, Out m) noexcept override {
         share(Axis::rows, m.rows, Reads::own_blocks,
               [&](Index p, Index q) { one_.clear_masked_outputs(c.row_block(p, q), m.row_block(p, q)); });
-    }
-
-    // Every member needs the result.
-    void count_misfits(const RowSource& numbers, const NumberRule& rule, Index* misfits) noexcept override {
-        one_.count_misfits(numbers, rule, misfits);
-    }
-    void sum_weights(const RowSource& c, RowRange rows, Index batch, double* sums) noexcept override {
-        one_.sum_weights(c, rows, batch, sums);
     }
 
     void gemm(Real alpha, In a, In b, Real beta, Out c) noexcept override {
@@ -243,7 +226,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
     void affine_activate(const Layer<Real>& layer, const Input<Real>& in, In partial_sum,
                          const LayerValues<Real>& out) noexcept override {
         if (in.csr != nullptr || !partial_sum.empty())
-            return Backend<Real>::affine_activate(layer, in, partial_sum, out);
+            return Operations<Real>::affine_activate(layer, in, partial_sum, out);
         const bool needs_rows = couples_columns(layer.g.kind), narrow = is_narrow(out.x.cols);
         if (plan_.cuts_inner(in.dense.cols))
             return needs_rows || narrow ? add_products_by_rows(layer, in.dense, out)
@@ -252,7 +235,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
             return share(Axis::rows, out.x.rows, Reads::own_blocks, [&](Index p, Index q) {
                 one_.affine_activate(layer, {in.dense.row_block(p, q)}, {}, out.row_block(p, q));
             });
-        if (needs_rows) return Backend<Real>::affine_activate(layer, in, partial_sum, out);
+        if (needs_rows) return Operations<Real>::affine_activate(layer, in, partial_sum, out);
         share(Axis::columns, out.x.cols, Reads::all_blocks, [&](Index p, Index q) {
             one_.affine_activate({layer.w.column_block(p, q), layer.b.block(p, q), layer.g}, in, {},
                                  out.column_block(p, q));
@@ -386,7 +369,7 @@ class Cooperative final : public Backend<Real>, private TeamBlocks<Real> {
 
     const Real* gradient_ = nullptr;  // of the last accumulate_gradients, and how it was split
     bool gradient_by_columns_ = false;
-    Backend<Real>& one_;
+    Operations<Real>& one_;
 };
 
 }  // namespace fastbp

@@ -12,7 +12,7 @@ namespace fastbp {
 
 // A member's share of it. Numbers are added one by one, so that no cut changes a bit.
 template <class Real>
-void add_partials(Backend<Real>& on, const Member& member, const Model& model,
+void add_partials(Operations<Real>& on, const Member& member, const Model& model,
                   std::span<const Vector<const Real>> partials, bool accumulate, const Gradient<Real>& to) {
     const Cut cut{model.parameter_count, Plan::grain, member.team()};
     const Index begin = cut.edge(member.index), end = cut.edge(member.index + 1);

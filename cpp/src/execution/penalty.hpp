@@ -9,7 +9,7 @@ namespace fastbp {
 // Writes the value of the penalties to the ledger. The members of a team share the sums; only one of them may pass a
 // ledger.
 template <class Real>
-void note_penalties(Backend<Real>& on, Penalties p, const Model& model, Slots<Real>& live, const Real* params,
+void note_penalties(Operations<Real>& on, Penalties p, const Model& model, Slots<Real>& live, const Real* params,
                     Ledger* ledger) {
     on.clear(&live.squares);
     on.clear(&live.magnitudes);
@@ -23,7 +23,7 @@ void note_penalties(Backend<Real>& on, Penalties p, const Model& model, Slots<Re
 
 // Adds their derivatives to a gradient.
 template <class Real>
-void add_penalties(Backend<Real>& on, Penalties p, const Model& model, const Real* params, Real* grad) {
+void add_penalties(Operations<Real>& on, Penalties p, const Model& model, const Real* params, Real* grad) {
     for (const LayerShape& layer : model.layers) {
         const Index size = layer.inputs * layer.outputs;
         on.add_penalty(p.l2, p.l1, {params + layer.first_w, size}, {grad + layer.first_w, size});

@@ -26,7 +26,7 @@ Sink<Real> sink_of(MemberScratch<Real>& own, const Job<Real>& job, const Gradien
 // (4) to (6) of a tile. A training step changes the parameters here only if its gradient is certainly finite. Members
 // that share the operations agree on this.
 template <class Real>
-void backpropagate_tile(Backend<Real>& on, Network<Real> net, const Pass<Real>& pass, MemberScratch<Real>& own,
+void backpropagate_tile(Operations<Real>& on, Network<Real> net, const Pass<Real>& pass, MemberScratch<Real>& own,
                         const Job<Real>& job, Matrix<Real> input_grad, const ExampleNorms& examples, Sink<Real> sink) {
     auto& slots = own.device_slots();
     all_deltas(on, net, pass, input_grad, examples);
@@ -55,9 +55,9 @@ void ask_poll(const Member& member, TeamScratch<Real>& scratch, const Job<Real>&
 // at the answer, and at the loss, after a barrier and before (5). The tile ends with a barrier, so that the first
 // cannot ask again before all have looked. False: stopped.
 template <class Real>
-bool run_tiles(Backend<Real>& on, const Member& member, TeamScratch<Real>& scratch, MemberScratch<Real>& own,
-               const Job<Real>& job, Index begin, Index end, const Plan& plan, const Gradient<Real>& grad,
-               const Blend<Real>* first, double& loss_sum) {
+bool run_tiles(Operations<Real>& on, Memory& memory, const Member& member, TeamScratch<Real>& scratch,
+               MemberScratch<Real>& own, const Job<Real>& job, Index begin, Index end, const Plan& plan,
+               const Gradient<Real>& grad, const Blend<Real>* first, double& loss_sum) {
     const Network<Real> net = own.network(job.params);
     auto& slots = own.device_slots();
     const bool may_fuse = !plan.shares_operations() && job.is_gradient_alone();
@@ -68,7 +68,7 @@ bool run_tiles(Backend<Real>& on, const Member& member, TeamScratch<Real>& scrat
         const Index tile_end = std::min(end, at + plan.tile);
         const double half = double(tile_end - at) / 2;
         ask_poll(member, scratch, job, plan, half);
-        Tile<Real> tile(on, plan.traits.distant, own, job, at, tile_end);
+        Tile<Real> tile(on, memory, plan.traits.distant, own, job, at, tile_end);
         const Pass<Real> pass = tile.pass();
         const Sink<Real> sink = sink_of(own, job, grad, at == begin ? first : &slots.accumulate);
         const bool fused = may_fuse && on.try_fused_pass(net, pass, own.loss(), tile.target(), &loss_sum, sink);
@@ -115,9 +115,9 @@ bool run_groups(Backend<Real>& on, const Member& member, const Plan& plan, TeamS
     for (int group = member.index; group < plan.parts; group += member.team()) {
         on.clear(&scratch.loss_sum(group));
         const bool done =
-            run_tiles(on, member, scratch, own, job, plan.group_edge(group), plan.group_edge(group + 1), plan,
-                      own_sums ? Gradient<Real>{scratch.gradient(group).data} : to.grad,
-                      own_sums || !to.accumulate ? &slots.overwrite : &slots.accumulate, scratch.loss_sum(group));
+            run_tiles<Real>(on, on, member, scratch, own, job, plan.group_edge(group), plan.group_edge(group + 1), plan,
+                            own_sums ? Gradient<Real>{scratch.gradient(group).data} : to.grad,
+                            own_sums || !to.accumulate ? &slots.overwrite : &slots.accumulate, scratch.loss_sum(group));
         if (!done) break;
     }
     member.barrier_wait();
@@ -136,7 +136,7 @@ void finish_penalties(Backend<Real>& on, const Member& member, const Plan& plan,
                       const Job<Real>& job) {
     if (!job.penalties.any() || job.step) return;
     MemberScratch<Real>& own = scratch.member(member.index);
-    among_team(on, member, plan, scratch, [&](Backend<Real>& shared) {
+    among_team(on, member, plan, scratch, [&](Operations<Real>& shared) {
         Ledger* ledger = member.first() ? scratch.ledger() : nullptr;
         if (job.outputs.loss)
             note_penalties(shared, job.penalties, own.model(), own.device_slots(), job.params.flat, ledger);
@@ -168,7 +168,7 @@ bool run_job(Backend<Real>& on, const Member& member, const Plan& plan, TeamScra
         Cooperative<Real> shared(on, member.barrier, member.index, plan, scratch.shared_sums(plan));
         const Blend<Real>* first =
             job.outputs.accumulate ? &own.device_slots().accumulate : &own.device_slots().overwrite;
-        done = run_tiles<Real>(shared, member, scratch, own, job, 0, plan.rows, plan, job.outputs.grad, first,
+        done = run_tiles<Real>(shared, on, member, scratch, own, job, 0, plan.rows, plan, job.outputs.grad, first,
                                scratch.loss_sum(member.index));
     } else {
         done = run_groups(on, member, plan, scratch, job);

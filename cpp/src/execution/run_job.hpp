@@ -23,9 +23,9 @@ template <class Real>
 // runs each operation on many threads.
 template <class Real, class Body>
 auto among_team(Backend<Real>& on, const Member& member, const Plan& plan, TeamScratch<Real>& scratch, Body body) {
-    if (plan.traits.shares_operations) return body(on);
+    if (plan.traits.shares_operations) return body(static_cast<Operations<Real>&>(on));
     Cooperative<Real> shared(on, member.barrier, member.index, plan, scratch.shared_sums(plan));
-    return body(static_cast<Backend<Real>&>(shared));
+    return body(static_cast<Operations<Real>&>(shared));
 }
 
 }  // namespace fastbp

@@ -13,9 +13,11 @@ namespace fastbp {
 template <class Real>
 class Tile {
   public:
-    // `distant`: the process cannot read the backend's memory.
-    Tile(Backend<Real>& on, bool distant, MemberScratch<Real>& own, const Job<Real>& job, Index begin, Index end)
+    // `distant`: the process cannot read the memory of the operations.
+    Tile(Operations<Real>& on, Memory& memory, bool distant, MemberScratch<Real>& own, const Job<Real>& job,
+         Index begin, Index end)
         : on_(on),
+          memory_(memory),
           distant_(distant),
           own_(own),
           job_(job),
@@ -171,7 +173,7 @@ class Tile {
         if (distant_ && job_.by_function()) {  // the weights are in the process's memory
             std::vector<double> c(std::size_t(n_), 0.0);
             load_rows(source, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
-            on_.upload(c.data(), weights_.data, c.size() * sizeof(double));
+            memory_.upload(c.data(), weights_.data, c.size() * sizeof(double));
         } else {
             on_.load_weights(source, rows_, weights_);
         }
@@ -217,13 +219,13 @@ class Tile {
         const Index cols = last.x.cols;
         std::vector<Real> x(std::size_t(n_ * cols)), dx(x.size());
         std::vector<double> e(std::size_t(n_), 0.0), c(e.size(), 1.0);
-        on_.download(last.x.data, x.data(), x.size() * sizeof(Real));
+        memory_.download(last.x.data, x.data(), x.size() * sizeof(Real));
         if (!call(loss, x.data(), e.data(), dx.data())) return false;
         if (!job_.rows.weights.empty())
             load_rows(job_.rows.weights, host_rows(), Matrix<double>{c.data(), n_, 1, 1, 1});
         target_.c = weights();
         double sum = 0;
-        on_.download(&loss_sum, &sum, sizeof sum);
+        memory_.download(&loss_sum, &sum, sizeof sum);
         for (Index i = 0; i < n_; ++i) {
             const double f = job_.scale * c[std::size_t(i)];
             if (c[std::size_t(i)] == 0) {
@@ -233,9 +235,9 @@ class Tile {
             sum += f * e[std::size_t(i)];
             for (Index j = i * cols; j < (i + 1) * cols; ++j) dx[std::size_t(j)] *= Real(f);
         }
-        on_.upload(&sum, &loss_sum, sizeof sum);
-        on_.upload(dx.data(), last.delta.data, dx.size() * sizeof(Real));
-        if (double* to = job_.outputs.example_loss) on_.upload(e.data(), to + begin_, e.size() * sizeof(double));
+        memory_.upload(&sum, &loss_sum, sizeof sum);
+        memory_.upload(dx.data(), last.delta.data, dx.size() * sizeof(Real));
+        if (double* to = job_.outputs.example_loss) memory_.upload(e.data(), to + begin_, e.size() * sizeof(double));
         on_.multiply_by_derivative(net.back().g, last.s, last.x, last.delta);
         clear_masked(net.back().g, last.delta);
         return true;
@@ -248,7 +250,8 @@ class Tile {
 
     RowRange host_rows() const { return job_.rows.host_range.block(begin_, begin_ + n_); }
 
-    Backend<Real>& on_;
+    Operations<Real>& on_;
+    Memory& memory_;
     const bool distant_;
     MemberScratch<Real>& own_;
     const Job<Real>& job_;

@@ -160,10 +160,10 @@ class alignas(128) StepRunner {
 
     bool update_by_team(const Plan& plan) {
         return among_team(on_, *member_, plan, scratch_,
-                          [&](Backend<Real>& shared) { return update_parameters(shared, plan); });
+                          [&](Operations<Real>& shared) { return update_parameters(shared, plan); });
     }
 
-    bool update_parameters(Backend<Real>& shared, const Plan& plan) {
+    bool update_parameters(Operations<Real>& shared, const Plan& plan) {
         const int partials = std::max(plan.partial_gradients(), 1);
         if (model_.has_penalty()) add_penalties<Real>(shared, penalties_, model_, params_, job_.outputs.grad.flat);
         auto gradient = scratch_.partials(0, partials);
@@ -195,7 +195,7 @@ class alignas(128) StepRunner {
 
     // Calls the user's hook, checks the numbers unless they are certainly finite, and clips by the norm: grad *= min(1,
     // max / (norm + 1e-6)), as torch's clip_grad_norm_. Returns false if there is no step.
-    bool finish_gradient(Backend<Real>& shared, Vector<Real> grad, const Plan& plan, bool certain) {
+    bool finish_gradient(Operations<Real>& shared, Vector<Real> grad, const Plan& plan, bool certain) {
         if (epoch_.grad_hook != nullptr) {
             shared.barrier_wait();
             if (member_->first() && !call_hook(grad)) scratch_.stop(Stop::callback_failed);
@@ -220,7 +220,7 @@ class alignas(128) StepRunner {
 
     // True if every number of the gradient is finite and not too large. If the process does not wait for the answer,
     // the ledger gets it, and later operations make no step.
-    bool is_usable(Backend<Real>& shared, Vector<Real> grad, const Plan& plan) {
+    bool is_usable(Operations<Real>& shared, Vector<Real> grad, const Plan& plan) {
         auto& live = own_.device_slots();
         shared.find_larger(grad, largest_usable_, &live.refused_place);
         if (plan.traits.asynchronous) {
@@ -242,7 +242,7 @@ class alignas(128) StepRunner {
 
     void note_penalties_by_team(const Plan& plan) {
         Ledger* ledger = member_->first() ? data_.ledger() : nullptr;
-        among_team(on_, *member_, plan, scratch_, [&](Backend<Real>& shared) {
+        among_team(on_, *member_, plan, scratch_, [&](Operations<Real>& shared) {
             note_penalties(shared, penalties_, model_, own_.device_slots(), params_, ledger);
         });
     }
