@@ -132,7 +132,8 @@ def test_cited_equations_exist():
 def test_every_operation_of_the_seam_has_its_line():
     notation = (ROOT / "cpp" / "NOTATION.md").read_text()
     table = notation[notation.index("## The operations of the seam") : notation.index("## The algorithm")]
-    interfaces = "".join((CPP / "seam" / f"{name}.hpp").read_text() for name in ("memory", "queue", "operations", "backend"))
+    files = ("memory", "queue", "operations", "backend")
+    interfaces = "".join((CPP / "seam" / f"{name}.hpp").read_text() for name in files)
     operations = set(re.findall(r"^\s+virtual [\w*]+(?: \w+\*)? ?\*?(\w+)\(", interfaces, re.MULTILINE))
     operations |= {"allocate", "name"}
     documented = set(re.findall(r"`(\w+)`", table))

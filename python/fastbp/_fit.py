@@ -133,14 +133,14 @@ def train_step(net: "MLP", X: Any, y: Any, sample_weight: Any, state: TrainState
     X, y = net._rows("train_step", X), net._array("train_step", "y", y)
     weight = net._array("train_step", "sample_weight", sample_weight)
     data = Data(X, y, weight, net._row_loss("train_step", X, y), rows=0, method="train_step", columns=columns)
-    penalty = net._penalty()
+    values = np.empty(1)
     lr = np.array([state.optimizer.lr], dtype=np.float64)
     try:
-        loss, total = run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr)
+        run_steps("train_step", net, state, rule, data, None, _ALL_ROWS, False, lr, values=values)
     except FloatingPointError as error:
         cure = f"use a smaller lr than {lr[0]:g}"
         raise explained(error, net, data, f"step {state.step + 1}", state.step == 0, cure) from None
-    return loss / total + penalty
+    return float(values[0])
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Course:
             for name, value in metrics.measure(self.run.source.parts()).items():
                 history.metrics[name].append(value)
         if data is not None:
-            loss = net.value(data.X, data.y, data.sample_weight, reduction="mean") - net._penalty()
+            loss = net.backward(data.X, data.y, data.sample_weight, returns=()).loss
             history.val_loss.append(loss)
             if len(history.val_loss) == 1 and not np.isfinite(loss):
                 self._refuse_validation(data)

@@ -181,13 +181,6 @@ class Network:
         set_attributes(net, attributes_of(self))
         return net
 
-    def _penalty(self) -> float:
-        l2, l1 = self._recipe["l2"], self._recipe["l1"]
-        if not (l2 or l1):
-            return 0.0
-        w = np.concatenate([w.ravel() for w in views(host(self._params), self.layer_sizes)[0]]).astype(np.float64)
-        return float(0.5 * l2 * (w @ w) + l1 * np.abs(w).sum())
-
     def _flat(self, method: str, argument: str, value: Any) -> Array:
         """An array-like of the form of params, a direction or other parameters, as the core takes it."""
         given = numbers(self.device, method, argument, value, self.dtype)

@@ -41,7 +41,8 @@ def host(result):
 def results(problem, device="cpu", threads=1, sparse=False, own_loss=False):
     """Return all results of an MLP."""
     data = problem.data()
-    X, y = data.X_given, data.y
+    # The caller's function gets targets in the form of its formula: one column per output.
+    X, y = data.X_given, data.y_dense if own_loss and problem.targets == "classes" else data.y
     if sparse:
         from scipy.sparse import csr_array
 
