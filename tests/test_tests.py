@@ -148,8 +148,9 @@ def test_assertions_can_fail_and_measure_no_time(path):
     if path.parent.name == "differential" and path.name == "run.py":  # searches for a given time, and limits none
         assert not [node for node in ast.walk(ast.parse(text)) if cannot_fail(node)]
         return
-    faked = 1 if path.name == "test_fit.py" else 0  # moves the clock that fit reads
-    assert len(idle_checks(text)) == faked
+    # test_fit.py moves the clock that fit reads; test_gpu_checks.py waits until a command ends at its limit.
+    allowed = {"test_fit.py": 1, "test_gpu_checks.py": 2}.get(path.name, 0)
+    assert len(idle_checks(text)) == allowed
 
 
 @pytest.mark.parametrize("line", ["assert (x for x in a)", "assert lambda: x", "assert (x, 'text')", "t = time.time()"])

@@ -61,13 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _run(parser, arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has gone: the interpreter shall not write the rest either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _discard_output()
         return FAILED
     except OSError as error:
         print(f"fastbp: {error}", file=sys.stderr)
+        _discard_output()
         return FAILED
     return status
+
+
+def _discard_output() -> None:
+    """Discard what is left in the buffer of stdout, so that the interpreter does not fail to write it at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:

@@ -75,11 +75,11 @@ Index check_compressed(const fastbp_array& array, const char* name) {
         refuse(name, " has shape ", shape(array), ", expected a matrix");
     const RowSource source = row_source(array);
     if (source.start(0) != 0) refuse(name, "'s starts begin with ", source.start(0), ", expected 0");
-    Index most = 1;
+    Index largest_row = 1;
     for (Index i = 0; i < array.rows; ++i) {
         const Index begin = source.start(i), end = source.start(i + 1);
         if (end < begin) refuse(name, "'s row ", i, " starts at ", begin, " and ends at ", end);
-        most = std::max(most, end - begin);
+        largest_row = std::max(largest_row, end - begin);
     }
     const Index kept = source.start(array.rows);
     if (kept > 0 && (array.data == nullptr || array.columns == nullptr))
@@ -87,7 +87,7 @@ Index check_compressed(const fastbp_array& array, const char* name) {
     for (Index k = 0; k < kept; ++k)
         if (source.column(k) < 0 || source.column(k) >= array.cols)
             refuse(name, " has a number in column ", source.column(k), ", of ", array.cols, " columns");
-    return most;
+    return largest_row;
 }
 
 double weight(const RowSource& c, Index row, Index col) {

@@ -19,10 +19,10 @@ enum class Schedule {
 struct Plan {
     Schedule schedule = Schedule::rows;
     Index rows = 0;
-    Index tile = 0;            // rows that go through the layers together
-    int parts = 1;             // groups of rows, or blocks of each operation
-    double seconds_alone = 0;  // expected time of one thread, 0 if unknown; no result depends on it
-    ExecutionTraits traits;    // of the backend that the plan is for
+    Index tile = 0;               // rows that go through the layers together
+    int parts = 1;                // groups of rows, or blocks of each operation
+    double seconds_alone = 0;     // expected time of one thread, 0 if unknown; no result depends on it
+    ExecutionTraits traits = {};  // of the backend that the plan is for
 
     // Blocks begin at multiples of it: one vector of floats, one cache line.
     static constexpr Index grain = 16;

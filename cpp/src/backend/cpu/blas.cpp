@@ -73,7 +73,7 @@ void require_memory(const Blas& table, const std::string& path) {
 // Make a first product, so that the library has one buffer, and open the gate.
 void open_gate(const Blas& table) {
     if (table.get_threads == nullptr) return ProductGate::get().open(0);
-    constexpr int n = 64;
+    constexpr int n = 128;  // smaller products need no buffer on some processors
     static float a[n * n], c[n * n];
     constexpr float one = 1, zero = 0;
     table.sgemm("N", "N", &n, &n, &n, &one, a, &n, a, &n, &zero, c, &n);
