@@ -6,6 +6,7 @@
 
 #include <cxxabi.h>
 #include <pybind11/pybind11.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace fastbp::python {
@@ -17,9 +18,14 @@ namespace py = pybind11;
     for (;;) ::pause();
 }
 
+// True in a thread other than the one that ends the interpreter, once it ends. CPython then frees what a thread needs
+// to ask for the GIL.
+inline bool has_lost_interpreter() noexcept { return Py_IsInitialized() == 0 && ::syscall(SYS_gettid) != ::getpid(); }
+
 // Returns what body() returns. It calls functions of CPython only, and keeps nothing that a destructor gives back.
 template <class Body>
 auto outlive_interpreter(Body body) {
+    if (has_lost_interpreter()) stop_thread();
     try {
         return body();
     } catch (abi::__forced_unwind&) {
