@@ -35,8 +35,8 @@ class Callbacks {
         if (hook_.is_none()) return;
         grad_ = grad;
         epoch.grad = memory_of(grad);
-        epoch.grad_hook = [](void* self, int32_t layer, void* grad, int64_t count) {
-            return static_cast<Callbacks*>(self)->hook(layer, grad, count);
+        epoch.grad_hook = [](void* self, int32_t layer, void* numbers, int64_t count) {
+            return static_cast<Callbacks*>(self)->hook(layer, numbers, count);
         };
         epoch.hook_context = this;
     }
