@@ -17,7 +17,9 @@ import fastbp as fb
 
 PACKAGE = Path(fb._core.__file__).parent
 LIBRARY = PACKAGE / "lib" / "libfastbp.so"
-without_sanitizer = pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the suite is in the way")
+without_sanitizer = pytest.mark.skipif(
+    bool(SANITIZE), reason="the sanitizer of the whole suite is in the way of other programs"
+)
 needs_library = pytest.mark.skipif(not LIBRARY.exists(), reason="a development tree: libfastbp.so is not installed")
 
 
