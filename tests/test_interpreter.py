@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import SANITIZE
 
 HEAD = """
 import os, signal, sys, threading, time, numpy as np, fastbp as fb
@@ -50,6 +51,8 @@ def run(program, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
+# A sanitizer ends while the threads still run, and then reports their accesses.
+@pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the whole suite is in the way of other programs")
 @pytest.mark.parametrize("name", NAMES)
 def test_daemon_threads_compute_while_the_interpreter_ends(name):
     for _ in range(2):
