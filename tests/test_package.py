@@ -41,6 +41,7 @@ def test_the_package_holds_one_library_under_its_soname():
     assert not LIBRARY.is_symlink()
 
 
+@pytest.mark.skipif(bool(SANITIZE), reason="the sanitizer of the whole suite is in the way of other programs")
 def test_the_soname_outside_of_a_wheel_has_the_version_of_the_interface(test_build):
     library = test_build.parent / "cpp" / "libfastbp.so"
     assert soname(library) == "libfastbp.so.0"
@@ -65,6 +66,7 @@ def test_units_for_newer_processors_share_no_symbol(units):
 
 
 @needs_install
+@pytest.mark.skipif(bool(SANITIZE), reason="a sanitizer must be the first library")
 def test_no_fast_math_start_up_code():
     """gcc's -ffast-math links code that makes the whole process flush subnormal numbers to zero."""
     program = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print(float(sys.argv[2]) / 4)"
